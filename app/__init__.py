@@ -1,0 +1,1 @@
+"""A task API that can be traced, measured and trusted."""

@@ -1,0 +1,80 @@
+"""The command line: `python -m app --help`. The only one; the Makefile's targets call it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from app import migrations
+from app.serving import NotServing
+from app.serving import serve as serve_app
+from app.settings import Settings, SettingsError
+
+cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+BANNER = """
+  docs   {url}/docs
+  token  {token}
+  try    curl -H "Authorization: Bearer {token}" {url}/api/tasks
+"""
+
+
+@cli.command()
+def dev() -> None:
+    """Serve for development: with an embedded PostgreSQL where DATABASE_URL is not set, and a token to start with."""
+    with _readable():
+        from app.dev import environment
+
+        with environment.completed(Settings.load()) as settings:
+            migrations.upgrade(_url(settings))
+            token = environment.token(settings, "alice", minutes=24 * 60)
+            banner = BANNER.format(url=f"http://{settings.host}:{settings.port}", token=token)
+            serve_app(settings, on_start=lambda: typer.echo(banner))
+
+
+@cli.command()
+def serve() -> None:
+    """Serve, against the database at DATABASE_URL, migrated before."""
+    with _readable():
+        settings = Settings.load()
+        serve_app(settings)
+
+
+@cli.command()
+def migrate(revision: Annotated[str, typer.Argument(help="Up to this one; a lower one takes back.")] = "head") -> None:
+    """Bring the schema of the database at DATABASE_URL to a revision."""
+    with _readable():
+        migrations.upgrade(_url(Settings.load()), revision)
+
+
+@cli.command()
+def token(user_id: str, minutes: Annotated[int, typer.Option(min=1, help="How long it lasts.")] = 24 * 60) -> None:
+    """Print a token for a user, for development alone."""
+    with _readable():
+        from app.dev import environment
+
+        typer.echo(environment.token(Settings.load(), user_id, minutes))
+
+
+def _url(settings: Settings) -> str:
+    if settings.database_url is None:
+        raise SettingsError("DATABASE_URL is required here; `make dev` brings a database of its own.")
+    return settings.database_url.get_secret_value()
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """End with one readable message and exit code 2 for wrong settings, 1 for what went wrong outside."""
+    try:
+        yield
+    except SettingsError as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(2) from None
+    except (NotServing, RuntimeError) as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    cli()

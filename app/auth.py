@@ -1,0 +1,162 @@
+"""Bearer token -> Principal (RFC 6750, RFC 7519): who asks, verified, or a refusal with its reason."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Protocol
+
+import jwt
+from fastapi import Depends, Request
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
+from starlette.datastructures import Headers
+
+from app.errors import AppError
+from app.settings import Settings
+
+LEEWAY_S = 30
+MAX_TOKEN_BYTES = 8192
+SUBJECT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+TYPES = {"jwt", "at+jwt"}  # RFC 7519, 5.1 and RFC 9068, 2.1
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A verified user: whatever is bound to it sees this user's rows alone. `user_id` is the token's `sub`."""
+
+    user_id: str
+
+
+class Unauthenticated(AppError):
+    """No bearer token was sent (RFC 6750, 3.1: then the challenge names no error)."""
+
+    status, code, detail = 401, "token_missing", "Send an access token: `Authorization: Bearer <token>`."
+    challenge: ClassVar[str] = "Bearer"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": self.challenge})
+
+
+class InvalidToken(Unauthenticated):
+    """A token was sent and is not good; the reason goes to nobody who could use it."""
+
+    code, detail = "token_invalid", "The access token is not valid here."
+    challenge = 'Bearer error="invalid_token"'
+
+
+class ExpiredToken(InvalidToken):
+    """The token was good once: fetch a fresh one."""
+
+    code, detail = "token_expired", "The access token has expired."
+    challenge = 'Bearer error="invalid_token", error_description="The access token has expired"'
+
+
+class Verifier(Protocol):
+    """Turns a token into its claims, for one kind of key."""
+
+    async def claims(self, token: str) -> dict[str, Any]:
+        """Return the verified claims.
+
+        Raises:
+            ExpiredToken, InvalidToken: the token is not good.
+
+        """
+
+
+class SecretVerifier:
+    """HS256 with the secret that Better Auth holds as well."""
+
+    def __init__(self, secret: str, issuer: str | None, audience: str | None) -> None:
+        self._secret, self._issuer, self._audience = secret, issuer, audience
+
+    async def claims(self, token: str) -> dict[str, Any]:
+        """Return the verified claims; `iss` and `aud` are checked where they were configured."""
+        return decode(token, self._secret, "HS256", self._issuer, self._audience)
+
+
+class Authenticator:
+    """Reads the Authorization header of a request and answers for the user it names."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+
+    async def __call__(self, headers: Headers) -> Principal:
+        """Return the principal of the request with these `headers`.
+
+        Raises:
+            Unauthenticated: no bearer token.
+            InvalidToken: one that is not good, or several.
+
+        """
+        token = bearer_token(headers)
+        return Principal(subject(await self._verifier.claims(token)))
+
+
+def verifier_for(settings: Settings) -> Verifier:
+    """Return the verifier of the mode that `settings` choose."""
+    assert settings.better_auth_secret  # Settings or the development defaults saw to it
+    secret = settings.better_auth_secret.get_secret_value()
+    return SecretVerifier(secret, settings.jwt_issuer, settings.jwt_audience)
+
+
+def bearer_token(headers: Headers) -> str:
+    """Return the token of the one Authorization header (RFC 6750, 2.1)."""
+    values = headers.getlist("authorization")
+    if not values:
+        raise Unauthenticated
+    scheme, _, token = values[0].partition(" ")
+    if len(values) > 1 or len(token) > MAX_TOKEN_BYTES:
+        raise InvalidToken
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated
+    return token.strip()
+
+
+def decode(token: str, key: Any, algorithm: str, issuer: str | None, audience: str | None) -> dict[str, Any]:
+    """Return the claims of `token`, its signature and times checked against `key` by `algorithm` alone.
+
+    Raises:
+        ExpiredToken, InvalidToken: whatever is wrong; PyJWT's errors have no common class (InvalidKeyError is no
+            InvalidTokenError, and hostile input raises ValueError and RecursionError too), so all are caught.
+
+    """
+    options: Any = {"require": ["exp", "sub"], "verify_aud": audience is not None}
+    try:
+        verified = jwt.decode_complete(
+            token, key, [algorithm], options, issuer=issuer, audience=audience, leeway=LEEWAY_S
+        )
+    except jwt.ExpiredSignatureError:
+        raise ExpiredToken from None
+    except Exception:  # noqa: BLE001  see Raises
+        raise InvalidToken from None
+    header: dict[str, Any] = verified["header"]
+    claims: dict[str, Any] = verified["payload"]
+    if "crit" in header or str(header.get("typ", "JWT")).lower() not in TYPES or not _has_numeric_dates(claims):
+        raise InvalidToken
+    return claims
+
+
+def _has_numeric_dates(claims: dict[str, Any]) -> bool:
+    """Tell whether the times are numbers (RFC 7519, 2): PyJWT also takes "123" and true."""
+    return all(type(claims[name]) in {int, float} for name in ("exp", "nbf", "iat") if name in claims)
+
+
+def subject(claims: dict[str, Any]) -> str:
+    """Return the `sub` of verified `claims`: an opaque id, so neither an e-mail address nor a kilobyte of anything."""
+    sub = claims["sub"]
+    if not isinstance(sub, str) or not SUBJECT.fullmatch(sub):
+        raise InvalidToken
+    return sub
+
+
+class _Bearer(SecurityBase):
+    """What `ApiRoute` found, handed on; as a security scheme it also stands in the OpenAPI document."""
+
+    model = HTTPBearer(bearerFormat="JWT", description="A Better Auth access token.")
+    scheme_name = "betterAuth"
+
+    async def __call__(self, request: Request) -> Principal:
+        principal: Principal = request.state.principal
+        return principal
+
+
+CurrentUser = Annotated[Principal, Depends(_Bearer())]

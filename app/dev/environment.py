@@ -1,0 +1,64 @@
+"""What development needs and production must bring itself: a database, a secret, a token."""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import jwt
+from pydantic import SecretStr
+
+from app.auth import SUBJECT
+from app.dev.postgres import postgres
+from app.settings import Settings, SettingsError
+
+HOME = Path(__file__).parents[2] / ".dev"
+
+
+@contextmanager
+def completed(settings: Settings) -> Iterator[Settings]:
+    """Give the settings with a secret of this checkout and a running database, where they name none.
+
+    Raises:
+        SettingsError: these are the settings of a production.
+        PostgresFailed: the embedded database does not start.
+
+    """
+    settings = with_secret(settings)
+    if settings.database_url is not None:
+        yield settings
+        return
+    with postgres(HOME / "postgres") as server:
+        yield settings.model_copy(update={"database_url": SecretStr(server.url())})
+
+
+def with_secret(settings: Settings) -> Settings:
+    """Return the settings with a secret: made up once a checkout, so that no public one ever signs a token."""
+    if settings.environment == "production":
+        raise SettingsError("This is a development command, and ENVIRONMENT says production.")
+    if settings.better_auth_secret is not None:
+        return settings
+    path = HOME / "secret"
+    path.parent.mkdir(exist_ok=True)
+    with suppress(FileExistsError), os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(secrets.token_urlsafe(32))
+    return settings.model_copy(update={"better_auth_secret": SecretStr(path.read_text())})
+
+
+def token(settings: Settings, user_id: str, minutes: int) -> str:
+    """Return a token that this application takes for `user_id`'s during `minutes`.
+
+    Raises:
+        SettingsError: no such user can be, or these are the settings of a production.
+
+    """
+    if not SUBJECT.fullmatch(user_id):
+        raise SettingsError("A user's id is 1 to 64 of the characters A-Z a-z 0-9 _ and -.")
+    secret = with_secret(settings).better_auth_secret
+    assert secret
+    now = int(time.time())
+    claims = {"sub": user_id, "iat": now, "exp": now + 60 * minutes}
+    named = {"iss": settings.jwt_issuer, "aud": settings.jwt_audience}
+    return jwt.encode(claims | {k: v for k, v in named.items() if v}, secret.get_secret_value(), "HS256")

@@ -1,0 +1,157 @@
+"""Every refusal, as RFC 9457 problem+json: raised where it is known, mapped to HTTP once.
+
+An error's `code` is part of the contract and never changes; `detail` is for people. Neither ever holds a value that the
+client sent or the text of a library's exception.
+"""
+
+import json
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
+
+MAX_ERRORS = 20
+MAX_POINTER = 200
+
+
+class FieldError(TypedDict):
+    """What is wrong with one field: `pointer` is an RFC 6901 JSON pointer into the body, or `/query/…`, `/header/…`."""
+
+    pointer: str
+    message: str
+
+
+class AppError(Exception):
+    """A refusal that a client can act on; each subclass is one `code`."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    detail: str = "The server met an error it did not expect."
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[FieldError] = (),
+    ) -> None:
+        super().__init__(detail or self.detail)
+        self.detail = detail or self.detail
+        self.headers = dict(headers or {})
+        self.errors = list(errors[:MAX_ERRORS])
+
+
+class NotFound(AppError):
+    """No such thing, or none that this user may see: the two are told apart nowhere."""
+
+    status, code, detail = 404, "not_found", "There is no such resource."
+
+
+class InvalidRequest(AppError):
+    """The request was understood, and something in it is not acceptable."""
+
+    status, code, detail = 422, "invalid_request", "The request is not acceptable; `errors` says where."
+
+
+class MalformedBody(AppError):
+    """The body is not JSON (RFC 8259) in UTF-8."""
+
+    status, code, detail = 400, "malformed_json", "The body is not valid JSON in UTF-8 without a byte order mark."
+
+
+class UnsupportedMediaType(AppError):
+    """A body that does not say it is JSON."""
+
+    status, code, detail = 415, "unsupported_media_type", "Send the body as application/json in UTF-8."
+
+
+class Unavailable(AppError):
+    """A dependency did not answer; the same request may succeed soon."""
+
+    status, code, detail = 503, "unavailable", "The service is not available for the moment."
+
+    def __init__(self, detail: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database could not be reached, or did not answer in time."""
+
+    code, detail = "database_unavailable", "The database did not answer."
+
+
+def problem(error: AppError) -> Response:
+    """Return the response for `error`, as application/problem+json (RFC 9457)."""
+    return problem_response(error.status, error.code, error.detail, error.errors, error.headers)
+
+
+def problem_response(
+    status: int, code: str, detail: str, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an RFC 9457 response; its `title` is the status's own phrase, as `about:blank` asks."""
+    body: dict[str, Any] = {"type": "about:blank", "title": _phrase(status), "status": status, "detail": detail}
+    body["code"] = code
+    if errors:
+        body["errors"] = errors
+    return Response(json.dumps(body), status, headers, media_type="application/problem+json")
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+async def _app_error(_: Request, error: AppError) -> Response:
+    return problem(error)
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    """Refusals of the framework itself: unknown paths and wrong methods."""
+    status, headers = error.status_code, dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed_methods(request))
+        return problem_response(status, "method_not_allowed", "The resource does not know this method.", (), headers)
+    if status == HTTPStatus.NOT_FOUND:
+        return problem(NotFound())
+    return problem_response(status, _phrase(status).lower().replace(" ", "_"), _phrase(status), (), headers)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Return the methods of every route of the path: Starlette names only those of the first (RFC 9110, 15.5.6)."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in routes for method in getattr(route, "methods", None) or ()}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
+
+
+async def _invalid_request(_: Request, error: RequestValidationError) -> Response:
+    return problem(InvalidRequest(errors=field_errors(error.errors())))
+
+
+def field_errors(errors: Sequence[Any]) -> list[FieldError]:
+    """Return pydantic's `errors` without the values they hold."""
+    return [{"pointer": _pointer(error["loc"]), "message": error["msg"]} for error in errors[:MAX_ERRORS]]
+
+
+def _pointer(location: Sequence[int | str]) -> str:
+    parts = location[1:] if location and location[0] == "body" else location
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)[:MAX_POINTER]
+
+
+async def _unexpected(_: Request, __: Exception) -> Response:
+    return problem(AppError())
+
+
+HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    AppError: _app_error,
+    HTTPException: _http_error,
+    RequestValidationError: _invalid_request,
+    Exception: _unexpected,
+}

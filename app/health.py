@@ -1,0 +1,83 @@
+"""Is this process alive, and can it serve? Asked every few seconds, so the answer is shared and never queued."""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
+
+from app.db import Database
+
+CACHE_S = 1.0
+PROBE_TIMEOUT_S = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class Health(TypedDict):
+    """The verdict alone: details are for logs, not for strangers."""
+
+    status: Literal["healthy", "unhealthy"]
+
+
+class Readiness:
+    """Whether the database answers and has the schema this code was written for.
+
+    Asks on a connection and a thread of its own, so that a busy pool is no reason to be taken out of service, and at
+    most once a second whoever asks.
+    """
+
+    def __init__(self, database: Database, revision: str) -> None:
+        self._database, self._revision = database, revision
+        self._thread = ThreadPoolExecutor(1, "readiness")
+        self._probe: asyncio.Future[bool] | None = None
+        self._ready, self._checked = False, -CACHE_S
+
+    async def __call__(self) -> bool:
+        """Return the verdict, at most CACHE_S old, within PROBE_TIMEOUT_S."""
+        if monotonic() - self._checked >= CACHE_S:
+            await self._check()
+        return self._ready
+
+    async def _check(self) -> None:
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.get_running_loop().run_in_executor(self._thread, self._answers)
+        try:
+            self._ready = await asyncio.wait_for(asyncio.shield(self._probe), PROBE_TIMEOUT_S)
+        except TimeoutError:
+            self._ready = False
+        self._checked = monotonic()
+
+    def _answers(self) -> bool:
+        try:
+            return self._database.revision() == self._revision
+        except SQLAlchemyError as error:
+            logger.warning("not ready: the database did not answer (%s)", type(error).__name__)
+            return False
+
+    def close(self) -> None:
+        """Let go of the thread without waiting for a probe that hangs."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+@router.get("", operation_id="health", response_model=Health, responses={503: {"model": Health}})
+@router.get("/ready", operation_id="ready", response_model=Health, responses={503: {"model": Health}})
+async def ready(request: Request) -> JSONResponse:
+    """Can this process serve? The database answers and its schema is current."""
+    if await request.app.state.readiness():
+        return JSONResponse(Health(status="healthy"))
+    return JSONResponse(Health(status="unhealthy"), 503)
+
+
+@router.get("/live", operation_id="live")
+async def live() -> Health:
+    """Does this process run? Touches nothing else."""
+    return Health(status="healthy")

@@ -1,0 +1,76 @@
+"""create_app: the one place where everything is wired."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from app import health, migrations
+from app.auth import Authenticator, verifier_for
+from app.db import Database
+from app.errors import HANDLERS
+from app.health import Readiness
+from app.settings import Settings
+from app.tasks.routes import router as tasks
+from app.web.docs import Api
+from app.web.guard import Guard
+from app.web.headers import SafeHeaders
+from app.web.route import ApiRoute
+
+ENTITIES = (tasks,)
+EXPOSED = ("Link", "Location")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """Return the whole application, independent of any other in the process."""
+    assert settings.database_url  # Settings or the development defaults saw to it
+    database = Database(settings.database_url.get_secret_value(), settings.database_pool_size)
+    api = Api(
+        title="Task API",
+        version="0.1.0",
+        routes=[route for router in (health.router, *ENTITIES) for route in router.routes],
+        exception_handlers=HANDLERS,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "auto_configure": False},
+    )
+    refuse_open_routes(api)
+    api.state.settings = settings
+    api.state.database = database
+    api.state.authenticator = Authenticator(verifier_for(settings))
+    api.state.readiness = Readiness(database, migrations.head())
+    return outside(api, settings)
+
+
+def outside(api: FastAPI, settings: Settings) -> ASGIApp:
+    """Wrap `api` in what must also hold for the answers that it never gives."""
+    cors = CORSMiddleware(
+        SafeHeaders(Guard(api)),
+        allow_origins=settings.cors_origins,
+        allow_methods=METHODS,
+        allow_headers=("Authorization", "Content-Type"),
+        expose_headers=EXPOSED,
+    )
+    return cors if settings.cors_origins else cors.app
+
+
+def refuse_open_routes(api: FastAPI) -> None:
+    """Raise TypeError for a route under /api that would answer without a token, so that none can be forgotten."""
+    for route in api.routes:
+        path = getattr(route, "path", "")
+        if path.startswith("/api") and not isinstance(route, ApiRoute):
+            raise TypeError(f"{path} must be an ApiRoute: give its router route_class=ApiRoute")
+
+
+@asynccontextmanager
+async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
+    """Size the threads as the pool, since each holds one connection; let go of both at the end."""
+    to_thread.current_default_thread_limiter().total_tokens = api.state.settings.database_pool_size
+    yield
+    api.state.readiness.close()
+    api.state.database.close()

@@ -1,0 +1,23 @@
+"""Alembic's entry: which models there are, and which database."""
+
+from alembic import context
+from sqlalchemy import create_engine, pool
+from sqlmodel import SQLModel
+
+from app.settings import Settings, SettingsError
+
+LOCK = 4_821_937  # any number: one migration at a time, whoever starts it
+URL = context.config.attributes.get("url")
+
+if URL is None:
+    settings = Settings.load()
+    if settings.database_url is None:
+        raise SettingsError("DATABASE_URL is required")
+    URL = settings.database_url.get_secret_value()
+
+engine = create_engine(URL, poolclass=pool.NullPool)
+with engine.connect() as connection:
+    context.configure(connection=connection, target_metadata=SQLModel.metadata, compare_server_default=True)
+    with context.begin_transaction():
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+        context.run_migrations()

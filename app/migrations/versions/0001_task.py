@@ -1,0 +1,32 @@
+"""Create task."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001_task"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create the table and its indexes."""
+    op.create_table(
+        "task",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), primary_key=True),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text()),
+        sa.Column("completed", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    )
+    op.create_index("task_user_id", "task", ["user_id"])
+    op.create_index("task_completed", "task", ["completed"])
+    op.create_index("task_user_id_completed", "task", ["user_id", "completed"])
+    op.create_index("task_user_id_id", "task", ["user_id", "id"])
+
+
+def downgrade() -> None:
+    """Drop the table."""
+    op.drop_table("task")

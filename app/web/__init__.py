@@ -1,0 +1,1 @@
+"""What HTTP itself asks for, whatever the entity."""

@@ -1,0 +1,148 @@
+"""The outermost layer: no request is larger or slower than this, and no exception leaves without an answer."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import AppError, problem
+
+MAX_BODY_BYTES = 128 * 1024
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 * 1024
+MAX_TARGET_BYTES = 8 * 1024  # RFC 9112, 3: at least 8000 octets are to be supported
+BODY_TIMEOUT_S = 10
+
+logger = logging.getLogger(__name__)
+
+
+class BodyTimeout(AppError):
+    """The body did not arrive in time; the connection is closed, since the rest may still be on its way."""
+
+    status, code, detail = 408, "body_timeout", f"The body did not arrive within {BODY_TIMEOUT_S} s."
+
+
+class BodyTooLarge(AppError):
+    """The body is larger than any that a route would take."""
+
+    status, code, detail = 413, "body_too_large", f"The body is over {MAX_BODY_BYTES} bytes."
+
+
+class TargetTooLong(AppError):
+    """Path and query are longer than any real ones."""
+
+    status, code, detail = 414, "uri_too_long", f"The path and query are over {MAX_TARGET_BYTES} bytes."
+
+
+class HeadersTooLarge(AppError):
+    """RFC 6585, 5."""
+
+    status, code, detail = 431, "headers_too_large", f"The headers are over {MAX_HEADER_BYTES} bytes or {MAX_HEADERS}."
+
+
+class Disconnected(Exception):
+    """The client left before its body was complete: nobody is there to answer."""
+
+
+class Guard:
+    """Refuses what is too large or too slow, reads the body, and answers what nobody else did."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = Answer(send)
+        try:
+            refuse_size(scope)
+            body = await read_body(scope, receive)
+            await self._app(as_get(scope), Replay(body, receive), answer)
+        except Disconnected:
+            return
+        except AppError as error:
+            await problem(error)(scope, receive, answer)
+        except Exception:
+            logger.exception("unexpected error in %s %s", scope["method"], scope["path"])
+            if not answer.started:
+                await problem(AppError())(scope, receive, answer)
+
+
+class Answer:
+    """Sends, and knows whether the answer has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        self.started = True
+        await self._send(message)
+
+
+class Replay:
+    """Receives a body that was read before."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._receive = receive
+        self._body: bytes | None = body
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+def as_get(scope: Scope) -> Scope:
+    """Return HEAD as the GET it stands for (RFC 9110, 9.3.2); the server leaves out the body."""
+    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+
+
+def refuse_size(scope: Scope) -> None:
+    """Raise for a target, headers or an announced body over their bounds."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:
+        raise TargetTooLong
+    if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+        raise HeadersTooLarge
+    if int(_value(headers, b"content-length") or 0) > MAX_BODY_BYTES:
+        raise BodyTooLarge
+
+
+async def read_body(scope: Scope, receive: Receive) -> bytes:
+    """Return the whole body.
+
+    Raises:
+        BodyTooLarge: it is over MAX_BODY_BYTES.
+        BodyTimeout: it did not arrive within BODY_TIMEOUT_S.
+        Disconnected: the client left.
+
+    """
+    headers = scope["headers"]
+    if _value(headers, b"content-length") is None and _value(headers, b"transfer-encoding") is None:
+        return b""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await _read(receive)
+    except TimeoutError:
+        raise BodyTimeout(headers={"Connection": "close"}) from None
+
+
+async def _read(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise BodyTooLarge
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _value(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
+    return next((value for name, value in headers if name == wanted), None)

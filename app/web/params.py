@@ -1,0 +1,64 @@
+"""Parameters of path and query: one spelling each, so that a URL means one thing."""
+
+import re
+from collections.abc import Set as AbstractSet
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from fastapi import Path
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from app.errors import InvalidRequest, NotFound
+
+MAX_BIGINT = 2**63 - 1
+_DIGITS = re.compile(r"[1-9][0-9]{0,18}")
+
+
+def _id(text: object) -> int:
+    if not isinstance(text, str) or not _DIGITS.fullmatch(text) or int(text) > MAX_BIGINT:
+        raise NotFound
+    return int(text)
+
+
+def _whole(text: object) -> object:
+    if isinstance(text, str) and not _DIGITS.fullmatch(text):
+        raise ValueError("must be a whole number in decimal digits")
+    return int(text) if isinstance(text, str) else text
+
+
+def _flag(text: object) -> object:
+    if isinstance(text, str) and text not in {"true", "false"}:
+        raise ValueError("must be true or false")
+    return text == "true" if isinstance(text, str) else text
+
+
+Id = Annotated[int, Path(ge=1, le=MAX_BIGINT), BeforeValidator(_id)]
+"""A bigint in a path; what cannot be one names nothing, which is a 404."""
+
+Limit = Annotated[int, Field(ge=1, le=100, description="How many at most."), BeforeValidator(_whole)]
+"""A length of a page: no sign, point, exponent, underscore or leading zero."""
+
+Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})]
+"""`true` or `false`, spelled so."""
+
+
+def refuse_odd_query(query_string: bytes, known: AbstractSet[str]) -> None:
+    """Refuse parameters that are unknown, repeated or not UTF-8.
+
+    Raises:
+        InvalidRequest: names the first parameters at fault.
+
+    """
+    if not query_string:
+        return
+    try:
+        names = [name for name, _ in parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict")]
+    except ValueError:
+        raise InvalidRequest(errors=[{"pointer": "/query", "message": "must be percent-encoded UTF-8"}]) from None
+    odd = [name for index, name in enumerate(names) if name not in known or name in names[:index]]
+    if odd:
+        raise InvalidRequest(errors=[{"pointer": "/query", "message": _verdict(name, known)} for name in odd])
+
+
+def _verdict(name: str, known: AbstractSet[str]) -> str:
+    return f"{name} is given more than once" if name in known else "unknown parameter"

@@ -1,0 +1,63 @@
+"""The route class of everything under /api: who asks is settled before anything the client sent is looked at."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, TypeAdapter
+
+from app.web.body import JsonRequest, parse
+from app.web.docs import problems
+from app.web.params import refuse_odd_query
+
+COMMON = (401, 422, 431, 500, 503)
+BODY = (400, 408, 413, 415)
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class ApiRoute(APIRoute):
+    """A route that answers only for a verified user.
+
+    FastAPI parses the body before any dependency runs, so a dependency could not refuse a stranger first.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        has_body = bool({"POST", "PUT", "PATCH"} & set(options.get("methods") or ()))
+        statuses = COMMON + (BODY if has_body else ()) + ((404,) if "{" in path else ())
+        options["responses"] = {**problems(*sorted(statuses)), **(options.get("responses") or {})}
+        super().__init__(path, endpoint, **options)
+
+    def get_route_handler(self) -> Handler:
+        """Return the handler: token, then query and body, then the endpoint."""
+        endpoint = super().get_route_handler()
+        known = _query_names(self.dependant)
+        model: Any = self.body_field and self.body_field.field_info.annotation
+        adapter = TypeAdapter[Any](model) if model else None
+
+        async def handler(request: Request) -> Response:
+            request.state.principal = await request.app.state.authenticator(request.headers)
+            refuse_odd_query(request.scope["query_string"], known)
+            if adapter and (body := await request.body()):
+                parsed = parse(adapter, body, request.headers.get("content-type", ""))
+                request = JsonRequest(request, body, parsed)
+            return await endpoint(request)
+
+        return handler
+
+
+def _query_names(dependant: Dependant) -> frozenset[str]:
+    """Return the names of every query parameter that the endpoint or one of its dependencies reads."""
+    names = {name for child in dependant.dependencies for name in _query_names(child)}
+    for field in dependant.query_params:
+        model: Any = field.field_info.annotation
+        is_model = isinstance(model, type) and issubclass(model, BaseModel)
+        names |= set(model.model_fields) if is_model else {field.alias}
+    return frozenset(names)
+
+
+def json(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an answer whose JSON is bytes already: `response_model` documents it and costs nothing."""
+    return Response(body, status, headers, media_type="application/json")

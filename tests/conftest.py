@@ -1,0 +1,91 @@
+"""What every test may ask for: an API of its own, on a database of its own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from itertools import count
+from typing import Any
+
+import httpx
+import psycopg2
+import pytest
+
+from app import migrations
+from app.dev.postgres import Server, postgres
+from app.settings import Settings
+from tests.support import SECRET, Api, running
+
+TEMPLATE = "tasks_template"
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with postgres(tmp_path_factory.mktemp("cluster"), durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def admin(cluster: Server) -> Iterator[Callable[[str], None]]:
+    """Run one statement as the superuser."""
+    connection = psycopg2.connect(cluster.superuser_url().replace("+psycopg2", ""))
+    connection.autocommit = True
+
+    def execute(statement: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    yield execute
+    connection.close()
+
+
+@pytest.fixture(scope="session")
+def template(cluster: Server, admin: Callable[[str], None]) -> str:
+    """A migrated database to copy: a copy takes a fraction of the migrations' time."""
+    admin(f"CREATE DATABASE {TEMPLATE} OWNER tasks")
+    migrations.upgrade(cluster.url(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def new_database(cluster: Server, admin: Callable[[str], None], template: str) -> Callable[[], str]:
+    """Return the URL of a fresh copy, as the application's login."""
+    numbers = count(1)
+
+    def create() -> str:
+        name = f"tasks_{next(numbers)}"
+        admin(f"CREATE DATABASE {name} OWNER tasks TEMPLATE {template}")
+        return cluster.url(name)
+
+    return create
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str]) -> str:
+    return new_database()
+
+
+@pytest.fixture
+def serve(database_url: str) -> Callable[..., AbstractContextManager[Api]]:
+    """Serve the test's database with settings that differ from the defaults in what is named."""
+
+    def start(**settings: Any) -> AbstractContextManager[Api]:
+        return running(Settings(database_url=database_url, **({"better_auth_secret": SECRET} | settings)))
+
+    return start
+
+
+@pytest.fixture
+def api(serve: Callable[..., AbstractContextManager[Api]]) -> Iterator[Api]:
+    with serve() as running_api:
+        yield running_api
+
+
+@pytest.fixture
+def alice(api: Api) -> Iterator[httpx.Client]:
+    with api.client("alice") as client:
+        yield client
+
+
+@pytest.fixture
+def bob(api: Api) -> Iterator[httpx.Client]:
+    with api.client("bob") as client:
+        yield client

@@ -1,0 +1,39 @@
+# Works with GNU make 3.81 (macOS) and later. Variables on the command line (`make dev PORT=8123`) and in the
+# environment reach the program, because make hands both on; so this file sets none of the program's own.
+.DEFAULT_GOAL := help
+.PHONY: help dev test check lock clean venv
+
+# Ends in $$python: a command of this name may exist and be too old, or be a shim for a Python that is not there.
+FIND_PYTHON = for python in "$$PYTHON" python3.14 python3.13 python3.12 python3.11 python3 none; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; done; \
+	[ "$$python" != none ] || { found=`python3 --version 2>/dev/null`; \
+	echo "error: Python 3.11 or newer is needed; found: $${found:-none}. PYTHON=/path/to/python3 names another." >&2; exit 1; }
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+dev: venv ## serve the API with a database of its own
+	@exec .venv/bin/python -m app dev
+
+test: venv ## run the tests; ARGS="-k health -x" goes to pytest
+	@exec .venv/bin/python -m pytest -m "not slow" $(ARGS)
+
+check: venv ## lint, formatting, types and import rules
+	@.venv/bin/python -m ruff check
+	@.venv/bin/python -m ruff format --check
+	@.venv/bin/python -m mypy
+	@.venv/bin/python -c 'from importlinter.cli import lint_imports_command as main; main()'
+
+COMPILE = .venv/bin/python -m uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 $(ARGS)
+
+lock: venv ## write both lock files from pyproject.toml; ARGS=--upgrade takes newer versions
+	@$(COMPILE) pyproject.toml -o requirements.lock
+	@$(COMPILE) --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: ## remove .venv, caches and the development database
+	@$(FIND_PYTHON); "$$python" -I app/dev/home.py .dev/*
+	@rm -rf .dev .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+venv:
+	@$(FIND_PYTHON); exec "$$python" -I app/dev/bootstrap.py

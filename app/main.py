@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from threading import Event
 
 from anyio import to_thread
 from fastapi import FastAPI
@@ -21,14 +22,18 @@ from app.web.headers import SafeHeaders
 from app.web.route import ApiRoute
 
 ENTITIES = (tasks,)
-EXPOSED = ("Link", "Location")
+EXPOSED = ("ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After")
+ASKED = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """Return the whole application, independent of any other in the process."""
-    assert settings.database_url  # Settings or the development defaults saw to it
-    database = Database(settings.database_url.get_secret_value(), settings.database_pool_size)
+def create_app(settings: Settings, draining: Event | None = None) -> ASGIApp:
+    """Return the whole application, independent of any other in the process.
+
+    Once `draining` is set, readiness fails and answers close their connections.
+    """
+    draining = draining or Event()
+    database = Database.of(settings)
     api = Api(
         title="Task API",
         version="0.1.0",
@@ -43,20 +48,21 @@ def create_app(settings: Settings) -> ASGIApp:
     api.state.settings = settings
     api.state.database = database
     api.state.authenticator = Authenticator(verifier_for(settings))
-    api.state.readiness = Readiness(database, migrations.head())
-    return outside(api, settings)
+    api.state.readiness = Readiness(database, migrations.head(), draining)
+    return outside(Guard(api, settings.max_in_flight, draining), settings)
 
 
-def outside(api: FastAPI, settings: Settings) -> ASGIApp:
-    """Wrap `api` in what must also hold for the answers that it never gives."""
+def outside(guarded: ASGIApp, settings: Settings) -> ASGIApp:
+    """Wrap the application in what must hold for every answer, refusals of the guard included."""
+    safe = SafeHeaders(guarded)
     cors = CORSMiddleware(
-        SafeHeaders(Guard(api)),
+        safe,
         allow_origins=settings.cors_origins,
         allow_methods=METHODS,
-        allow_headers=("Authorization", "Content-Type"),
+        allow_headers=ASKED,
         expose_headers=EXPOSED,
     )
-    return cors if settings.cors_origins else cors.app
+    return cors if settings.cors_origins else safe
 
 
 def refuse_open_routes(api: FastAPI) -> None:

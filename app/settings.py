@@ -36,7 +36,11 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     database_url: PostgresUrl | None = None
+    database_migration_url: PostgresUrl | None = None
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 8
+    database_timeout_ms: Annotated[int, Field(ge=200, le=60_000)] = 2000
+    max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
+    shutdown_delay_s: Annotated[int, Field(ge=0, le=8)] = 0
     better_auth_secret: SecretStr | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import jwt
 
-from app.serving import Server, configuration
+from app.serving import Server
 from app.settings import Settings
 
 SECRET = "a-secret-that-only-these-tests-know-of"
@@ -50,7 +50,7 @@ def running(settings: Settings) -> Iterator[Api]:
     with socket() as listener:
         listener.bind(("127.0.0.1", 0))
         started = Event()
-        server = Server(configuration(settings), started.set)
+        server = Server(settings, started.set)
         thread = Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         assert started.wait(10)

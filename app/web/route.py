@@ -8,6 +8,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
 
+from app import deadline
 from app.web.body import JsonRequest, parse
 from app.web.docs import problems
 from app.web.params import refuse_odd_query
@@ -38,6 +39,7 @@ class ApiRoute(APIRoute):
         adapter = TypeAdapter[Any](model) if model else None
 
         async def handler(request: Request) -> Response:
+            deadline.start(request.app.state.database.timeout_s)
             request.state.principal = await request.app.state.authenticator(request.headers)
             refuse_odd_query(request.scope["query_string"], known)
             if adapter and (body := await request.body()):

@@ -119,10 +119,8 @@ def verify_database(settings: Settings) -> None:
         raise NotServing(f"The database cannot be used: {reason(error)}") from None
     finally:
         database.close()
-    if revision != migrations.head():
-        raise NotServing(
-            f"The schema is at {revision}, the code wants {migrations.head()}: run `python -m app migrate`."
-        )
+    if revision != (wanted := migrations.head()):
+        raise NotServing(f"The schema is at {revision}, the code wants {wanted}: run `python -m app migrate`.")
     if not login.may_set_role:
         raise NotServing(f'An administrator must run: GRANT {ROLE} TO "{login.name}" WITH SET TRUE, INHERIT FALSE;')
     if login.bypasses_row_security:

@@ -107,7 +107,7 @@ class TaskStore:
 
         """
         new = {f"new_{field}": value for field, value in values.items()}
-        statement = change_statement(tuple(values), versions is not None)
+        statement = change_statement(tuple(values), if_unchanged=versions is not None)
         rows = self._run(statement, task_id=task_id, versions=versions, **new)
         return found(rows[0]) if rows else self._refuse(task_id)
 
@@ -154,7 +154,7 @@ def page_statement(order: str, filters: tuple[str, ...]) -> Executable:
 
 
 @cache
-def change_statement(fields: tuple[str, ...], if_unchanged: bool) -> Executable:
+def change_statement(fields: tuple[str, ...], *, if_unchanged: bool) -> Executable:
     """Return the statement that sets `fields`; version and `updated_at` move only where one of them differs."""
     new: dict[str, Any] = {field: bindparam(f"new_{field}") for field in fields}
     differs = or_(false(), *(WRITABLE[field].is_distinct_from(value) for field, value in new.items()))

@@ -82,7 +82,9 @@ class Server(uvicorn.Server):
         self._draining.set()
         for server in self.servers:
             server.close()
-        await asyncio.sleep(LINGER_S)
+        end = self._loop.time() + LINGER_S
+        while self.server_state.connections and self._loop.time() < end:
+            await asyncio.sleep(0.02)
         await super().shutdown(sockets)
 
 

@@ -13,6 +13,7 @@ from app import migrations
 from app.db import Database
 from app.main import create_app
 from app.settings import Settings
+from app.web.protocol import BoundedProtocol
 
 KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 s), or they meet a closed connection
 
@@ -42,7 +43,7 @@ def configuration(settings: Settings) -> uvicorn.Config:
         port=settings.port,
         access_log=False,
         date_header=True,
-        http="httptools",
+        http=BoundedProtocol,
         log_level=settings.log_level.lower(),
         loop="uvloop",
         proxy_headers=False,

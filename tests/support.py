@@ -15,6 +15,7 @@ from app.serving import Server, configuration
 from app.settings import Settings
 
 SECRET = "a-secret-that-only-these-tests-know-of"
+ORIGIN = "https://app.example.com"
 
 
 def make_token(

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 
 from anyio import to_thread
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app import health, migrations
@@ -15,6 +14,7 @@ from app.errors import HANDLERS
 from app.health import Readiness
 from app.settings import Settings
 from app.tasks.routes import router as tasks
+from app.web.cors import Cors
 from app.web.docs import Api
 from app.web.guard import Guard
 from app.web.headers import SafeHeaders
@@ -49,14 +49,15 @@ def create_app(settings: Settings) -> ASGIApp:
 
 def outside(api: FastAPI, settings: Settings) -> ASGIApp:
     """Wrap `api` in what must also hold for the answers that it never gives."""
-    cors = CORSMiddleware(
-        SafeHeaders(Guard(api)),
+    guarded = Guard(api)
+    cors = Cors(
+        guarded,
         allow_origins=settings.cors_origins,
         allow_methods=METHODS,
         allow_headers=("Authorization", "Content-Type"),
         expose_headers=EXPOSED,
     )
-    return cors if settings.cors_origins else cors.app
+    return SafeHeaders(cors if settings.cors_origins else guarded)
 
 
 def refuse_open_routes(api: FastAPI) -> None:

@@ -15,6 +15,7 @@ from app.settings import Settings
 
 LEEWAY_S = 30
 MAX_TOKEN_BYTES = 8192
+TOKEN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2}")  # RFC 7515, 7.1; PyJWT passes over what is not base64url
 SUBJECT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 TYPES = {"jwt", "at+jwt"}  # RFC 7519, 5.1 and RFC 9068, 2.1
 
@@ -103,12 +104,15 @@ def bearer_token(headers: Headers) -> str:
     values = headers.getlist("authorization")
     if not values:
         raise Unauthenticated
-    scheme, _, token = values[0].partition(" ")
-    if len(values) > 1 or len(token) > MAX_TOKEN_BYTES:
+    if len(values) > 1:
         raise InvalidToken
-    if scheme.lower() != "bearer" or not token.strip():
+    scheme, _, rest = values[0].partition(" ")
+    token = rest.strip(" ")
+    if scheme.lower() != "bearer" or not token:
         raise Unauthenticated
-    return token.strip()
+    if len(token) > MAX_TOKEN_BYTES or not TOKEN.fullmatch(token):
+        raise InvalidToken
+    return token
 
 
 def decode(token: str, key: Any, algorithm: str, issuer: str | None, audience: str | None) -> dict[str, Any]:

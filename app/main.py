@@ -6,7 +6,6 @@ from threading import Event
 
 from anyio import to_thread
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app import health, migrations
@@ -16,6 +15,7 @@ from app.errors import HANDLERS
 from app.health import Readiness
 from app.settings import Settings
 from app.tasks.routes import router as tasks
+from app.web.cors import Cors
 from app.web.docs import Api
 from app.web.guard import Guard
 from app.web.headers import SafeHeaders
@@ -54,15 +54,14 @@ def create_app(settings: Settings, draining: Event | None = None) -> ASGIApp:
 
 def outside(guarded: ASGIApp, settings: Settings) -> ASGIApp:
     """Wrap the application in what must hold for every answer, refusals of the guard included."""
-    safe = SafeHeaders(guarded)
-    cors = CORSMiddleware(
-        safe,
+    cors = Cors(
+        guarded,
         allow_origins=settings.cors_origins,
         allow_methods=METHODS,
         allow_headers=ASKED,
         expose_headers=EXPOSED,
     )
-    return cors if settings.cors_origins else safe
+    return SafeHeaders(cors if settings.cors_origins else guarded)
 
 
 def refuse_open_routes(api: FastAPI) -> None:

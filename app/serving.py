@@ -18,6 +18,7 @@ from app.db import Database
 from app.main import create_app
 from app.pool import ROLE
 from app.settings import Settings
+from app.web.protocol import BoundedProtocol
 
 KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 s), or they meet a closed connection
 LINGER_S = 0.5  # a request that was on its way when the listener closed is still answered
@@ -95,7 +96,7 @@ def configuration(settings: Settings, draining: Event) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         access_log=False,
-        http="httptools",
+        http=BoundedProtocol,
         log_level=settings.log_level.lower(),
         loop="uvloop",
         proxy_headers=False,

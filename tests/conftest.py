@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import count
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psycopg2
@@ -12,7 +13,7 @@ import pytest
 from app import migrations
 from app.dev.postgres import Server, postgres
 from app.settings import Settings
-from tests.support import SECRET, Api, running
+from tests.support import ORIGIN, SECRET, Api, running
 
 TEMPLATE = "tasks_template"
 
@@ -77,6 +78,28 @@ def serve(database_url: str) -> Callable[..., AbstractContextManager[Api]]:
 def api(serve: Callable[..., AbstractContextManager[Api]]) -> Iterator[Api]:
     with serve() as running_api:
         yield running_api
+
+
+@pytest.fixture(scope="session")
+def shared_api(new_database: Callable[[], str]) -> Iterator[Api]:
+    """One API for the tests that need no other settings and change nothing that another user sees."""
+    settings = Settings(database_url=new_database(), better_auth_secret=SECRET, cors_origins=(ORIGIN,))
+    with running(settings) as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def stranger(shared_api: Api) -> Iterator[httpx.Client]:
+    """A client of the shared API without a token."""
+    with shared_api.client(None) as client:
+        yield client
+
+
+@pytest.fixture
+def someone(shared_api: Api) -> Iterator[httpx.Client]:
+    """A user of the shared API who has no tasks yet."""
+    with shared_api.client(f"someone-{uuid4()}") as client:
+        yield client
 
 
 @pytest.fixture

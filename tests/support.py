@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from socket import socket
 from threading import Event, Thread
@@ -10,11 +10,13 @@ from typing import Any
 
 import httpx
 import jwt
+import psycopg2
 
 from app.serving import Server
 from app.settings import Settings
 
 SECRET = "a-secret-that-only-these-tests-know-of"
+ORIGIN = "https://app.example.com"
 
 
 def make_token(
@@ -60,3 +62,13 @@ def running(settings: Settings) -> Iterator[Api]:
             server.should_exit = True
             thread.join(15)
             assert not thread.is_alive()
+
+
+def run_sql(url: str, statement: str) -> None:
+    """Run one statement behind the application's back, in the database at `url`."""
+    with (
+        closing(psycopg2.connect(url.replace("+psycopg2", ""))) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement)

@@ -3,19 +3,20 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Integer, func, text
 from sqlalchemy import Text as TextColumn
 from sqlmodel import Field as ColumnField
 from sqlmodel import SQLModel
 from typing_extensions import TypedDict
 
-from app.web.body import Body, Line, ReadOnly, Text
+from app.web.body import Body, Clean, ReadOnly
 from app.web.paging import Page
 from app.web.params import Flag
 
-Title = Annotated[Line, Field(min_length=1, max_length=200)]
-Description = Annotated[Text, Field(max_length=10_000)]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Clean]
+Description = Annotated[str, StringConstraints(max_length=10_000), Clean]
+SearchText = Annotated[str, StringConstraints(min_length=1, max_length=200), Clean]
 
 
 class Task(SQLModel, table=True):
@@ -107,5 +108,5 @@ class TaskQuery(Page):
     """Which tasks, in which order."""
 
     completed: Flag | None = None
-    q: Annotated[Text, Field(min_length=1, max_length=200, description="Part of title or description.")] | None = None
+    q: Annotated[SearchText | None, Field(description="Part of title or description.")] = None
     order: Literal["newest", "oldest"] = "newest"

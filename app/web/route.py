@@ -13,8 +13,8 @@ from app.web.body import JsonRequest, parse
 from app.web.docs import problems
 from app.web.params import refuse_odd_query
 
-COMMON = (401, 422, 431, 500, 503)
-BODY = (400, 408, 413, 415)
+COMMON = (401, 408, 413, 414, 422, 431, 500, 503)
+BODY = (400, 415)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -43,7 +43,7 @@ class ApiRoute(APIRoute):
             request.state.principal = await request.app.state.authenticator(request.headers)
             refuse_odd_query(request.scope["query_string"], known)
             if adapter and (body := await request.body()):
-                parsed = parse(adapter, body, request.headers.get("content-type", ""))
+                parsed = parse(adapter, body, ",".join(request.headers.getlist("content-type")))
                 request = JsonRequest(request, body, parsed)
             return await endpoint(request)
 

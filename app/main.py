@@ -1,5 +1,6 @@
 """create_app: the one place where everything is wired."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,10 +10,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app import health, migrations
-from app.auth import Authenticator, verifier_for
+from app.auth import Authenticator, SecretVerifier, Verifier
 from app.db import Database
 from app.errors import HANDLERS
 from app.health import Readiness
+from app.jwks import JwksVerifier, KeyCache
 from app.settings import Settings
 from app.tasks.routes import router as tasks
 from app.web.docs import Api
@@ -23,6 +25,8 @@ from app.web.route import ApiRoute
 ENTITIES = (tasks,)
 EXPOSED = ("Link", "Location")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -45,6 +49,17 @@ def create_app(settings: Settings) -> ASGIApp:
     api.state.authenticator = Authenticator(verifier_for(settings))
     api.state.readiness = Readiness(database, migrations.head())
     return outside(api, settings)
+
+
+def verifier_for(settings: Settings) -> Verifier:
+    """Return the verifier of the mode that `settings` choose: the keys at BETTER_AUTH_URL, else BETTER_AUTH_SECRET."""
+    issuer, audience = settings.jwt_issuer, settings.jwt_audience
+    if url := settings.better_auth_url:
+        if settings.better_auth_secret:
+            logger.info("BETTER_AUTH_URL is set: BETTER_AUTH_SECRET is not used for tokens")
+        return JwksVerifier(KeyCache(f"{url}/api/auth/jwks"), issuer or url, audience or url)
+    assert settings.better_auth_secret  # Settings or the development defaults saw to it
+    return SecretVerifier(settings.better_auth_secret.get_secret_value(), issuer, audience)
 
 
 def outside(api: FastAPI, settings: Settings) -> ASGIApp:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from threading import Event
 
@@ -62,6 +62,19 @@ def test_a_flood_of_unknown_keys(issuer_api: Api, issuer: KeyServer, server_hang
             assert time.monotonic() - begin < 60
     assert set(statuses) == {401}
     assert issuer.fetches - before <= 2 + (time.monotonic() - begin) / jwks.COOLDOWN_S
+
+
+def test_few_wait_for_an_unknown_key(issuer_api: Api, issuer: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the key server hangs, all but MAX_WAITING of the strangers are refused at once: they hold no place."""
+    monkeypatch.setattr(jwks, "COOLDOWN_S", 0)
+    assert ask(issuer_api, ED.token(issuer.url)).status_code == 200
+    issuer.behave = hang
+    tokens = [ED.token(issuer.url, headers={"kid": f"stranger-{number}"}) for number in range(20)]
+    with ThreadPoolExecutor(20) as strangers:
+        asked = [strangers.submit(ask, issuer_api, token) for token in tokens]
+        waiting = wait(asked, timeout=jwks.DEADLINE_S - 0.5).not_done
+    assert 1 <= len(waiting) <= jwks.MAX_WAITING
+    assert {request.result().status_code for request in asked} == {401}
 
 
 def test_a_new_key_is_accepted_at_once(issuer_api: Api, issuer: KeyServer) -> None:

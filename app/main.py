@@ -1,5 +1,6 @@
 """create_app: the one place where everything is wired."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from threading import Event
@@ -9,10 +10,11 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app import health, migrations
-from app.auth import Authenticator, verifier_for
+from app.auth import Authenticator, SecretVerifier, Verifier
 from app.db import Database
 from app.errors import HANDLERS
 from app.health import Readiness
+from app.jwks import JwksVerifier, KeyCache
 from app.settings import Settings
 from app.tasks.routes import router as tasks
 from app.web.cors import Cors
@@ -25,6 +27,8 @@ ENTITIES = (tasks,)
 EXPOSED = ("ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After")
 ASKED = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, draining: Event | None = None) -> ASGIApp:
@@ -50,6 +54,17 @@ def create_app(settings: Settings, draining: Event | None = None) -> ASGIApp:
     api.state.authenticator = Authenticator(verifier_for(settings))
     api.state.readiness = Readiness(database, migrations.head(), draining)
     return outside(Guard(api, settings.max_in_flight, draining), settings)
+
+
+def verifier_for(settings: Settings) -> Verifier:
+    """Return the verifier of the mode that `settings` choose: the keys at BETTER_AUTH_URL, else BETTER_AUTH_SECRET."""
+    issuer, audience = settings.jwt_issuer, settings.jwt_audience
+    if url := settings.better_auth_url:
+        if settings.better_auth_secret:
+            logger.info("BETTER_AUTH_URL is set: BETTER_AUTH_SECRET is not used for tokens")
+        return JwksVerifier(KeyCache(f"{url}/api/auth/jwks"), issuer or url, audience or url)
+    assert settings.better_auth_secret  # Settings or the development defaults saw to it
+    return SecretVerifier(settings.better_auth_secret.get_secret_value(), issuer, audience)
 
 
 def outside(guarded: ASGIApp, settings: Settings) -> ASGIApp:

@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as the hash
@@ -22,7 +23,22 @@ def _postgres_url(url: SecretStr) -> SecretStr:
     return SecretStr(f"postgresql+psycopg2://{rest}")
 
 
+def _base_url(value: str) -> str:
+    """Return the URL as Better Auth writes it into `iss` and `aud`: a host in lower case, no default port or slash."""
+    try:
+        url = HttpUrl(value)
+    except ValidationError:
+        raise ValueError("must be a URL such as https://auth.example.com") from None
+    base = str(url).rstrip("/")
+    if url.username or url.password or url.query is not None or url.fragment is not None:
+        raise ValueError("must be a URL without credentials, query and fragment")
+    if base.endswith("/api/auth"):
+        raise ValueError("must end before /api/auth, which is added to it")
+    return base
+
+
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
 class Settings(BaseSettings):
@@ -41,6 +57,7 @@ class Settings(BaseSettings):
     database_timeout_ms: Annotated[int, Field(ge=200, le=60_000)] = 2000
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
     shutdown_delay_s: Annotated[int, Field(ge=0, le=8)] = 0
+    better_auth_url: BaseUrl | None = None
     better_auth_secret: SecretStr | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
@@ -93,11 +110,24 @@ class Settings(BaseSettings):
             return self
         if self.database_url is None:
             raise ValueError("DATABASE_URL is required in production")
-        if self.better_auth_secret is None:
-            raise ValueError("BETTER_AUTH_SECRET is required in production")
-        if self.better_auth_secret.get_secret_value() in EXAMPLE_SECRETS:
+        if self.better_auth_url is None and self.better_auth_secret is None:
+            raise ValueError("BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production")
+        if self.better_auth_url is not None and not _is_private(self.better_auth_url):
+            raise ValueError("BETTER_AUTH_URL must be https in production, or name a host of this machine or network")
+        if self.better_auth_secret is not None and self.better_auth_secret.get_secret_value() in EXAMPLE_SECRETS:
             raise ValueError("BETTER_AUTH_SECRET is the example's; `openssl rand -base64 32` makes a real one")
         return self
+
+
+def _is_private(url: str) -> bool:
+    """Tell whether nobody between here and `url` can swap the keys it serves, and so sign for any user.
+
+    A host without a dot (`http://auth:3000` in Compose) is resolved inside the deployment's own network alone.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    is_near = "." not in host and ":" not in host
+    return parts.scheme == "https" or is_near or host in {"127.0.0.1", "::1"}
 
 
 def _readable(error: ValidationError) -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 from app import migrations
 from app.dev.postgres import Server, postgres
 from app.settings import Settings
+from tests.key_server import EC, ED, RSA, KeyServer, key_server, publish
 from tests.support import ORIGIN, SECRET, Api, running
 
 TEMPLATE = "tasks_template"
@@ -112,3 +113,17 @@ def alice(api: Api) -> Iterator[httpx.Client]:
 def bob(api: Api) -> Iterator[httpx.Client]:
     with api.client("bob") as client:
         yield client
+
+
+@pytest.fixture
+def issuer() -> Iterator[KeyServer]:
+    """An issuer with one key of each algorithm."""
+    with key_server(publish(ED.jwk(), EC.jwk(), RSA.jwk())) as server:
+        yield server
+
+
+@pytest.fixture
+def issuer_api(issuer: KeyServer, serve: Callable[..., AbstractContextManager[Api]]) -> Iterator[Api]:
+    """An API whose tokens are the issuer's; the secret is set as well, and not used."""
+    with serve(better_auth_url=issuer.url) as running_api:
+        yield running_api

@@ -13,6 +13,7 @@ from app.auth import Authenticator, verifier_for
 from app.db import Database
 from app.errors import HANDLERS
 from app.health import Readiness
+from app.ratelimit.limiter import RateLimits
 from app.settings import Settings
 from app.tasks.routes import router as tasks
 from app.web.docs import Api
@@ -21,7 +22,7 @@ from app.web.headers import SafeHeaders
 from app.web.route import ApiRoute
 
 ENTITIES = (tasks,)
-EXPOSED = ("Link", "Location")
+EXPOSED = ("Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -43,6 +44,7 @@ def create_app(settings: Settings) -> ASGIApp:
     api.state.settings = settings
     api.state.database = database
     api.state.authenticator = Authenticator(verifier_for(settings))
+    api.state.limits = RateLimits(settings)
     api.state.readiness = Readiness(database, migrations.head())
     return outside(api, settings)
 
@@ -69,8 +71,10 @@ def refuse_open_routes(api: FastAPI) -> None:
 
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
-    """Size the threads as the pool, since each holds one connection; let go of both at the end."""
+    """Size the threads as the pool, since each holds one connection; let go of what was opened at the end."""
     to_thread.current_default_thread_limiter().total_tokens = api.state.settings.database_pool_size
+    await api.state.limits.open()
     yield
+    await api.state.limits.close()
     api.state.readiness.close()
     api.state.database.close()

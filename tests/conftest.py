@@ -65,10 +65,11 @@ def database_url(new_database: Callable[[], str]) -> str:
 
 @pytest.fixture
 def serve(database_url: str) -> Callable[..., AbstractContextManager[Api]]:
-    """Serve the test's database with settings that differ from the defaults in what is named."""
+    """Serve the test's database with settings that differ from the defaults in what is named, and in the limits."""
+    plenty = {"rate_limit": "1000000/minute", "rate_limit_unauthenticated": "1000000/minute"}
 
     def start(**settings: Any) -> AbstractContextManager[Api]:
-        return running(Settings(database_url=database_url, **({"better_auth_secret": SECRET} | settings)))
+        return running(Settings(database_url=database_url, **({"better_auth_secret": SECRET} | plenty | settings)))
 
     return start
 

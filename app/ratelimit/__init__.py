@@ -6,5 +6,6 @@ client is told is the moment when the whole budget is back. It is approximate ac
 budget at the end of a window and the next one at once sends up to twice the limit within the length of one window, and
 never more. Refused requests cost nothing: of several limits the shortest refuses first, and the longer are not charged.
 
-In memory a request costs about 7 us (of which 3 count and 3 write the headers), on the event loop, with no thread hop.
+In memory a request costs 4 us (CPython 3.11; counting 0.6, header fields 0.9, the rest is bookkeeping), on the event
+loop, with no thread hop.
 """

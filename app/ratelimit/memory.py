@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from limits import RateLimitItem
 from limits.storage import Storage
 
-MAX_KEYS = 100_000
-TRIM = 4  # more than one, so that a table shrinks; few, so that no request pays for a hundred thousand
+MAX_KEYS = 65_536
+TRIM = 4  # more than one, so that a table shrinks; few, so that no request pays for all of them
 
 
 class Usage(NamedTuple):
@@ -31,7 +31,7 @@ class Window:
 class Table:
     """The windows of one length, in the order in which they end: since they began so.
 
-    Holds at most MAX_KEYS windows (25 MiB). A further one takes the place of the oldest, the first to end anyway, whose
+    Holds at most MAX_KEYS windows (20 MiB). A further one takes the place of the oldest, the first to end anyway, whose
     key begins anew when it returns: a full table forgives, it never refuses who did nothing.
     """
 

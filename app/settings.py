@@ -129,6 +129,6 @@ class Settings(BaseSettings):
 
 def _readable(error: ValidationError) -> list[str]:
     return [
-        f"{str(line['loc'][0]).upper()}: {line['msg']}" if line["loc"] else line["msg"].removeprefix("Value error, ")
+        ": ".join([*(str(part).upper() for part in line["loc"][:1]), line["msg"].removeprefix("Value error, ")])
         for line in error.errors(include_url=False, include_input=False)
     ]

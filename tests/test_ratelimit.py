@@ -32,7 +32,7 @@ def test_of_a_thousand_requests_exactly_the_budget_passes(serve: Serve) -> None:
 
 def test_a_refusal_says_why_and_when_to_return(serve: Serve) -> None:
     """429 is a problem with a stable code, and after the seconds that its Retry-After names a request passes."""
-    with serve(rate_limit="2/2second") as api, api.client() as alice:
+    with serve(rate_limit="2/3second") as api, api.client() as alice:
         assert [alice.get("/api/tasks").status_code for _ in range(2)] == [200, 200]
         refused = alice.get("/api/tasks")
         asked = time.monotonic()
@@ -40,7 +40,7 @@ def test_a_refusal_says_why_and_when_to_return(serve: Serve) -> None:
         assert refused.headers["content-type"] == "application/problem+json"
         assert refused.headers["ratelimit"].startswith('"default";r=0;t=')
         seconds = int(refused.headers["retry-after"])
-        assert 1 <= seconds <= 2
+        assert 1 <= seconds <= 3
         time.sleep(max(0.0, asked + seconds - time.monotonic()))
         assert alice.get("/api/tasks").status_code == 200
 
@@ -68,16 +68,15 @@ def test_every_answer_tells_the_budget(serve: Serve, method: str, path: str, sta
 
 def test_several_limits_are_several_items(serve: Serve) -> None:
     """Limits joined by `;` all hold; what the shortest refuses is not charged to the longer ones."""
-    with serve(rate_limit="1000/hour;3/second") as api, api.client() as alice:
+    with serve(rate_limit="1000/hour;2/5second") as api, api.client() as alice:
         answers = [alice.get("/api/tasks") for _ in range(10)]
-        assert answers[0].headers["ratelimit-policy"] == '"second";q=3;w=1, "hour";q=1000;w=3600'
-        refused = [answer for answer in answers if answer.status_code == 429]
-        passed = 10 - len(refused)
-        assert refused
-        assert refused[-1].headers["retry-after"] == "1"
-        hourly = re.fullmatch(r'"second";r=0;t=1, "hour";r=(\d+);t=\d+', refused[-1].headers["ratelimit"])
-        assert hourly
-        assert 1000 - passed <= int(hourly[1]) <= 1000 - 3
+        passed = [answer.status_code for answer in answers].count(200)
+        last = answers[-1]
+        assert passed < 10
+        assert last.headers["ratelimit-policy"] == '"5second";q=2;w=5, "hour";q=1000;w=3600'
+        assert last.headers["ratelimit"].startswith('"5second";r=0;t=')
+        assert f'"hour";r={1000 - passed};t=' in last.headers["ratelimit"]
+        assert 1 <= int(last.headers["retry-after"]) <= 5
 
 
 def test_every_route_under_api_is_limited(serve: Serve) -> None:
@@ -209,6 +208,7 @@ WRONG = pytest.mark.parametrize(
     [
         ("RATE_LIMIT", "banana"),
         ("RATE_LIMIT", "0/minute"),
+        ("RATE_LIMIT", "100/0minute"),
         ("RATE_LIMIT", "100/fortnight"),
         ("RATE_LIMIT", "10/minute;20/60second"),
         ("RATE_LIMIT", "10/minute;"),

@@ -108,13 +108,13 @@ def test_the_count_is_in_redis(serve: Serve, server: Redis) -> None:
 
 def test_a_window_in_redis_ends(serve: Serve, server: Redis) -> None:
     """After Retry-After a request passes; what the shortest limit refuses is not charged to the longer one."""
-    with serve(rate_limit="2/2second;50/minute", rate_limit_storage_uri=server.uri) as api, api.client() as alice:
+    with serve(rate_limit="2/3second;50/minute", rate_limit_storage_uri=server.uri) as api, api.client() as alice:
         answers = [alice.get("/api/tasks") for _ in range(5)]
         asked = time.monotonic()
         assert [answer.status_code for answer in answers] == [200, 200, 429, 429, 429]
         assert '"minute";r=48;' in answers[-1].headers["ratelimit"]
         seconds = int(answers[-1].headers["retry-after"])
-        assert 1 <= seconds <= 2
+        assert 1 <= seconds <= 3
         time.sleep(max(0.0, asked + seconds - time.monotonic()))
         assert alice.get("/api/tasks").status_code == 200
         assert server.used("alice") == 3
@@ -208,7 +208,7 @@ def test_trouble_with_redis_is_not_ours(
         assert alice.get("/api/tasks").status_code == 200
         begin(server)
         assert answered_in(alice) < SLACK_S
-        assert time_of(20, alice) < 20 * 0.1  # each would take 0.2 s if it waited
+        assert time_of(20, alice) < 20 * 0.15  # each would take 0.2 s if it waited
         assert httpx.get(f"{api.url}/health/live").elapsed.total_seconds() < SLACK_S
         assert alice.get("/api/tasks").status_code == 429
         assert len(transitions(caplog)) == 1
@@ -257,7 +257,7 @@ def test_a_slow_redis_is_left(serve: Serve, server: Redis, caplog: pytest.LogCap
             assert server.used("alice") == 1
             delay.append(0.5)
             assert answered_in(alice) < SLACK_S
-            assert time_of(20, alice) < 20 * 0.1
+            assert time_of(20, alice) < 20 * 0.15
             delay.clear()
             wait_for(lambda: len(transitions(caplog)) == 2, "Redis is not used again", BACK_S)
 

@@ -8,6 +8,7 @@ from limits import RateLimitItem, parse_many
 MAX_AMOUNT = 10**9  # an RFC 9651 integer has 15 digits
 MAX_WINDOW_S = 366 * 24 * 3600
 MEMORY = "memory://"
+ZERO = re.compile(r"(?<!\d)0")  # `limits` also takes 100/0minute, for 100/minute
 PATHS = {"redis": r"/?\d*", "rediss": r"/?\d*", "redis+unix": "/.+"}
 
 
@@ -27,7 +28,7 @@ def parse_limits(text: str) -> tuple[RateLimitItem, ...]:
     windows = {limit.get_expiry() for limit in limits}
     if len(windows) < len(limits):
         raise ValueError("two limits have the same window")
-    if not all(0 < limit.amount <= MAX_AMOUNT for limit in limits) or max(windows) > MAX_WINDOW_S:
+    if ZERO.search(text) or max(limit.amount for limit in limits) > MAX_AMOUNT or max(windows) > MAX_WINDOW_S:
         raise ValueError(f"each limit must allow 1 to {MAX_AMOUNT} requests in at most a year")
     return tuple(limits)
 

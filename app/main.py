@@ -15,6 +15,7 @@ from app.db import Database
 from app.errors import HANDLERS
 from app.health import Readiness
 from app.jwks import JwksVerifier, KeyCache
+from app.ratelimit.limiter import RateLimits
 from app.settings import Settings
 from app.tasks.routes import router as tasks
 from app.web.cors import Cors
@@ -24,7 +25,15 @@ from app.web.headers import SafeHeaders
 from app.web.route import ApiRoute
 
 ENTITIES = (tasks,)
-EXPOSED = ("ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After")
+EXPOSED = (
+    "ETag",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+)
 ASKED = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -52,6 +61,7 @@ def create_app(settings: Settings, draining: Event | None = None) -> ASGIApp:
     api.state.settings = settings
     api.state.database = database
     api.state.authenticator = Authenticator(verifier_for(settings))
+    api.state.limits = RateLimits(settings)
     api.state.readiness = Readiness(database, migrations.head(), draining)
     return outside(Guard(api, settings.max_in_flight, draining), settings)
 
@@ -89,8 +99,10 @@ def refuse_open_routes(api: FastAPI) -> None:
 
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
-    """Size the threads as the pool, since each holds one connection; let go of both at the end."""
+    """Size the threads as the pool, since each holds one connection; let go of what was opened at the end."""
     to_thread.current_default_thread_limiter().total_tokens = api.state.settings.database_pool_size
+    await api.state.limits.open()
     yield
+    await api.state.limits.close()
     api.state.readiness.close()
     api.state.database.close()

@@ -1,12 +1,15 @@
 """Every environment variable the application reads: its type, its default, and what is refused."""
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.ratelimit.config import MEMORY, parse_limits, refuse_malformed
 
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as the hash
 EXAMPLE_SECRETS = {"change-me-to-at-least-32-random-bytes"}
@@ -37,7 +40,19 @@ def _base_url(value: str) -> str:
     return base
 
 
+def _limits(text: str) -> str:
+    parse_limits(text)
+    return text
+
+
+def _storage_uri(uri: SecretStr) -> SecretStr:
+    refuse_malformed(uri.get_secret_value())
+    return uri
+
+
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+Limits = Annotated[str, AfterValidator(_limits)]
+StorageUri = Annotated[SecretStr, AfterValidator(_storage_uri)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
@@ -61,6 +76,10 @@ class Settings(BaseSettings):
     better_auth_secret: SecretStr | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+    rate_limit: Limits = "100/minute"
+    rate_limit_unauthenticated: Limits = "20/minute"
+    rate_limit_storage_uri: StorageUri = SecretStr(MEMORY)
+    forwarded_allow_ips: Annotated[tuple[str, ...], NoDecode] = ()
 
     @classmethod
     def load(cls) -> Self:
@@ -83,7 +102,7 @@ class Settings(BaseSettings):
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "forwarded_allow_ips", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -96,6 +115,18 @@ class Settings(BaseSettings):
             if scheme not in {"http", "https"} or not separator or not host or "/" in host or "*" in host:
                 raise ValueError("each must be an origin such as https://app.example.com: no path, no wildcard")
         return origins
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            try:
+                _ = network == "*" or ip_network(network)
+            except ValueError:
+                raise ValueError("must be addresses or networks such as 10.0.0.7,10.0.0.0/8, or * alone") from None
+        if "*" in networks and len(networks) > 1:
+            raise ValueError("`*` trusts everyone and stands alone")
+        return networks
 
     @field_validator("better_auth_secret")
     @classmethod
@@ -132,6 +163,6 @@ def _is_private(url: str) -> bool:
 
 def _readable(error: ValidationError) -> list[str]:
     return [
-        f"{str(line['loc'][0]).upper()}: {line['msg']}" if line["loc"] else line["msg"].removeprefix("Value error, ")
+        ": ".join([*(str(part).upper() for part in line["loc"][:1]), line["msg"].removeprefix("Value error, ")])
         for line in error.errors(include_url=False, include_input=False)
     ]

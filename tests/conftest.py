@@ -14,7 +14,7 @@ from app import migrations
 from app.dev.postgres import Server, postgres
 from app.settings import Settings
 from tests.key_server import EC, ED, RSA, KeyServer, key_server, publish
-from tests.support import ORIGIN, SECRET, Api, running
+from tests.support import ORIGIN, SECRET, UNLIMITED, Api, running
 
 TEMPLATE = "tasks_template"
 
@@ -67,10 +67,10 @@ def database_url(new_database: Callable[[], str]) -> str:
 
 @pytest.fixture
 def serve(database_url: str) -> Callable[..., AbstractContextManager[Api]]:
-    """Serve the test's database with settings that differ from the defaults in what is named."""
+    """Serve the test's database with settings that differ from the defaults in what is named, and in the limits."""
 
     def start(**settings: Any) -> AbstractContextManager[Api]:
-        return running(Settings(database_url=database_url, **({"better_auth_secret": SECRET} | settings)))
+        return running(Settings(database_url=database_url, **({"better_auth_secret": SECRET} | UNLIMITED | settings)))
 
     return start
 
@@ -84,7 +84,7 @@ def api(serve: Callable[..., AbstractContextManager[Api]]) -> Iterator[Api]:
 @pytest.fixture(scope="session")
 def shared_api(new_database: Callable[[], str]) -> Iterator[Api]:
     """One API for the tests that need no other settings and change nothing that another user sees."""
-    settings = Settings(database_url=new_database(), better_auth_secret=SECRET, cors_origins=(ORIGIN,))
+    settings = Settings(database_url=new_database(), better_auth_secret=SECRET, cors_origins=(ORIGIN,), **UNLIMITED)
     with running(settings) as api:
         yield api
 

@@ -37,13 +37,13 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
     node, npm = program("node"), program("npm")
     home = shutil.copytree(HOME, tmp_path_factory.mktemp("node") / "better_auth")
     options = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock")
-    subprocess.run((npm, "install", *options), cwd=home, check=True, timeout=300)  # noqa: S603  a fixed command
+    subprocess.run((npm, "install", *options), cwd=home, check=True, timeout=300)
 
     @contextmanager
     def serve_better_auth(**environ: str) -> Iterator[str]:
         environ = os.environ | {"BETTER_AUTH_SECRET": SECRET, "BETTER_AUTH_TELEMETRY": "0"} | environ
         command = (node, "server.mjs")
-        with subprocess.Popen(command, cwd=home, env=environ, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        with subprocess.Popen(command, cwd=home, env=environ, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout
             try:
                 yield process.stdout.readline().strip()

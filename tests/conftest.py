@@ -14,6 +14,8 @@ from app.dev.postgres import Server, postgres
 from app.settings import Settings
 from tests.support import SECRET, Api, running
 
+pytest_plugins = ["tests.postmaster"]
+
 TEMPLATE = "tasks_template"
 
 
@@ -68,7 +70,7 @@ def serve(database_url: str) -> Callable[..., AbstractContextManager[Api]]:
     """Serve the test's database with settings that differ from the defaults in what is named."""
 
     def start(**settings: Any) -> AbstractContextManager[Api]:
-        return running(Settings(database_url=database_url, **({"better_auth_secret": SECRET} | settings)))
+        return running(Settings(**({"database_url": database_url, "better_auth_secret": SECRET} | settings)))
 
     return start
 

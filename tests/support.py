@@ -1,7 +1,7 @@
 """A running API, as its users meet it: over HTTP, with real tokens, on a real PostgreSQL."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from socket import socket
@@ -24,6 +24,14 @@ def make_token(
     now = int(time.time())
     payload = {"sub": sub, "iat": now, "exp": now + 600} | claims
     return jwt.encode({k: v for k, v in payload.items() if v is not None}, key, algorithm, headers)
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait for a condition, which must come true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.02)
 
 
 @dataclass(frozen=True)

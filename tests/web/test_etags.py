@@ -181,7 +181,8 @@ def test_a_change_that_changes_nothing_leaves_no_trace(alice: httpx.Client, task
 
 def test_a_change_moves_tag_and_time(alice: httpx.Client, task: dict[str, Any], url: str) -> None:
     """Any field that differs, null included, is a new version with a later `updated_at`; `created_at` stays."""
-    for number, patch in enumerate([{"title": "b"}, {"description": None}, {"completed": True}], start=2):
+    patches: list[dict[str, Any]] = [{"title": "b"}, {"description": None}, {"completed": True}]
+    for number, patch in enumerate(patches, start=2):
         before, answer = task, alice.patch(url, json=patch)
         task = answer.json()
         assert answer.headers["ETag"] == f'"{number}"'

@@ -27,8 +27,9 @@ def dev() -> None:
         from app.dev import environment
 
         with environment.completed(Settings.load()) as settings:
-            migrations.upgrade(_url(settings))
-            token = environment.token(settings, "alice", minutes=24 * 60)
+            migrations.migrate(settings)
+            theirs = settings.better_auth_url and f"<from {settings.better_auth_url}/api/auth/token>"
+            token = theirs or environment.token(settings, "alice", minutes=24 * 60)
             banner = BANNER.format(url=f"http://{settings.host}:{settings.port}", token=token)
             serve_app(settings, on_start=lambda: typer.echo(banner))
 
@@ -42,10 +43,13 @@ def serve() -> None:
 
 
 @cli.command()
-def migrate(revision: Annotated[str, typer.Argument(help="Up to this one; a lower one takes back.")] = "head") -> None:
-    """Bring the schema of the database at DATABASE_URL to a revision."""
+def migrate(
+    revision: Annotated[str, typer.Argument(help="Or `base`: before the first.")] = "head",
+    down: Annotated[bool, typer.Option("--down", help="Down to it instead.")] = False,
+) -> None:
+    """Bring the schema of the database at DATABASE_MIGRATION_URL, or DATABASE_URL, to a revision."""
     with _readable():
-        migrations.upgrade(_url(Settings.load()), revision)
+        migrations.migrate(Settings.load(), revision, down=down)
 
 
 @cli.command()
@@ -55,12 +59,6 @@ def token(user_id: str, minutes: Annotated[int, typer.Option(min=1, help="How lo
         from app.dev import environment
 
         typer.echo(environment.token(Settings.load(), user_id, minutes))
-
-
-def _url(settings: Settings) -> str:
-    if settings.database_url is None:
-        raise SettingsError("DATABASE_URL is required here; `make dev` brings a database of its own.")
-    return settings.database_url.get_secret_value()
 
 
 @contextmanager

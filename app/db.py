@@ -1,68 +1,131 @@
-"""The only way to PostgreSQL: every statement is bound to a principal and costs one round trip.
+"""The only way to PostgreSQL: every statement is bound to a principal, and none outlasts its request's deadline.
 
-A simple-query message of several statements on an autocommit connection is one implicit transaction, and psycopg2 sends
-what it is given as one such message. So the preamble (who asks) travels in the statement's own message, its settings
-local to that transaction: nothing is left on the connection, and a pooler in transaction mode may stand between.
-AUTOCOMMIT also means that several statements are not atomic: `execute` takes one, `transaction` is for more.
+`execute` takes one statement and costs one round trip; `transaction` is for what needs several.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, Self
 
 from fastapi import Depends, Request
-from sqlalchemy import Engine, Executable, Row, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
+from sqlalchemy import Connection, Executable, Row, exc, text
 from sqlmodel import Session
 
+from app import deadline
 from app.auth import Principal
-from app.errors import AppError, DatabaseUnavailable
+from app.errors import DatabaseBusy, DatabaseUnavailable
+from app.pool import ANSWER_S, PREAMBLE, ROLE, engine_for, preamble
+from app.settings import Settings
 
-PREAMBLE = "SELECT set_config('app.user_id', %s, true); "
-RECYCLE_S = 280  # Neon suspends an idle database after 300 s
+BUSY = {"55P03", "40001", "40P01"}  # lock_timeout, serialization failure, deadlock
+UNAVAILABLE = {"08", "53", "57"}  # classes: connection, resources, operator intervention (statement_timeout included)
+READ_ONLY = "25006"  # a standby, while a failover goes on
+UNKNOWN = (
+    "The database did not answer in time, so whether the change was made is not known. "
+    "Ask again with the same Idempotency-Key, or read before you retry."
+)
+
+
+LOGIN = text("""
+    SELECT current_user::text, rolsuper OR rolbypassrls,
+           EXISTS (SELECT FROM pg_roles WHERE rolname = :role AND pg_has_role(oid, 'SET'))
+    FROM pg_roles WHERE rolname = current_user
+""")
+
+logger = logging.getLogger(__name__)
+
+
+class Login(NamedTuple):
+    """What the database makes of the login: its name, and whether row-level security can bind it."""
+
+    name: str
+    bypasses_row_security: bool
+    may_set_role: bool
 
 
 class Database:
-    """A pool of connections, and the doors to it. Thread-safe; each call blocks its thread for one statement."""
+    """A pool of connections, and the doors to it. Thread-safe; no call outlasts the request's deadline."""
 
-    def __init__(self, url: str, pool_size: int) -> None:
-        self._engine = _engine(url, pool_size)
-        self._probe = _engine(url, 1)
+    def __init__(self, url: str, pool_size: int, timeout_s: float) -> None:
+        deadline.install()
+        self.timeout_s = timeout_s
+        self._engine = engine_for(url, pool_size, timeout_s)
+        self._probe = engine_for(url, 1, timeout_s)
         self._transactional = self._engine.execution_options(isolation_level="READ COMMITTED")
 
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the database that `settings` name."""
+        assert settings.database_url  # Settings or the development defaults saw to it
+        url = settings.database_url.get_secret_value()
+        return cls(url, settings.database_pool_size, settings.database_timeout_ms / 1000)
+
     def execute(self, principal: Principal, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
-        """Run one statement as `principal`, committed when this returns, and return its rows.
+        """Run one statement as `principal`, who sees none but own rows; committed when this returns.
+
+        A read whose connection turns out to be dead is sent once more; a write never.
 
         Raises:
-            DatabaseUnavailable: no answer, or none that came in time.
+            DatabaseBusy: another transaction holds a lock.
+            DatabaseUnavailable: no answer, or none in time; after a write the detail says that its outcome is unknown.
 
         """
-        options = {"principal": principal}
-        with _refusals(), self._engine.connect() as connection:
-            return connection.execute(statement, parameters, execution_options=options).all()
+        with deadline.within(self.timeout_s), refusals():
+            try:
+                return self._send(principal, statement, parameters)
+            except exc.DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                if not statement.is_select:
+                    raise DatabaseUnavailable(UNKNOWN) from error
+            return self._send(principal, statement, parameters)
+
+    def _send(self, principal: Principal, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
+        with self._connect() as connection:
+            return connection.execute(statement, parameters, execution_options={"principal": principal}).all()
+
+    def _connect(self) -> Connection:
+        """Take a connection; what fails here was never sent, so that nobody has to wonder about its outcome."""
+        if deadline.remaining() <= ANSWER_S:
+            raise DatabaseUnavailable
+        try:
+            return self._engine.connect()
+        except exc.DBAPIError as error:
+            raise unavailable(error) from error
 
     @contextmanager
     def transaction(self, principal: Principal) -> Iterator[Session]:
         """Open a session on a real transaction as `principal`: committed at the end, rolled back on any exception.
 
         Raises:
-            DatabaseUnavailable: no answer, or none that came in time.
+            DatabaseBusy, DatabaseUnavailable: as `execute`.
 
         """
-        with _refusals(), Session(self._transactional) as session, session.begin():
-            session.connection().exec_driver_sql(PREAMBLE, (principal.user_id,))
+        with deadline.within(self.timeout_s), refusals(), Session(self._transactional) as session, session.begin():
+            session.connection().exec_driver_sql(PREAMBLE, preamble(principal))
             yield session
 
     def revision(self) -> str | None:
-        """Return the schema's revision; the one statement without a principal, on a connection of its own.
+        """Return the schema's revision: the one statement without a principal, on a connection of its own.
 
         Raises:
             SQLAlchemyError: the database can't be reached, or has no schema.
 
         """
-        with self._probe.connect() as connection:
+        with deadline.within(self.timeout_s), self._probe.connect() as connection:
             revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
             return revision
+
+    def login(self) -> Login:
+        """Return what the database makes of the login.
+
+        Raises:
+            SQLAlchemyError: the database can't be reached.
+
+        """
+        with deadline.within(self.timeout_s), self._probe.connect() as connection:
+            return Login(*connection.execute(LOGIN, {"role": ROLE}).one())
 
     def close(self) -> None:
         """Close every connection that is not in use."""
@@ -79,51 +142,24 @@ async def database(request: Request) -> Database:
 CurrentDatabase = Annotated[Database, Depends(database)]
 
 
-def _engine(url: str, pool_size: int) -> Engine:
-    engine = create_engine(
-        url,
-        hide_parameters=True,
-        isolation_level="AUTOCOMMIT",
-        max_overflow=0,
-        pool_pre_ping=True,
-        pool_recycle=RECYCLE_S,
-        pool_reset_on_return=None,
-        pool_size=pool_size,
-        use_native_hstore=False,  # else each new connection asks for hstore's type ids
-    )
-    event.listen(engine, "do_execute", _execute_in_one_message)
-    event.listen(engine, "do_executemany", _refuse_many)
-    return engine
-
-
-def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
-    """Send preamble and statement together. Later than `before_cursor_execute`, so that no log or error shows it."""
-    principal = context.execution_options.get("principal")
-    if principal is None:
-        return False
-    body: bytes = cursor.mogrify(statement, parameters)
-    cursor.execute(cursor.mogrify(PREAMBLE, (principal.user_id,)) + body)
-    return True
-
-
-def _refuse_many(_cursor: Any, _statement: str, _parameters: Any, context: Any) -> None:
-    if context.execution_options.get("principal"):
-        raise InvalidRequestError("several sets of parameters need Database.transaction()")
-
-
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
+    """Turn what the database says into what a client can act on; our own mistakes stay exceptions."""
     try:
         yield
-    except DBAPIError as error:
-        raise _refusal(error) from error
-    except SQLAlchemyError as error:
-        if isinstance(error, TimeoutError):
-            raise DatabaseUnavailable from error
+    except exc.TimeoutError as error:
+        raise DatabaseUnavailable from error
+    except exc.DBAPIError as error:
+        sqlstate = getattr(error.orig, "pgcode", None)
+        if sqlstate in BUSY:
+            raise DatabaseBusy from error
+        if error.connection_invalidated or sqlstate == READ_ONLY or (sqlstate or "")[:2] in UNAVAILABLE:
+            raise unavailable(error) from error
         raise
 
 
-def _refusal(error: DBAPIError) -> Exception | AppError:
-    """Return what a client should hear: connection failures and server trouble are 503, the rest is our own fault."""
+def unavailable(error: exc.DBAPIError) -> DatabaseUnavailable:
+    """Return the refusal for `error`, and tell the log what a client must not know."""
     sqlstate = getattr(error.orig, "pgcode", None)
-    return DatabaseUnavailable() if sqlstate is None or sqlstate[:2] in {"08", "53", "57"} else error
+    logger.warning("the database is unavailable: %s %s", type(error.orig).__name__, sqlstate or "")
+    return DatabaseUnavailable()

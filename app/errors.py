@@ -83,7 +83,13 @@ class Unavailable(AppError):
 class DatabaseUnavailable(Unavailable):
     """The database could not be reached, or did not answer in time."""
 
-    code, detail = "database_unavailable", "The database did not answer."
+    code, detail = "database_unavailable", "The database did not answer in time."
+
+
+class DatabaseBusy(Unavailable):
+    """Another transaction holds what this one needs."""
+
+    code, detail = "database_busy", "Another request is changing the same data. Nothing was changed by this one."
 
 
 def problem(error: AppError) -> Response:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from time import monotonic
 from typing import Literal
 
@@ -26,14 +27,14 @@ class Health(TypedDict):
 
 
 class Readiness:
-    """Whether the database answers and has the schema this code was written for.
+    """Whether the database answers with the schema this code was written for, and this process means to stay.
 
     Asks on a connection and a thread of its own, so that a busy pool is no reason to be taken out of service, and at
     most once a second whoever asks.
     """
 
-    def __init__(self, database: Database, revision: str) -> None:
-        self._database, self._revision = database, revision
+    def __init__(self, database: Database, revision: str, draining: Event) -> None:
+        self._database, self._revision, self._draining = database, revision, draining
         self._thread = ThreadPoolExecutor(1, "readiness")
         self._probe: asyncio.Future[bool] | None = None
         self._ready, self._checked = False, -CACHE_S
@@ -42,7 +43,7 @@ class Readiness:
         """Return the verdict, at most CACHE_S old, within PROBE_TIMEOUT_S."""
         if monotonic() - self._checked >= CACHE_S:
             await self._check()
-        return self._ready
+        return self._ready and not self._draining.is_set()
 
     async def _check(self) -> None:
         if self._probe is None or self._probe.done():

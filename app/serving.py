@@ -1,10 +1,14 @@
-"""Serve the application: uvicorn, configured once for development and production."""
+"""Serve the application: uvicorn, configured once for development and production, and how it leaves."""
 
+import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from socket import socket
+from threading import Event
+from types import FrameType
 
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,10 +16,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import migrations
 from app.db import Database
 from app.main import create_app
+from app.pool import ROLE
 from app.settings import Settings
 from app.web.protocol import BoundedProtocol
 
 KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 s), or they meet a closed connection
+LINGER_S = 0.5  # a request that was on its way when the listener closed is still answered
+SHUTDOWN_S = 9.0  # for all of it; what is slower is cut
+
+logger = logging.getLogger(__name__)
 
 
 class NotServing(Exception):
@@ -32,64 +41,94 @@ def serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> No
     verify_database(settings)
     signal.signal(signal.SIGTERM, _leave)  # uvicorn raises the signal once more when it is done
     with suppress(KeyboardInterrupt):
-        Server(configuration(settings), on_start).run()
+        Server(settings, on_start).run()
 
 
-def configuration(settings: Settings) -> uvicorn.Config:
-    """Return uvicorn's configuration, with the application in it."""
-    return uvicorn.Config(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        access_log=False,
-        date_header=True,
-        http=BoundedProtocol,
-        log_level=settings.log_level.lower(),
-        loop="uvloop",
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        ws="none",
-    )
-
-
-def _leave(_signal: int, _frame: object) -> None:
+def _leave(_signal: int, _frame: FrameType | None) -> None:
     sys.exit(0)
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, saying when it has begun."""
+    """Uvicorn with the application in it; says when it has begun, and leaves without cutting anybody off.
 
-    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_start = on_start
+    At the first signal readiness fails and answers close their connections; `shutdown_delay_s` later, when the balancer
+    has noticed, no more connections are accepted, and requests in flight finish.
+    """
+
+    def __init__(self, settings: Settings, on_start: Callable[[], None]) -> None:
+        self._draining, self._on_start, self._delay_s = Event(), on_start, settings.shutdown_delay_s
+        super().__init__(configuration(settings, self._draining))
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start as uvicorn does, then tell."""
         await super().startup(sockets)
         if self.started:
+            self._loop = asyncio.get_running_loop()
             self._on_start()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain; a second signal does not wait."""
+        if self._draining.is_set() or not self.started:
+            super().handle_exit(sig, frame)
+            return
+        self._draining.set()
+        self._captured_signals.append(sig)
+        self._loop.call_soon_threadsafe(self._loop.call_later, self._delay_s, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Stop listening, answer what is on its way, then close as uvicorn does."""
+        self._draining.set()
+        for server in self.servers:
+            server.close()
+        end = self._loop.time() + LINGER_S
+        while self.server_state.connections and self._loop.time() < end:
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+
+def configuration(settings: Settings, draining: Event) -> uvicorn.Config:
+    """Return uvicorn's configuration, with the application in it."""
+    return uvicorn.Config(
+        create_app(settings, draining),
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        forwarded_allow_ips=list(settings.forwarded_allow_ips),
+        http=BoundedProtocol,
+        log_level=settings.log_level.lower(),
+        loop="uvloop",
+        proxy_headers=bool(settings.forwarded_allow_ips),
+        server_header=False,
+        timeout_graceful_shutdown=int(SHUTDOWN_S - LINGER_S - settings.shutdown_delay_s) or 1,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        ws="none",
+    )
 
 
 def verify_database(settings: Settings) -> None:
-    """Check that the database answers with the schema of this code.
+    """Check that the database answers with the schema of this code, and that row-level security can bind the login.
 
     Raises:
         NotServing: it does not; the message says what to do.
 
     """
-    assert settings.database_url
-    database = Database(settings.database_url.get_secret_value(), 1)
+    database = Database.of(settings)
     try:
+        login = database.login()
         revision = database.revision()
     except SQLAlchemyError as error:
         raise NotServing(f"The database cannot be used: {reason(error)}") from None
     finally:
         database.close()
-    if revision != migrations.head():
-        raise NotServing(
-            f"The schema is at {revision}, the code wants {migrations.head()}: run `python -m app migrate`."
-        )
+    if revision != (wanted := migrations.head()):
+        raise NotServing(f"The schema is at {revision}, the code wants {wanted}: run `python -m app migrate`.")
+    if not login.may_set_role:
+        raise NotServing(f'An administrator must run: GRANT {ROLE} TO "{login.name}" WITH SET TRUE, INHERIT FALSE;')
+    if login.bypasses_row_security:
+        logger.warning("the login %s is a superuser or has BYPASSRLS: only the role %s is bound", login.name, ROLE)
 
 
 def reason(error: SQLAlchemyError) -> str:

@@ -20,7 +20,7 @@ TROUBLES = {  # what pip says, and what it means
     "do not match the hashes": f"a package does not have the hash that {LOCK} names",
     "all requirements must have": f"{LOCK} names a package without its hash",
     "connection": "the package index could not be reached",
-    "no matching distribution": "the package index has not got a package, or not for this Python and machine",
+    "no matching distribution": "the package index does not answer, or lacks a package for this Python and machine",
 }
 
 

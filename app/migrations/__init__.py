@@ -5,13 +5,16 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy import make_url
+
+from app.settings import Settings, SettingsError
 
 
-def config(url: str | None = None) -> Config:
-    """Return Alembic's configuration for the database at `url`."""
+def config(url: str | None = None, login: str | None = None) -> Config:
+    """Return Alembic's configuration for the database at `url`, which `login` will serve, or its owner."""
     config = Config(toml_file=Path(__file__).parents[2] / "pyproject.toml")
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    config.attributes["url"] = url
+    config.attributes.update(url=url, login=login)
     return config
 
 
@@ -22,8 +25,23 @@ def head() -> str:
     return revision
 
 
+def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -> None:
+    """Bring the schema of the database that `settings` name up, or `down`, to `revision`.
+
+    Raises:
+        SettingsError: they name no database.
+
+    """
+    if settings.database_url is None:
+        raise SettingsError("DATABASE_URL is required here; `make dev` brings a database of its own.")
+    url = settings.database_migration_url or settings.database_url
+    login = make_url(settings.database_url.get_secret_value()).username
+    move = command.downgrade if down else command.upgrade
+    move(config(url.get_secret_value(), login), revision)
+
+
 def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the database at `url` to `revision`."""
+    """Bring the database at `url`, whose owner is also who serves, up to `revision`."""
     command.upgrade(config(url), revision)
 
 

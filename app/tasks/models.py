@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
-from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, func
+from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Integer, func, text
 from sqlalchemy import Text as TextColumn
 from sqlmodel import Field as ColumnField
 from sqlmodel import SQLModel
@@ -28,6 +28,13 @@ class Task(SQLModel, table=True):
         Index("task_completed", "completed"),
         Index("task_user_id_completed", "user_id", "completed"),
         Index("task_user_id_id", "user_id", "id"),
+        Index(
+            "task_idempotency_key",
+            "user_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
     )
 
     id: int = ColumnField(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
@@ -41,6 +48,9 @@ class Task(SQLModel, table=True):
     updated_at: datetime = ColumnField(
         sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())
     )
+    version: int = ColumnField(sa_column=Column(Integer, nullable=False, server_default="1"))
+    idempotency_key: str | None = ColumnField(sa_type=TextColumn)
+    idempotency_hash: bytes | None
 
 
 class TaskRead(TypedDict):

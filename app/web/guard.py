@@ -3,16 +3,18 @@
 import asyncio
 import logging
 from collections.abc import Iterable
+from threading import Event
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import AppError, NotFound, problem
+from app.errors import AppError, NotFound, Unavailable, problem
 
 MAX_BODY_BYTES = 128 * 1024
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024
 MAX_TARGET_BYTES = 8 * 1024  # RFC 9112, 3: at least 8000 octets are to be supported
 BODY_TIMEOUT_S = 10
+UNCAPPED = ("/health", "/metrics")
 
 logger = logging.getLogger(__name__)
 
@@ -41,26 +43,37 @@ class HeadersTooLarge(AppError):
     status, code, detail = 431, "headers_too_large", f"The headers are over {MAX_HEADER_BYTES} bytes or {MAX_HEADERS}."
 
 
+class Overloaded(Unavailable):
+    """More requests are in flight than this process can serve in time: waiting would only make all of them late."""
+
+    code, detail = "overloaded", "The service has more to do than it can for the moment."
+
+
 class Disconnected(Exception):
     """The client left before its body was complete: nobody is there to answer."""
 
 
 class Guard:
-    """Refuses what is too large or too slow, reads the body, and answers what nobody else did."""
+    """Refuses what is too large, too slow or too much at once, reads the body, and answers what nobody else did.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    A body that is still arriving holds no place among the requests in flight. Once `draining` is set, every answer asks
+    the client to come back on another connection.
+    """
+
+    def __init__(self, app: ASGIApp, max_in_flight: int, draining: Event) -> None:
+        self._app, self._draining = app, draining
+        self._free = max_in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = Answer(send)
+        answer = Answer(send, self._draining)
         try:
             refuse_size(scope)
             refuse_newline(scope)
             body = await read_body(scope, receive)
-            await self._app(as_get(scope), Replay(body, receive), answer)
+            await self._within_cap(as_get(scope), Replay(body, receive), answer)
         except Disconnected:
             return
         except AppError as error:
@@ -70,15 +83,29 @@ class Guard:
             if not answer.started:
                 await problem(AppError())(scope, receive, answer)
 
+    async def _within_cap(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(UNCAPPED):
+            await self._app(scope, receive, send)
+            return
+        if not self._free:
+            raise Overloaded
+        self._free -= 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._free += 1
+
 
 class Answer:
     """Sends, and knows whether the answer has begun."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, draining: Event) -> None:
+        self._send, self._draining = send, draining
         self.started = False
 
     async def __call__(self, message: Message) -> None:
+        if not self.started and self._draining.is_set():
+            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
         self.started = True
         await self._send(message)
 

@@ -39,8 +39,13 @@ class Page(BaseModel):
     cursor: Annotated[Cursor | None, Field(description="From the Link header of the page before.")] = None
 
 
-def next_link(request: Request, last_id: int) -> str:
-    """Return the Link header (RFC 8288) of the page after the row `last_id`, a path: whatever host was asked for."""
+def next_link(request: Request, last_id: int | None) -> dict[str, str]:
+    """Return the Link header (RFC 8288) to the page after the row `last_id`, if there is one.
+
+    It is a path: nothing of the Host header comes back.
+    """
+    if last_id is None:
+        return {}
     query = [(name, value) for name, value in parse_qsl(request.scope["query_string"].decode()) if name != "cursor"]
     path = request.scope["root_path"] + request.scope["path"].removeprefix(request.scope["root_path"])
-    return f'<{path}?{urlencode([*query, ("cursor", encode(last_id))])}>; rel="next"'
+    return {"Link": f'<{path}?{urlencode([*query, ("cursor", encode(last_id))])}>; rel="next"'}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.settings import Settings
-from tests.support import SECRET, Api, make_token, running
+from tests.support import SECRET, UNLIMITED, Api, make_token, running
 from tests.web.cases import AUTH, CANARY, JSON, Case, bodies, messages, targets
 from tests.web.raw import Answer, connected, exchange, receive, request, send
 
@@ -20,7 +20,10 @@ CASES = [*bodies.CASES, *targets.CASES, *messages.CASES]
 @pytest.fixture(scope="module")
 def api(new_database: Callable[[], str]) -> Iterator[Api]:
     """One API for the whole table, with the task 1 in it."""
-    with running(Settings(database_url=new_database(), better_auth_secret=SECRET)) as api, api.client() as client:
+    with (
+        running(Settings(database_url=new_database(), better_auth_secret=SECRET, **UNLIMITED)) as api,
+        api.client() as client,
+    ):
         assert client.post("/api/tasks", json={"title": "first"}).json()["id"] == 1
         yield api
 

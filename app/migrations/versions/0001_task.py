@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from app.migrations.row_security import create_role, protect
+
 revision = "0001_task"
 down_revision = None
 branch_labels = None
@@ -20,13 +22,25 @@ def upgrade() -> None:
         sa.Column("completed", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("version", sa.Integer(), nullable=False, server_default="1"),
+        sa.Column("idempotency_key", sa.Text()),
+        sa.Column("idempotency_hash", sa.LargeBinary()),
     )
     op.create_index("task_user_id", "task", ["user_id"])
     op.create_index("task_completed", "task", ["completed"])
     op.create_index("task_user_id_completed", "task", ["user_id", "completed"])
     op.create_index("task_user_id_id", "task", ["user_id", "id"])
+    op.create_index(
+        "task_idempotency_key",
+        "task",
+        ["user_id", "idempotency_key"],
+        unique=True,
+        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
+    )
+    create_role()
+    protect("task")
 
 
 def downgrade() -> None:
-    """Drop the table."""
+    """Drop the table, with its policy and grants."""
     op.drop_table("task")

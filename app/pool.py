@@ -1,0 +1,89 @@
+"""The engine under `Database`: how a statement travels, and how a dead connection is noticed.
+
+A simple-query message of several statements on an autocommit connection is one implicit transaction, and psycopg2 sends
+what it is given as one such message. So the preamble (whose rows, how long) travels in the statement's own message, its
+settings local to that transaction: nothing is left on the connection, and a pooler in transaction mode may stand
+between. AUTOCOMMIT also means that several statements are not atomic: hence one statement, or a real transaction.
+"""
+
+from time import monotonic
+from typing import Any
+
+import psycopg2
+from sqlalchemy import Engine, create_engine, event, exc
+
+from app import deadline
+from app.auth import Principal
+
+ROLE = "tasks_api"
+PREAMBLE = (
+    f"SELECT set_config('role', '{ROLE}', true), set_config('app.user_id', %s, true), "
+    "set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true); "
+)
+ANSWER_S = 0.1  # left of the deadline for the way back, once the server has given up
+PING_AFTER_S = 1.0
+RECYCLE_S = 280  # Neon suspends an idle database after 300 s
+
+
+def engine_for(url: str, pool_size: int, timeout_s: float) -> Engine:
+    """Return an engine of at most `pool_size` connections, for which a caller waits at most `timeout_s`."""
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        isolation_level="AUTOCOMMIT",
+        max_overflow=0,
+        pool_recycle=RECYCLE_S,
+        pool_reset_on_return=None,
+        pool_size=pool_size,
+        pool_timeout=timeout_s,
+        use_native_hstore=False,  # else each new connection asks for hstore's type ids
+    )
+    event.listen(engine, "do_execute", _execute_in_one_message)
+    event.listen(engine, "do_executemany", _refuse_many)
+    event.listen(engine, "handle_error", _keep_the_pool)
+    event.listen(engine, "connect", lambda _, record: _mark(record))
+    event.listen(engine, "checkin", lambda _, record: _mark(record))
+    event.listen(engine, "checkout", _ping)
+    return engine
+
+
+def preamble(principal: Principal) -> tuple[str, str, str]:
+    """Return the preamble's parameters: whose rows, and how long the server may take and wait for a lock, in ms."""
+    left = max(1, int((deadline.remaining() - ANSWER_S) * 1000))
+    return principal.user_id, str(left), str(max(1, left // 2))
+
+
+def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Send preamble and statement together. Later than `before_cursor_execute`, so that no log or error shows it."""
+    principal = context.execution_options.get("principal")
+    if principal is None:
+        return False
+    body: bytes = cursor.mogrify(statement, parameters)
+    cursor.execute(cursor.mogrify(PREAMBLE, preamble(principal)) + body)
+    return True
+
+
+def _refuse_many(_cursor: Any, _statement: str, _parameters: Any, context: Any) -> None:
+    if context.execution_options.get("principal"):
+        raise exc.InvalidRequestError("several sets of parameters need Database.transaction()")
+
+
+def _keep_the_pool(context: Any) -> None:
+    """A statement that was cut says nothing of the other connections."""
+    if isinstance(context.original_exception, deadline.DeadlineExceeded):
+        context.invalidate_pool_on_disconnect = False
+
+
+def _mark(record: Any) -> None:
+    record.info["used"] = monotonic()
+
+
+def _ping(connection: Any, record: Any, _proxy: Any) -> None:
+    """Ask a connection that was idle for a while whether its server is still there."""
+    if monotonic() - record.info["used"] < PING_AFTER_S:
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except psycopg2.Error as error:
+        raise exc.InvalidatePoolError("the connection did not survive its rest") from error

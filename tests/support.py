@@ -19,7 +19,7 @@ import psycopg2
 from app.serving import Server
 from app.settings import Settings
 
-UNLIMITED = {"rate_limit": "1000000/minute", "rate_limit_unauthenticated": "1000000/minute"}
+UNLIMITED: dict[str, Any] = {"rate_limit": "1000000/minute", "rate_limit_unauthenticated": "1000000/minute"}
 SECRET = "a-secret-that-only-these-tests-know-of"
 ORIGIN = "https://app.example.com"
 

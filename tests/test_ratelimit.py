@@ -283,6 +283,8 @@ after = resident_mib()
 strangers(1_000_000, 1_200_000)
 print(after - before, resident_mib() - after, threading.active_count(), first.split(";")[1], left().split(";")[1])
 print(limits.failures["token_invalid"])
+strangers(1_150_000, 1_150_001)
+print(asked.state.headers["RateLimit"].split(";")[1])
 """
 
 
@@ -290,15 +292,16 @@ print(limits.failures["token_invalid"])
 def test_a_million_strangers_take_little_memory() -> None:
     """1,000,000 addresses grow the process by at most 64 MiB and 200,000 more by none; no thread is started.
 
-    A user's count is none of theirs to push out.
+    A user's count is none of theirs to push out, and of their own the oldest go first.
     """
     ended = subprocess.run(
         [sys.executable, "-c", MILLION_STRANGERS], capture_output=True, text=True, timeout=120, check=True
     )
-    growth, later, threads, first, last, failures = ended.stdout.split()
+    growth, later, threads, first, last, failures, recent = ended.stdout.split()
     assert float(growth) < 64
     assert float(later) < 4
     assert (threads, first, last, failures) == ("1", "r=99", "r=98", "1200000")
+    assert recent == "r=18"
 
 
 def test_counters_tell_the_outcomes() -> None:

@@ -235,8 +235,10 @@ def time_of(requests: int, client: httpx.Client) -> float:
     return time.monotonic() - began
 
 
-def test_health_answers_at_once_while_requests_wait(serve: Serve, server: Redis) -> None:
-    """A frozen Redis holds up those who count in it, for a moment, and never the event loop."""
+def test_health_answers_at_once_while_requests_wait(
+    serve: Serve, server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A frozen Redis holds up those who count in it, all at once and for a moment, and never the event loop."""
     with serve(rate_limit_storage_uri=server.uri) as api:
         server.send(signal.SIGSTOP)
         began = time.monotonic()
@@ -246,6 +248,30 @@ def test_health_answers_at_once_while_requests_wait(serve: Serve, server: Redis)
         waiting.join(10)
         assert time.monotonic() - began < 3
         assert slowest < SLACK_S
+        assert len(transitions(caplog)) == 1
+
+
+def test_a_redis_that_cannot_count_stays_out(serve: Serve, server: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """One that answers PING and takes no writes is asked in the background, and not used again for its answering."""
+    with serve(rate_limit_storage_uri=server.uri) as api, api.client() as alice:
+        make_replica(server)
+        alice.get("/api/tasks")
+        asked = int(server.run("INFO", "commandstats")["cmdstat_evalsha"]["calls"])
+        wait_for(lambda: int(server.run("INFO", "commandstats")["cmdstat_evalsha"]["calls"]) > asked, "never asked")
+        assert alice.get("/api/tasks").status_code == 200
+        assert len(transitions(caplog)) == 1
+
+
+def test_the_deadline_is_absolute(serve: Serve, server: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """Round trips that are each in time do not add up to a wait: a new connection that needs several is left alone.
+
+    Once it stands, one round trip is enough, and Redis is used.
+    """
+    with slow_proxy(server.path) as (port, delay):
+        delay.append(0.07)
+        with serve(rate_limit_storage_uri=f"redis://127.0.0.1:{port}/1"):
+            assert ["NoAnswer" in line for line in transitions(caplog)] == [True]
+            wait_for(lambda: len(transitions(caplog)) == 2, "Redis is not used", BACK_S)
 
 
 def test_a_slow_redis_is_left(serve: Serve, server: Redis, caplog: pytest.LogCaptureFixture) -> None:

@@ -20,10 +20,8 @@ CASES = [*bodies.CASES, *targets.CASES, *messages.CASES]
 @pytest.fixture(scope="module")
 def api(new_database: Callable[[], str]) -> Iterator[Api]:
     """One API for the whole table, with the task 1 in it."""
-    with (
-        running(Settings(database_url=new_database(), better_auth_secret=SECRET, **UNLIMITED)) as api,
-        api.client() as client,
-    ):
+    settings = Settings(database_url=new_database(), better_auth_secret=SECRET, **UNLIMITED)
+    with running(settings) as api, api.client() as client:
         assert client.post("/api/tasks", json={"title": "first"}).json()["id"] == 1
         yield api
 

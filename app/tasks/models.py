@@ -93,9 +93,10 @@ class TaskReplace(TaskBody):
 class TaskPatch(TaskBody):
     """Any part of a task; null clears the description."""
 
-    title: Title = ""
+    # Factories: what is left out is never read, and a plain default would stand in the document.
+    title: Annotated[Title, Field(default_factory=str)]
     description: Description | None = None
-    completed: bool = False
+    completed: Annotated[bool, Field(default_factory=bool)]
 
 
 class TaskCompletion(TaskBody):

@@ -127,7 +127,5 @@ def _is_private(url: str) -> bool:
 
 
 def _readable(error: ValidationError) -> list[str]:
-    return [
-        f"{str(line['loc'][0]).upper()}: {line['msg']}" if line["loc"] else line["msg"].removeprefix("Value error, ")
-        for line in error.errors(include_url=False, include_input=False)
-    ]
+    lines = [(line["loc"], line["msg"].removeprefix("Value error, ")) for line in error.errors(include_input=False)]
+    return [f"{str(location[0]).upper()}: {message}" if location else message for location, message in lines]

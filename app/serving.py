@@ -11,7 +11,7 @@ from threading import Event
 from types import FrameType
 
 import uvicorn
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from app import migrations
 from app.db import Database
@@ -119,6 +119,8 @@ def verify_database(settings: Settings) -> None:
     try:
         login = database.login()
         revision = database.revision()
+    except ProgrammingError:
+        raise NotServing("There is no schema: run `python -m app migrate`.") from None
     except SQLAlchemyError as error:
         raise NotServing(f"The database cannot be used: {reason(error)}") from None
     finally:

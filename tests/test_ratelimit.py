@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from socket import AF_UNIX, socket
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Any
 
@@ -167,27 +168,27 @@ def test_a_trusted_proxy_names_the_address(serve: Serve) -> None:
         assert [status("unknown"), status("x" * 5000), status("[")] == [401, 429, 429]
 
 
-def test_a_peer_without_an_address_is_served(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_peer_without_an_address_is_served(database_url: str) -> None:
     """On a unix socket there is no address: failures share one budget, users have theirs."""
-    path = tmp_path_factory.mktemp("s") / "s"
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, rate_limit_unauthenticated="1/hour")
-    transport = httpx.HTTPTransport(uds=str(path))
-    with serving_at(path, settings), httpx.Client(transport=transport, base_url="http://test", timeout=30) as client:
+    with serving_on_a_socket(settings) as client:
         assert [client.get("/api/tasks", headers=BAD).status_code for _ in range(2)] == [401, 429]
         good = {"Authorization": f"Bearer {make_token()}"}
         assert client.get("/api/tasks", headers=good).status_code == 200
 
 
 @contextmanager
-def serving_at(path: Path, settings: Settings) -> Iterator[None]:
-    with socket(AF_UNIX) as listener:
-        listener.bind(str(path))
+def serving_on_a_socket(settings: Settings) -> Iterator[httpx.Client]:
+    with TemporaryDirectory(prefix="s") as folder, socket(AF_UNIX) as listener:
+        listener.bind(f"{folder}/s")
         started = Event()
         server = Server(configuration(settings), started.set)
         thread = Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         assert started.wait(10)
-        yield
+        transport = httpx.HTTPTransport(uds=f"{folder}/s")
+        with httpx.Client(transport=transport, base_url="http://test", timeout=30) as client:
+            yield client
         server.should_exit = True
         thread.join(15)
         assert not thread.is_alive()

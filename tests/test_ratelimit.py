@@ -103,6 +103,14 @@ def test_users_have_budgets_of_their_own(serve: Serve) -> None:
         assert bob.get("/api/tasks", headers=fresh).status_code == 429
 
 
+def test_a_window_begins_whole(serve: Serve) -> None:
+    """The first answer of a window tells its full length, and no rounding makes it a second more."""
+    with serve(rate_limit="100/hour") as api, api.client() as client:
+        tokens = [make_token(f"user-{number}") for number in range(40)]
+        answers = [client.get("/api/tasks", headers={"Authorization": f"Bearer {token}"}) for token in tokens]
+        assert {answer.headers["ratelimit"] for answer in answers} == {'"default";r=99;t=3600'}
+
+
 def test_the_limit_comes_after_the_token_and_before_the_request(serve: Serve) -> None:
     """A spent budget is told before anything is said of query or body; a stranger hears of the token first."""
     with serve(rate_limit="1/hour") as api, api.client() as alice:

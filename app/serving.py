@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from socket import socket
 from threading import Event
+from time import monotonic
 from types import FrameType
 
 import uvicorn
@@ -21,7 +22,8 @@ from app.settings import Settings
 from app.web.protocol import BoundedProtocol
 
 KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 s), or they meet a closed connection
-LINGER_S = 0.5  # a request that was on its way when the listener closed is still answered
+LINGER_S = 0.5  # at most: a request that was on its way when the listener closed is still answered
+POLL_S = 0.02
 SHUTDOWN_S = 9.0  # for all of it; what is slower is cut
 
 logger = logging.getLogger(__name__)
@@ -83,9 +85,9 @@ class Server(uvicorn.Server):
         self._draining.set()
         for server in self.servers:
             server.close()
-        end = self._loop.time() + LINGER_S
-        while self.server_state.connections and self._loop.time() < end:
-            await asyncio.sleep(0.02)
+        linger_until = monotonic() + LINGER_S
+        while monotonic() < linger_until and self.server_state.connections:
+            await asyncio.sleep(POLL_S)
         await super().shutdown(sockets)
 
 
@@ -122,7 +124,7 @@ def verify_database(settings: Settings) -> None:
     except ProgrammingError:
         raise NotServing("There is no schema: run `python -m app migrate`.") from None
     except SQLAlchemyError as error:
-        raise NotServing(f"The database cannot be used: {reason(error)}") from None
+        raise NotServing(f"The database cannot be used: {migrations.first_line(error)}") from None
     finally:
         database.close()
     if revision != (wanted := migrations.head()):
@@ -131,8 +133,3 @@ def verify_database(settings: Settings) -> None:
         raise NotServing(f'An administrator must run: GRANT {ROLE} TO "{login.name}" WITH SET TRUE, INHERIT FALSE;')
     if login.bypasses_row_security:
         logger.warning("the login %s is a superuser or has BYPASSRLS: only the role %s is bound", login.name, ROLE)
-
-
-def reason(error: SQLAlchemyError) -> str:
-    """Return the driver's own first line, which names host and port and no password."""
-    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]

@@ -179,7 +179,5 @@ def _is_private(url: str) -> bool:
 
 
 def _readable(error: ValidationError) -> list[str]:
-    return [
-        ": ".join([*(str(part).upper() for part in line["loc"][:1]), line["msg"].removeprefix("Value error, ")])
-        for line in error.errors(include_url=False, include_input=False)
-    ]
+    lines = [(line["loc"], line["msg"].removeprefix("Value error, ")) for line in error.errors(include_input=False)]
+    return [f"{str(location[0]).upper()}: {message}" if location else message for location, message in lines]

@@ -16,6 +16,8 @@ from app.settings import Settings
 from tests.key_server import EC, ED, RSA, KeyServer, key_server, publish
 from tests.support import ORIGIN, SECRET, UNLIMITED, Api, running
 
+pytest_plugins = ["tests.postmaster"]
+
 TEMPLATE = "tasks_template"
 
 
@@ -70,7 +72,8 @@ def serve(database_url: str) -> Callable[..., AbstractContextManager[Api]]:
     """Serve the test's database with settings that differ from the defaults in what is named, and in the limits."""
 
     def start(**settings: Any) -> AbstractContextManager[Api]:
-        return running(Settings(database_url=database_url, **({"better_auth_secret": SECRET} | UNLIMITED | settings)))
+        own = {"database_url": database_url, "better_auth_secret": SECRET} | UNLIMITED
+        return running(Settings(**(own | settings)))
 
     return start
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -51,6 +51,14 @@ def statuses(ports: Sequence[int], requests: int, user: str = "fresh", connectio
     with ThreadPoolExecutor(connections) as pool:
         answers = pool.map(ask, islice(cycle(ports), connections))
         return Counter(chain.from_iterable(answers))
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait for a condition, which must come true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.02)
 
 
 @dataclass(frozen=True)

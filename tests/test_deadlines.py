@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from statistics import median
 from threading import Event, Thread
 from time import monotonic
@@ -94,7 +94,8 @@ def assert_served_again(alice: httpx.Client) -> None:
 @contextmanager
 def alive(alice: httpx.Client) -> Iterator[None]:
     """Ask all the while whether the process lives: it answers at once."""
-    seconds, done = [], Event()
+    seconds: list[float] = []
+    done = Event()
 
     def ask_again() -> None:
         while not done.wait(0.02):
@@ -106,6 +107,7 @@ def alive(alice: httpx.Client) -> Iterator[None]:
     asking.start()
     try:
         yield
+        until(lambda: len(seconds) > 5)
     finally:
         done.set()
         asking.join()
@@ -252,14 +254,11 @@ def test_a_pool_that_is_busy_refuses_the_rest_in_time(postmaster: Postmaster, na
 
 def test_a_server_without_a_free_connection_is_unavailable(postmaster: Postmaster, alice: httpx.Client) -> None:
     """Others have taken every connection: 503, until one is free."""
-    taken = []
-    with suppress(psycopg2.OperationalError):
-        while True:
-            taken.append(postmaster.connect("postgres", "tasks"))
-    with alive(alice):
+    with alive(alice), ExitStack() as taken:
+        with suppress(psycopg2.OperationalError):
+            while True:
+                taken.enter_context(closing(postmaster.connect("postgres", "tasks")))
         assert_refused(ask_at_once(alice, 8), UNAVAILABLE)
-    for connection in taken:
-        connection.close()
     assert_served_again(alice)
 
 

@@ -1,14 +1,13 @@
 """The command line: `python -m app --help`. The only one; the Makefile's targets call it."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from app import migrations
-from app.serving import NotServing
-from app.serving import serve as serve_app
 from app.settings import Settings, SettingsError
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -30,15 +29,14 @@ def dev() -> None:
             migrations.upgrade(_url(settings))
             token = environment.token(settings, "alice", minutes=24 * 60)
             banner = BANNER.format(url=f"http://{settings.host}:{settings.port}", token=token)
-            serve_app(settings, on_start=lambda: typer.echo(banner))
+            _serve(settings, on_start=lambda: typer.echo(banner))
 
 
 @cli.command()
 def serve() -> None:
     """Serve, against the database at DATABASE_URL, migrated before."""
     with _readable():
-        settings = Settings.load()
-        serve_app(settings)
+        _serve(Settings.load())
 
 
 @cli.command()
@@ -57,6 +55,16 @@ def token(user_id: str, minutes: Annotated[int, typer.Option(min=1, help="How lo
         typer.echo(environment.token(Settings.load(), user_id, minutes))
 
 
+def _serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> None:
+    try:
+        from app.serving import serve
+        from app.telemetry import logs
+    except (ValueError, re.error) as error:  # OpenTelemetry's packages read some of OTEL_* as they are imported
+        raise SettingsError(f"An OTEL_* variable is wrong: {error}") from None
+    logs.configure(settings)
+    serve(settings, on_start)
+
+
 def _url(settings: Settings) -> str:
     if settings.database_url is None:
         raise SettingsError("DATABASE_URL is required here; `make dev` brings a database of its own.")
@@ -71,7 +79,7 @@ def _readable() -> Iterator[None]:
     except SettingsError as error:
         typer.echo(f"{error}", err=True)
         raise typer.Exit(2) from None
-    except (NotServing, RuntimeError) as error:
+    except RuntimeError as error:
         typer.echo(f"{error}", err=True)
         raise typer.Exit(1) from None
 

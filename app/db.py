@@ -6,13 +6,15 @@ local to that transaction: nothing is left on the connection, and a pooler in tr
 AUTOCOMMIT also means that several statements are not atomic: `execute` takes one, `transaction` is for more.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from opentelemetry.trace import get_current_span
 from sqlalchemy import Engine, Executable, Row, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
 from app.auth import Principal
@@ -25,9 +27,9 @@ RECYCLE_S = 280  # Neon suspends an idle database after 300 s
 class Database:
     """A pool of connections, and the doors to it. Thread-safe; each call blocks its thread for one statement."""
 
-    def __init__(self, url: str, pool_size: int) -> None:
-        self._engine = _engine(url, pool_size)
-        self._probe = _engine(url, 1)
+    def __init__(self, url: str, pool_size: int, pool_class: type[QueuePool] = QueuePool) -> None:
+        self._engine = _engine(url, pool_size, pool_class)
+        self._probe = _engine(url, 1, QueuePool)
         self._transactional = self._engine.execution_options(isolation_level="READ COMMITTED")
 
     def execute(self, principal: Principal, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
@@ -52,6 +54,24 @@ class Database:
         with _refusals(), Session(self._transactional) as session, session.begin():
             session.connection().exec_driver_sql(PREAMBLE, (principal.user_id,))
             yield session
+
+    def listen(self, listener: Callable[[Engine], object]) -> None:
+        """Let `listener` register itself for the events of every statement that is run for a principal."""
+        listener(self._engine)
+
+    def explain(self, principal: Principal, statement: str, parameters: Any) -> Any:
+        """Return the planner's estimate for a statement of `principal`, as EXPLAIN (FORMAT JSON) gives it.
+
+        On the connection that stands outside the pool, since whoever asks may hold the last one of it.
+
+        Raises:
+            SQLAlchemyError: there is none to be had.
+
+        """
+        with self._probe.connect() as connection:
+            options = {"principal": principal}
+            explain = f"EXPLAIN (FORMAT JSON, VERBOSE) {statement}"
+            return connection.exec_driver_sql(explain, parameters, execution_options=options).scalar()
 
     def revision(self) -> str | None:
         """Return the schema's revision; the one statement without a principal, on a connection of its own.
@@ -79,7 +99,7 @@ async def database(request: Request) -> Database:
 CurrentDatabase = Annotated[Database, Depends(database)]
 
 
-def _engine(url: str, pool_size: int) -> Engine:
+def _engine(url: str, pool_size: int, pool_class: type[QueuePool]) -> Engine:
     engine = create_engine(
         url,
         hide_parameters=True,
@@ -89,6 +109,7 @@ def _engine(url: str, pool_size: int) -> Engine:
         pool_recycle=RECYCLE_S,
         pool_reset_on_return=None,
         pool_size=pool_size,
+        poolclass=pool_class,
         use_native_hstore=False,  # else each new connection asks for hstore's type ids
     )
     event.listen(engine, "do_execute", _execute_in_one_message)
@@ -102,8 +123,19 @@ def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, contex
     if principal is None:
         return False
     body: bytes = cursor.mogrify(statement, parameters)
-    cursor.execute(cursor.mogrify(PREAMBLE, (principal.user_id,)) + body)
+    cursor.execute(_traceparent(context) + cursor.mogrify(PREAMBLE, (principal.user_id,)) + body)
     return True
+
+
+def _traceparent(context: Any) -> bytes:
+    """Return the comment that leads from pg_stat_activity and the server's log back to the trace.
+
+    At the head, since pg_stat_activity keeps a message's beginning (https://google.github.io/sqlcommenter/spec/).
+    """
+    span = (getattr(context, "_otel_span", None) or get_current_span()).get_span_context()
+    if not span.is_valid:
+        return b""
+    return b"/*traceparent='00-%032x-%016x-%02x'*/ " % (span.trace_id, span.span_id, span.trace_flags)
 
 
 def _refuse_many(_cursor: Any, _statement: str, _parameters: Any, context: Any) -> None:

@@ -15,23 +15,30 @@ from app.errors import HANDLERS
 from app.health import Readiness
 from app.settings import Settings
 from app.tasks.routes import router as tasks
+from app.telemetry import logs
+from app.telemetry.queries import WatchedPool
+from app.telemetry.requests import Observed, Unveiled, Veil
+from app.telemetry.tracing import Tracing
 from app.web.docs import Api
 from app.web.guard import Guard
 from app.web.headers import SafeHeaders
 from app.web.route import ApiRoute
 
 ENTITIES = (tasks,)
-EXPOSED = ("Link", "Location")
+EXPOSED = ("Link", "Location", "Server-Timing", "X-Trace-Id")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+VERSION = "0.1.0"
 
 
 def create_app(settings: Settings) -> ASGIApp:
     """Return the whole application, independent of any other in the process."""
     assert settings.database_url  # Settings or the development defaults saw to it
-    database = Database(settings.database_url.get_secret_value(), settings.database_pool_size)
+    database = Database(settings.database_url.get_secret_value(), settings.database_pool_size, WatchedPool)
+    tracing = Tracing(settings, VERSION, trees=logs.in_terminal(settings))
+    tracing.trace_statements(database)
     api = Api(
         title="Task API",
-        version="0.1.0",
+        version=VERSION,
         routes=[route for router in (health.router, *ENTITIES) for route in router.routes],
         exception_handlers=HANDLERS,
         lifespan=_lifespan,
@@ -40,14 +47,18 @@ def create_app(settings: Settings) -> ASGIApp:
         telemetry={"tracing": False, "metrics": False, "auto_configure": False},
     )
     refuse_open_routes(api)
+    api.add_middleware(Unveiled)
+    tracing.trace_requests(api)
     api.state.settings = settings
     api.state.database = database
+    api.state.tracing = tracing
     api.state.authenticator = Authenticator(verifier_for(settings))
     api.state.readiness = Readiness(database, migrations.head())
-    return outside(api, settings)
+    served = outside(Veil(api, settings.trust_traceparent), settings)
+    return Observed(served, tracing.tracer, logs.RequestLog(settings, tracing.trees))
 
 
-def outside(api: FastAPI, settings: Settings) -> ASGIApp:
+def outside(api: ASGIApp, settings: Settings) -> ASGIApp:
     """Wrap `api` in what must also hold for the answers that it never gives."""
     cors = CORSMiddleware(
         SafeHeaders(Guard(api)),
@@ -69,8 +80,9 @@ def refuse_open_routes(api: FastAPI) -> None:
 
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
-    """Size the threads as the pool, since each holds one connection; let go of both at the end."""
+    """Size the threads as the pool, since each holds one connection; let go of all at the end."""
     to_thread.current_default_thread_limiter().total_tokens = api.state.settings.database_pool_size
     yield
     api.state.readiness.close()
     api.state.database.close()
+    await api.state.tracing.close()

@@ -17,7 +17,7 @@ from app.settings import Settings
 KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 s), or they meet a closed connection
 
 
-class NotServing(Exception):
+class NotServing(RuntimeError):
     """The application cannot start; the message is one line for whoever started it."""
 
 
@@ -43,6 +43,7 @@ def configuration(settings: Settings) -> uvicorn.Config:
         access_log=False,
         date_header=True,
         http="httptools",
+        log_config=None,  # app.telemetry.logs has configured every logger
         log_level=settings.log_level.lower(),
         loop="uvloop",
         proxy_headers=False,

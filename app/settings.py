@@ -1,8 +1,10 @@
 """Every environment variable the application reads: its type, its default, and what is refused."""
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -25,6 +27,35 @@ def _postgres_url(url: SecretStr) -> SecretStr:
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
 
 
+def _http_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError("must be a URL such as http://localhost:4318")
+    return url
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Protocol = Literal["http/json", "http/protobuf"]
+Network = IPv4Network | IPv6Network
+ANYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+def parse_headers(headers: str) -> dict[str, str]:
+    """Return the headers of `name=value,name=value`, values percent-encoded (OTEL_EXPORTER_OTLP_HEADERS)."""
+    pairs = [part.partition("=") for part in headers.split(",") if part.strip()]
+    return {name.strip().lower(): unquote(value.strip()) for name, _, value in pairs}
+
+
+def _otlp_headers(headers: SecretStr) -> SecretStr:
+    parsed = parse_headers(headers.get_secret_value())
+    if not all(name.replace("-", "").isalnum() and value.isprintable() and value for name, value in parsed.items()):
+        raise ValueError("must be name=value pairs, separated by commas")
+    return headers
+
+
+OtlpHeaders = Annotated[SecretStr, AfterValidator(_otlp_headers)]
+
+
 class Settings(BaseSettings):
     """The application's configuration; `.env.example` describes each variable."""
 
@@ -34,12 +65,41 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    slow_query_ms: Annotated[int, Field(ge=1, le=60_000)] = 100
+    trust_traceparent: Annotated[tuple[Network, ...], NoDecode] = ()
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     database_url: PostgresUrl | None = None
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 8
     better_auth_secret: SecretStr | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+
+    # The standard's own, as far as this application reads them; the OpenTelemetry packages read more of them.
+    otel_sdk_disabled: bool = False
+    otel_service_name: str | None = None
+    otel_traces_exporter: Literal["otlp", "none"] = "otlp"
+    otel_traces_sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = "parentbased_traceidratio"
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    otel_exporter_otlp_endpoint: HttpUrl | None = None
+    otel_exporter_otlp_traces_endpoint: HttpUrl | None = None
+    otel_exporter_otlp_protocol: Protocol = "http/json"
+    otel_exporter_otlp_traces_protocol: Protocol | None = None
+    otel_exporter_otlp_headers: OtlpHeaders = SecretStr("")
+    otel_exporter_otlp_traces_headers: OtlpHeaders | None = None
+    otel_exporter_otlp_timeout: Annotated[float, Field(gt=0, le=60)] = 10.0
+    otel_exporter_otlp_compression: Literal["none", "gzip"] = "none"
+    otel_exporter_otlp_certificate: Path | None = None
+    otel_bsp_schedule_delay: Annotated[int, Field(ge=1)] = 5000
+    otel_bsp_max_queue_size: Annotated[int, Field(ge=1)] = 2048
+    otel_bsp_max_export_batch_size: Annotated[int, Field(ge=1)] = 512
 
     @classmethod
     def load(cls) -> Self:
@@ -75,6 +135,25 @@ class Settings(BaseSettings):
             if scheme not in {"http", "https"} or not separator or not host or "/" in host or "*" in host:
                 raise ValueError("each must be an origin such as https://app.example.com: no path, no wildcard")
         return origins
+
+    @field_validator("trust_traceparent", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return ANYWHERE if parts == ["*"] else parts
+
+    @field_validator("otel_exporter_otlp_certificate")
+    @classmethod
+    def _is_there(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            raise ValueError("there is no such file")
+        return path
+
+    @model_validator(mode="after")
+    def _batches_fit_the_queue(self) -> Self:
+        if self.otel_bsp_max_export_batch_size > self.otel_bsp_max_queue_size:
+            raise ValueError("OTEL_BSP_MAX_EXPORT_BATCH_SIZE must not be over OTEL_BSP_MAX_QUEUE_SIZE")
+        return self
 
     @field_validator("better_auth_secret")
     @classmethod

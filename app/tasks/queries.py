@@ -21,9 +21,11 @@ WRITABLE = {"title": TITLE, "description": DESCRIPTION, "completed": COMPLETED}
 OWN = bindparam("owner") == OWNER
 ONE = (OWN, bindparam("task_id") == ID)
 
-GET = select(*READ).where(*ONE)
-CREATE = insert(Task).values(user_id=bindparam("owner")).returning(*READ)
-DELETE = delete(Task).where(*ONE).returning(*READ)
+# Each statement names the method that runs it, for the span: a walk up the stack would cost more than the name.
+STORE = f"{__name__}.TaskStore"
+GET = select(*READ).where(*ONE).execution_options(function=f"{STORE}.get")
+CREATE = insert(Task).values(user_id=bindparam("owner")).returning(*READ).execution_options(function=f"{STORE}.create")
+DELETE = delete(Task).where(*ONE).returning(*READ).execution_options(function=f"{STORE}.delete")
 
 
 class TaskNotFound(NotFound):
@@ -102,7 +104,8 @@ def page_statement(order: str, filters: tuple[str, ...]) -> Executable:
         "pattern": or_(TITLE.ilike(bindparam("pattern")), DESCRIPTION.ilike(bindparam("pattern"))),
     }
     statement = select(*READ).where(OWN, *(where[name] for name in filters))
-    return statement.order_by(ID.asc() if oldest else ID.desc()).limit(bindparam("page_limit"))
+    statement = statement.order_by(ID.asc() if oldest else ID.desc()).limit(bindparam("page_limit"))
+    return statement.execution_options(function=f"{STORE}.page")
 
 
 @cache
@@ -111,7 +114,8 @@ def change_statement(fields: tuple[str, ...]) -> Executable:
     new: dict[str, Any] = {field: bindparam(f"new_{field}") for field in fields}
     differs = or_(*(WRITABLE[field].is_distinct_from(value) for field, value in new.items()))
     moved = case((differs, func.now()), else_=UPDATED_AT)
-    return update(Task).where(*ONE).values(**new, updated_at=moved).returning(*READ)
+    statement = update(Task).where(*ONE).values(**new, updated_at=moved).returning(*READ)
+    return statement.execution_options(function=f"{STORE}.change")
 
 
 def like(text: str | None) -> str | None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 from app.web.body import JsonRequest, parse
 from app.web.docs import problems
 from app.web.params import refuse_odd_query
+from app.web.threads import HANDOVER, Handover, noting
 
 COMMON = (401, 422, 431, 500, 503)
 BODY = (400, 408, 413, 415)
@@ -32,6 +33,8 @@ class ApiRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         """Return the handler: token, then query and body, then the endpoint."""
+        assert self.dependant.call
+        self.dependant.call = noting(self.dependant.call)
         endpoint = super().get_route_handler()
         known = _query_names(self.dependant)
         model: Any = self.body_field and self.body_field.field_info.annotation
@@ -43,6 +46,8 @@ class ApiRoute(APIRoute):
             if adapter and (body := await request.body()):
                 parsed = parse(adapter, body, request.headers.get("content-type", ""))
                 request = JsonRequest(request, body, parsed)
+            request.state.handover = handover = Handover()
+            HANDOVER.set(handover)
             return await endpoint(request)
 
         return handler

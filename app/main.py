@@ -1,10 +1,10 @@
 """create_app: the one place where everything is wired."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
@@ -30,7 +30,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 VERSION = "0.1.0"
 
 
-def create_app(settings: Settings) -> ASGIApp:
+def create_app(settings: Settings, entities: Sequence[APIRouter] = ENTITIES) -> ASGIApp:
     """Return the whole application, independent of any other in the process."""
     assert settings.database_url  # Settings or the development defaults saw to it
     database = Database(settings.database_url.get_secret_value(), settings.database_pool_size, WatchedPool)
@@ -39,7 +39,7 @@ def create_app(settings: Settings) -> ASGIApp:
     api = Api(
         title="Task API",
         version=VERSION,
-        routes=[route for router in (health.router, *ENTITIES) for route in router.routes],
+        routes=[route for router in (health.router, *entities) for route in router.routes],
         exception_handlers=HANDLERS,
         lifespan=_lifespan,
         redirect_slashes=False,

@@ -8,6 +8,7 @@ from socket import socket
 
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import ASGIApp
 
 from app import migrations
 from app.db import Database
@@ -31,13 +32,13 @@ def serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> No
     verify_database(settings)
     signal.signal(signal.SIGTERM, _leave)  # uvicorn raises the signal once more when it is done
     with suppress(KeyboardInterrupt):
-        Server(configuration(settings), on_start).run()
+        Server(configuration(create_app(settings), settings), on_start).run()
 
 
-def configuration(settings: Settings) -> uvicorn.Config:
-    """Return uvicorn's configuration, with the application in it."""
+def configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """Return uvicorn's configuration for `app`."""
     return uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         access_log=False,

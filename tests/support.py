@@ -10,7 +10,9 @@ from typing import Any
 
 import httpx
 import jwt
+from starlette.types import ASGIApp
 
+from app.main import create_app
 from app.serving import Server, configuration
 from app.settings import Settings
 
@@ -45,12 +47,12 @@ class Api:
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[Api]:
+def running(settings: Settings, app: ASGIApp | None = None) -> Iterator[Api]:
     """Serve an app with these settings in a thread of this process, on a port of its own."""
     with socket() as listener:
         listener.bind(("127.0.0.1", 0))
         started = Event()
-        server = Server(configuration(settings), started.set)
+        server = Server(configuration(app or create_app(settings), settings), started.set)
         thread = Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         assert started.wait(10)

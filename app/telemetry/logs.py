@@ -37,6 +37,7 @@ def configure(settings: Settings) -> None:
     handler.setFormatter(ConsoleFormatter(colours=sys.stdout.isatty()) if in_terminal(settings) else JsonFormatter())
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
     logging.captureWarnings(capture=True)
+    logging.getLogger("sqlalchemy").setLevel(logging.WARNING)  # below, it writes statements and notices, values and all
 
 
 class JsonFormatter(logging.Formatter):
@@ -66,7 +67,8 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line and what belongs to it."""
-        line = f"{datetime.fromtimestamp(record.created):%H:%M:%S} {record.levelname:7} {record.getMessage()}"  # noqa: DTZ006  the reader's own clock
+        aside = f"  {said}" if (said := getattr(record, "aside", None)) else ""
+        line = f"{datetime.fromtimestamp(record.created):%H:%M:%S} {record.levelname:7} {record.getMessage()}{aside}"  # noqa: DTZ006  the reader's own clock
         if self._colours:
             line = f"{COLOURS.get(record.levelname, '')}{line}{PLAIN}"
         if trace_id := identifiers(record).get("trace_id"):
@@ -112,8 +114,17 @@ class RequestLog:
             return
         fields = facts(request)
         tree = drawn(spans) if failed or fields["duration_ms"] >= self._slow_ms else []
-        extra = {"fields": fields, "span": context, "tree": tree}
+        extra = {"fields": fields, "span": context, "tree": tree, "aside": aside(fields)}
         logger.log(level, "%s %s %s", fields["method"], route or "-", request.status or "unanswered", extra=extra)
+
+
+def aside(fields: dict[str, Any]) -> str:
+    """Return what a reader in a terminal wants to know beside the message."""
+    count = fields["db_queries"]
+    asked = f", {count} {'query' if count == 1 else 'queries'} of {fields['db_ms']} ms" if count else ""
+    return f"{fields['duration_ms']} ms{asked}" + "".join(
+        f", {fields[name]}" for name in ("user_id", "code") if name in fields
+    )
 
 
 def facts(request: Record) -> dict[str, Any]:

@@ -117,8 +117,13 @@ def _clean(value: Any) -> Any:
     if isinstance(value, list):
         return [_clean(item) for item in value]
     if isinstance(value, dict):
-        return {key: _clean(item) for key, item in value.items() if key not in UNSAID}
+        return {key: _clean(item) for key, item in value.items() if key not in UNSAID and not _says_nothing(key, item)}
     return value
+
+
+def _says_nothing(key: str, value: Any) -> bool:
+    """Tell a flag that is off and a counter of buffers at zero, of which a node has twenty."""
+    return value is False or (value == 0 and key.endswith((" Blocks", " Time")))
 
 
 def _fitting(plan: dict[str, Any]) -> str:

@@ -49,8 +49,10 @@ def _branch(span: ReadableSpan, children: dict[int | None, list[ReadableSpan]], 
     assert span.context
     milliseconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
     failed = "" if span.status.is_ok or not span.status.description else f"  failed: {span.status.description}"
-    lines = [f"{indent}{milliseconds:8.1f} ms  {span.name}{failed}"]
-    lines += [f"{indent}              {detail}" for detail in _details(span.attributes or {})]
+    facts = span.attributes or {}
+    of = f" ({facts['app.pool']!s})" if "app.pool" in facts else ""
+    lines = [f"{indent}{milliseconds:8.1f} ms  {span.name}{of}{failed}"]
+    lines += [f"{indent}              {detail}" for detail in _details(facts)]
     below = children.get(span.context.span_id, [])
     return lines + [line for child in below for line in _branch(child, children, indent + "  ")]
 

@@ -22,6 +22,7 @@ from app.telemetry.tree import Trees, drawn
 PROBES = ("/health", "/metrics")
 COLOURS = {"DEBUG": "\033[2m", "INFO": "", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
 PLAIN = "\033[0m"
+SQLALCHEMY = ("sqlalchemy", "app.telemetry.queries.WatchedPool")  # a pool's logger is named after its class
 
 logger = logging.getLogger("app.requests")
 
@@ -37,7 +38,8 @@ def configure(settings: Settings) -> None:
     handler.setFormatter(ConsoleFormatter(colours=sys.stdout.isatty()) if in_terminal(settings) else JsonFormatter())
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
     logging.captureWarnings(capture=True)
-    logging.getLogger("sqlalchemy").setLevel(logging.WARNING)  # below, it writes statements and notices, values and all
+    for name in SQLALCHEMY:  # below a warning, they write statements and notices, values and all
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class JsonFormatter(logging.Formatter):

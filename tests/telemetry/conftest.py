@@ -1,6 +1,8 @@
 """A receiver, and an API that sends its spans there."""
 
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -23,7 +25,7 @@ from app.telemetry.logs import ConsoleFormatter, JsonFormatter
 from app.web.route import ApiRoute
 from tests.otlp_receiver import Receiver, receiving
 from tests.support import SECRET, Api, running
-from tests.telemetry.process import Process, serving
+from tests.telemetry.process import Process, environment, serving
 
 
 @pytest.fixture
@@ -181,3 +183,19 @@ def login(admin: Callable[[str], None], database_url: str) -> Callable[[str, str
         admin(f"ALTER ROLE tasks IN DATABASE {database} SET {name} = {value}")
 
     return set_parameter
+
+
+@pytest.fixture
+def refused(database_url: str, tmp_path: Path) -> Callable[..., str]:
+    """The message with which the application refuses to start with these environment variables."""
+
+    def start(**variables: str) -> str:
+        command = [sys.executable, "-m", "app", "serve"]
+        seen = environment(database_url, **variables)
+        done = subprocess.run(  # noqa: S603  our own program
+            command, cwd=tmp_path, env=seen, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert (done.returncode, done.stdout) == (2, ""), done
+        return done.stderr
+
+    return start

@@ -26,6 +26,7 @@ def fail(user: CurrentUser, q: str) -> None:  # noqa: ARG001  who asks is part o
     raise RuntimeError(q) from ValueError(q)
 
 
+@pytest.mark.usefixtures("many_tasks")
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_nothing_a_client_sends_is_exported_or_logged(
     traced: Serve, login: Callable[[str, str], None], receiver: Receiver, log: StringIO, protocol: str

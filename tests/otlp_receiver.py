@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
 
-from google.protobuf.json_format import Parse  # type: ignore[import-untyped]  # its stubs are a package more
+from google.protobuf.json_format import Parse, ParseError  # type: ignore[import-untyped]  # its stubs are a package more
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 Span = dict[str, Any]
@@ -20,18 +21,32 @@ WITHIN_S = 10.0
 
 @dataclass
 class Receiver:
-    """What was received. `answer` is the status of the next answers; while `gate` is closed there are none."""
+    """What was received. `answer` is the status of the next answers, each `delay_s` late."""
 
     port: int
     answer: int = 200
-    gate: Event = field(default_factory=Event)
+    delay_s: float = 0.0
+    retry_after: str = ""
+    refused: int = 0
+    stopping: Event = field(default_factory=Event)
     bodies: list[bytes] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def take(self, path: str, headers: dict[str, str], body: bytes) -> None:
+        self.paths.append(path)
+        self.headers.append(headers)
+        self.bodies.append(body)
+        try:
+            self.spans += decoded(body, headers)
+        except (ValueError, KeyError, ParseError, DecodeError) as error:
+            self.errors.append(error)
 
     def until(self, wanted: Callable[[list[Span]], Any]) -> Any:
         """The first true answer that `wanted` gives for the spans received so far."""
@@ -59,14 +74,17 @@ def receiving() -> Iterator[Receiver]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            receiver.gate.wait()
-            self.send_response(receiver.answer)
+            receiver.stopping.wait(receiver.delay_s)
+            answer = receiver.answer
+            if answer == 200:
+                receiver.take(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+            else:
+                receiver.refused += 1
+            self.send_response(answer)
             self.send_header("content-length", "0")
+            if receiver.retry_after:
+                self.send_header("retry-after", receiver.retry_after)
             self.end_headers()
-            if receiver.answer == 200:
-                receiver.bodies.append(body)
-                receiver.headers.append({name.lower(): value for name, value in self.headers.items()})
-                receiver.spans += decoded(body, receiver.headers[-1])
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -79,14 +97,14 @@ def receiving() -> Iterator[Receiver]:
 
     server = Server(("127.0.0.1", 0), Handler)
     receiver = Receiver(server.server_port)
-    receiver.gate.set()
     Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield receiver
     finally:
-        receiver.gate.set()
+        receiver.stopping.set()
         server.shutdown()
         server.server_close()
+    assert not receiver.errors
 
 
 def decoded(body: bytes, headers: dict[str, str]) -> list[Span]:

@@ -74,6 +74,7 @@ class JsonExporter(SpanExporter):
         if sock := self._connection.sock:
             with suppress(OSError):
                 sock.shutdown(SHUT_RDWR)
+        self._connection.close()
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -55,6 +55,20 @@ def token(user_id: str, minutes: Annotated[int, typer.Option(min=1, help="How lo
         typer.echo(environment.token(Settings.load(), user_id, minutes))
 
 
+@cli.command()
+def seed(user_id: str, tasks: Annotated[int, typer.Option(min=1, help="How many.")] = 200_000) -> None:
+    """Give a user many tasks, for development alone: then a search is slow enough to find out why."""
+    with _readable():
+        from app.dev import environment
+        from app.dev.seed import seed as insert
+
+        with environment.completed(Settings.load()) as settings:
+            migrations.upgrade(_url(settings))
+            with typer.progressbar(length=tasks, label=f"tasks of {user_id}") as bar:
+                for done in insert(_url(settings), environment.checked_user(user_id), tasks):
+                    bar.update(done - bar.pos)
+
+
 def _serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> None:
     try:
         from app.serving import serve

@@ -69,8 +69,10 @@ def _details(facts: Mapping[str, Any]) -> list[str]:
 def _plan_lines(node: Mapping[str, Any], indent: str) -> list[str]:
     on = f" on {node['Relation Name']}" if "Relation Name" in node else ""
     via = f" using {node['Index Name']}" if "Index Name" in node else ""
-    rows = f"{node['Actual Rows']:,.0f}" if "Actual Rows" in node else f"about {node['Plan Rows']:,}"
-    removed = sum(node[key] for key in node if key.startswith("Rows Removed by"))
+    loops = node.get("Actual Loops", 1)  # PostgreSQL gives averages of these
+    rows = f"{node['Actual Rows'] * loops:,.0f}" if "Actual Rows" in node else f"about {node['Plan Rows']:,}"
+    removed = sum(node[key] * loops for key in node if key.startswith("Rows Removed by"))
     thrown = f", {removed:,} thrown away" if removed else ""
     below = [line for child in node.get("Plans", ()) for line in _plan_lines(child, indent + "  ")]
-    return [f"{indent}-> {node['Node Type']}{on}{via}: {rows} rows{thrown}", *below]
+    kind = ("Parallel " if node.get("Parallel Aware") else "") + node["Node Type"]
+    return [f"{indent}-> {kind}{on}{via}: {rows} rows{thrown}", *below]

@@ -1,14 +1,13 @@
 """The command line: `python -m app --help`. The only one; the Makefile's targets call it."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from app import migrations
-from app.serving import NotServing
-from app.serving import serve as serve_app
 from app.settings import Settings, SettingsError
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -31,7 +30,7 @@ def dev() -> None:
             theirs = settings.better_auth_url and f"<from {settings.better_auth_url}/api/auth/token>"
             token = theirs or environment.token(settings, "alice", minutes=24 * 60)
             banner = BANNER.format(url=f"http://{settings.host}:{settings.port}", token=token)
-            serve_app(settings, on_start=lambda: typer.echo(banner))
+            _serve(settings, on_start=lambda: typer.echo(banner))
 
 
 @cli.command()
@@ -41,7 +40,7 @@ def serve() -> None:
         settings = Settings.load()
         if missing := settings.missing():
             raise SettingsError("\n".join(f"{line} here; `make dev` brings its own." for line in missing))
-        serve_app(settings)
+        _serve(settings)
 
 
 @cli.command()
@@ -63,6 +62,30 @@ def token(user_id: str, minutes: Annotated[int, typer.Option(min=1, help="How lo
         typer.echo(environment.token(Settings.load(), user_id, minutes))
 
 
+@cli.command()
+def seed(user_id: str, tasks: Annotated[int, typer.Option(min=1, help="How many.")] = 200_000) -> None:
+    """Give a user many tasks, for development alone: then a search is slow enough to find out why."""
+    with _readable():
+        from app.dev import environment
+        from app.dev.seed import seed as insert
+
+        with environment.completed(Settings.load()) as settings:
+            migrations.migrate(settings)
+            with typer.progressbar(length=tasks, label=f"tasks of {user_id}") as bar:
+                for done in insert(settings, environment.checked_user(user_id), tasks):
+                    bar.update(done - bar.pos)
+
+
+def _serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> None:
+    try:
+        from app.serving import serve
+        from app.telemetry import logs
+    except (ValueError, re.error) as error:  # OpenTelemetry's packages read some of OTEL_* as they are imported
+        raise SettingsError(f"An OTEL_* variable is wrong: {error}") from None
+    logs.configure(settings)
+    serve(settings, on_start)
+
+
 @contextmanager
 def _readable() -> Iterator[None]:
     """End with one readable message and exit code 2 for wrong settings, 1 for what went wrong outside."""
@@ -71,7 +94,7 @@ def _readable() -> Iterator[None]:
     except SettingsError as error:
         typer.echo(f"{error}", err=True)
         raise typer.Exit(2) from None
-    except (NotServing, RuntimeError) as error:
+    except RuntimeError as error:
         typer.echo(f"{error}", err=True)
         raise typer.Exit(1) from None
 

@@ -4,12 +4,13 @@
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple, Self
 
 from fastapi import Depends, Request
-from sqlalchemy import Connection, Executable, Row, exc, text
+from sqlalchemy import Connection, Engine, Executable, Row, exc, text
+from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
 from app import deadline
@@ -20,6 +21,7 @@ from app.settings import Settings
 
 BUSY = {"55P03", "40001", "40P01"}  # lock_timeout, serialization failure, deadlock
 UNAVAILABLE = {"08", "53", "57"}  # classes: connection, resources, operator intervention (statement_timeout included)
+EXPLAIN_S = 0.2  # half of it for the server
 READ_ONLY = "25006"  # a standby, while a failover goes on
 UNKNOWN = (
     "The database did not answer in time, so whether the change was made is not known. "
@@ -47,19 +49,20 @@ class Login(NamedTuple):
 class Database:
     """A pool of connections, and the doors to it. Thread-safe; no call outlasts the request's deadline."""
 
-    def __init__(self, url: str, pool_size: int, timeout_s: float) -> None:
+    def __init__(self, url: str, pool_size: int, timeout_s: float, pool_class: type[QueuePool] = QueuePool) -> None:
         deadline.install()
         self.timeout_s = timeout_s
-        self._engine = engine_for(url, pool_size, timeout_s)
+        self._engine = engine_for(url, pool_size, timeout_s, pool_class)
         self._probe = engine_for(url, 1, timeout_s)
+        self._explanations = engine_for(url, 1, 0)
         self._transactional = self._engine.execution_options(isolation_level="READ COMMITTED")
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: Settings, pool_class: type[QueuePool] = QueuePool) -> Self:
         """Return the database that `settings` name."""
         assert settings.database_url  # Settings or the development defaults saw to it
         url = settings.database_url.get_secret_value()
-        return cls(url, settings.database_pool_size, settings.database_timeout_ms / 1000)
+        return cls(url, settings.database_pool_size, settings.database_timeout_ms / 1000, pool_class)
 
     def execute(self, principal: Principal, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
         """Run one statement as `principal`, who sees none but own rows; committed when this returns.
@@ -110,6 +113,25 @@ class Database:
             with doubts():
                 session.commit()
 
+    def listen(self, listener: Callable[[Engine], object]) -> None:
+        """Let `listener` register itself for the events of every statement that is run for a principal."""
+        listener(self._engine)
+
+    def explain(self, principal: Principal, statement: str, parameters: Any) -> Any:
+        """Return the planner's estimate for a statement of `principal`, as EXPLAIN (FORMAT JSON) gives it.
+
+        On a connection outside the pool, since whoever asks may hold the last one of it, and at once or not at all:
+        the deadline of whoever asks may have passed.
+
+        Raises:
+            SQLAlchemyError: there is none to be had within EXPLAIN_S.
+
+        """
+        with deadline.apart(EXPLAIN_S), self._explanations.connect() as connection:
+            options = {"principal": principal}
+            explain = f"EXPLAIN (FORMAT JSON, VERBOSE) {statement}"
+            return connection.exec_driver_sql(explain, parameters, execution_options=options).scalar()
+
     def revision(self) -> str | None:
         """Return the schema's revision: the one statement without a principal, on a connection of its own.
 
@@ -135,6 +157,7 @@ class Database:
         """Close every connection that is not in use."""
         self._engine.dispose()
         self._probe.dispose()
+        self._explanations.dispose()
 
 
 async def database(request: Request) -> Database:

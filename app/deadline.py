@@ -28,6 +28,16 @@ def start(seconds: float) -> None:
 
 
 @contextmanager
+def apart(seconds: float) -> Iterator[None]:
+    """Work under a deadline of its own, whatever is left of the request's."""
+    token = _end.set(monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _end.reset(token)
+
+
+@contextmanager
 def within(seconds: float) -> Iterator[None]:
     """Work under the request's deadline, or under one of `seconds` where there is no request."""
     token = _end.set(monotonic() + seconds) if _end.get() is None else None

@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
+from opentelemetry.trace import format_trace_id, get_current_span
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 MAX_ERRORS = 20
@@ -92,6 +94,20 @@ class DatabaseBusy(Unavailable):
     code, detail = "database_busy", "Another request is changing the same data. Nothing was changed by this one."
 
 
+class ProblemResponse(Response):
+    """An application/problem+json answer, whose code stands in the request's state for the log."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, body: Mapping[str, Any], headers: Mapping[str, str] | None) -> None:
+        super().__init__(json.dumps(body), body["status"], headers)
+        self._code = body["code"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["code"] = self._code
+        await super().__call__(scope, receive, send)
+
+
 def problem(error: AppError) -> Response:
     """Return the response for `error`, as application/problem+json (RFC 9457)."""
     return problem_response(error.status, error.code, error.detail, error.errors, error.headers)
@@ -103,9 +119,11 @@ def problem_response(
     """Return an RFC 9457 response; its `title` is the status's own phrase, as `about:blank` asks."""
     body: dict[str, Any] = {"type": "about:blank", "title": _phrase(status), "status": status, "detail": detail}
     body["code"] = code
+    if (trace := get_current_span().get_span_context()).is_valid:
+        body["trace_id"] = format_trace_id(trace.trace_id)
     if errors:
         body["errors"] = errors
-    return Response(json.dumps(body), status, headers, media_type="application/problem+json")
+    return ProblemResponse(body, headers)
 
 
 def _phrase(status: int) -> str:

@@ -1,12 +1,12 @@
 """create_app: the one place where everything is wired."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from threading import Event
 
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from app import health, migrations
@@ -18,6 +18,10 @@ from app.jwks import JwksVerifier, KeyCache
 from app.ratelimit.limiter import RateLimits
 from app.settings import Settings
 from app.tasks.routes import router as tasks
+from app.telemetry import logs
+from app.telemetry.queries import WatchedPool
+from app.telemetry.requests import Observed, Unveiled, Veil
+from app.telemetry.tracing import Tracing
 from app.web.cors import Cors
 from app.web.docs import Api
 from app.web.guard import Guard
@@ -33,24 +37,31 @@ EXPOSED = (
     "RateLimit",
     "RateLimit-Policy",
     "Retry-After",
+    "Server-Timing",
+    "X-Trace-Id",
 )
 ASKED = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+VERSION = "0.1.0"
 
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, draining: Event | None = None) -> ASGIApp:
+def create_app(
+    settings: Settings, draining: Event | None = None, *, entities: Sequence[APIRouter] = ENTITIES
+) -> ASGIApp:
     """Return the whole application, independent of any other in the process.
 
     Once `draining` is set, readiness fails and answers close their connections.
     """
     draining = draining or Event()
-    database = Database.of(settings)
+    database = Database.of(settings, WatchedPool)
+    tracing = Tracing(settings, VERSION, trees=logs.in_terminal(settings))
+    tracing.trace_statements(database)
     api = Api(
         title="Task API",
-        version="0.1.0",
-        routes=[route for router in (health.router, *ENTITIES) for route in router.routes],
+        version=VERSION,
+        routes=[route for router in (health.router, *entities) for route in router.routes],
         exception_handlers=HANDLERS,
         lifespan=_lifespan,
         redirect_slashes=False,
@@ -58,12 +69,16 @@ def create_app(settings: Settings, draining: Event | None = None) -> ASGIApp:
         telemetry={"tracing": False, "metrics": False, "auto_configure": False},
     )
     refuse_open_routes(api)
+    api.add_middleware(Unveiled)
+    tracing.trace_requests(api)
     api.state.settings = settings
     api.state.database = database
+    api.state.tracing = tracing
     api.state.authenticator = Authenticator(verifier_for(settings))
     api.state.limits = RateLimits(settings)
     api.state.readiness = Readiness(database, migrations.head(), draining)
-    return outside(Guard(api, settings.max_in_flight, draining), settings)
+    guarded = Guard(Veil(api, settings.trust_traceparent), settings.max_in_flight, draining)
+    return Observed(outside(guarded, settings), tracing.tracer, logs.RequestLog(settings, tracing.trees))
 
 
 def verifier_for(settings: Settings) -> Verifier:
@@ -106,3 +121,4 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     await api.state.limits.close()
     api.state.readiness.close()
     api.state.database.close()
+    await api.state.tracing.close()

@@ -10,7 +10,9 @@ from time import monotonic
 from typing import Any
 
 import psycopg2
+from opentelemetry.trace import get_current_span
 from sqlalchemy import Engine, create_engine, event, exc
+from sqlalchemy.pool import QueuePool
 
 from app import deadline
 from app.auth import Principal
@@ -25,7 +27,7 @@ PING_AFTER_S = 1.0
 RECYCLE_S = 280  # Neon suspends an idle database after 300 s
 
 
-def engine_for(url: str, pool_size: int, timeout_s: float) -> Engine:
+def engine_for(url: str, pool_size: int, timeout_s: float, pool_class: type[QueuePool] = QueuePool) -> Engine:
     """Return an engine of at most `pool_size` connections, for which a caller waits at most `timeout_s`."""
     engine = create_engine(
         url,
@@ -36,6 +38,7 @@ def engine_for(url: str, pool_size: int, timeout_s: float) -> Engine:
         pool_reset_on_return=None,
         pool_size=pool_size,
         pool_timeout=timeout_s,
+        poolclass=pool_class,
         use_native_hstore=False,  # else each new connection asks for hstore's type ids
     )
     event.listen(engine, "do_execute", _execute_in_one_message)
@@ -61,8 +64,19 @@ def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, contex
     if context.executemany:
         raise exc.InvalidRequestError("several sets of parameters need Database.transaction()")
     body: bytes = cursor.mogrify(statement, parameters)
-    cursor.execute(cursor.mogrify(PREAMBLE, preamble(principal)) + body)
+    cursor.execute(_traceparent(context) + cursor.mogrify(PREAMBLE, preamble(principal)) + body)
     return True
+
+
+def _traceparent(context: Any) -> bytes:
+    """Return the comment that leads from pg_stat_activity and the server's log back to the trace.
+
+    At the head, since pg_stat_activity keeps a message's beginning (https://google.github.io/sqlcommenter/spec/).
+    """
+    span = (getattr(context, "_otel_span", None) or get_current_span()).get_span_context()
+    if not span.is_valid:
+        return b""
+    return b"/*traceparent='00-%032x-%016x-%02x'*/ " % (span.trace_id, span.span_id, span.trace_flags)
 
 
 def _keep_the_pool(context: Any) -> None:

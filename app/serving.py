@@ -13,6 +13,7 @@ from types import FrameType
 
 import uvicorn
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
+from starlette.types import ASGIApp
 
 from app import migrations
 from app.db import Database
@@ -26,10 +27,12 @@ LINGER_S = 0.5  # at most: a request that was on its way when the listener close
 POLL_S = 0.02
 SHUTDOWN_S = 9.0  # for all of it; what is slower is cut
 
+Create = Callable[[Settings, Event], ASGIApp]
+
 logger = logging.getLogger(__name__)
 
 
-class NotServing(Exception):
+class NotServing(RuntimeError):
     """The application cannot start; the message is one line for whoever started it."""
 
 
@@ -57,9 +60,9 @@ class Server(uvicorn.Server):
     has noticed, no more connections are accepted, and requests in flight finish.
     """
 
-    def __init__(self, settings: Settings, on_start: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, on_start: Callable[[], None], create: Create = create_app) -> None:
         self._draining, self._on_start, self._delay_s = Event(), on_start, settings.shutdown_delay_s
-        super().__init__(configuration(settings, self._draining))
+        super().__init__(configuration(create(settings, self._draining), settings))
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start as uvicorn does, then tell."""
@@ -91,15 +94,16 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def configuration(settings: Settings, draining: Event) -> uvicorn.Config:
-    """Return uvicorn's configuration, with the application in it."""
+def configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """Return uvicorn's configuration for `app`."""
     return uvicorn.Config(
-        create_app(settings, draining),
+        app,
         host=settings.host,
         port=settings.port,
         access_log=False,
         forwarded_allow_ips=list(settings.forwarded_allow_ips),
         http=BoundedProtocol,
+        log_config=None,  # app.telemetry.logs has configured every logger
         log_level=settings.log_level.lower(),
         loop="uvloop",
         proxy_headers=bool(settings.forwarded_allow_ips),

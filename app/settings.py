@@ -6,12 +6,21 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
-from app.ratelimit.config import MEMORY, parse_limits, refuse_malformed
+from app.ratelimit.config import MEMORY
+from app.setting_types import (
+    ANYWHERE,
+    BaseUrl,
+    Limits,
+    Network,
+    OtlpHeaders,
+    PostgresUrl,
+    Protocol,
+    ReceiverUrl,
+    StorageUri,
+)
 
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as the hash
 PUBLIC_SECRETS = {
@@ -24,48 +33,6 @@ class SettingsError(Exception):
     """Settings the application can't run with; the message names each variable, one a line, and never its value."""
 
 
-def _postgres_url(url: SecretStr) -> SecretStr:
-    scheme, _, rest = url.get_secret_value().partition("://")
-    normalized = f"postgresql+psycopg2://{rest}"
-    try:
-        known = scheme in {"postgres", "postgresql", "postgresql+psycopg2"} and make_url(normalized).database
-    except (ArgumentError, ValueError):  # a port that is no number is the second
-        known = False
-    if not known:
-        raise ValueError("must be a PostgreSQL URL such as postgresql://user:password@host/database")
-    return SecretStr(normalized)
-
-
-def _base_url(value: str) -> str:
-    """Return the URL as Better Auth writes it into `iss` and `aud`: a host in lower case, no default port or slash."""
-    try:
-        url = HttpUrl(value)
-    except ValidationError:
-        raise ValueError("must be a URL such as https://auth.example.com") from None
-    base = str(url).rstrip("/")
-    if url.username or url.password or url.query is not None or url.fragment is not None:
-        raise ValueError("must be a URL without credentials, query and fragment")
-    if base.endswith("/api/auth"):
-        raise ValueError("must end before /api/auth, which is added to it")
-    return base
-
-
-def _limits(text: str) -> str:
-    parse_limits(text)
-    return text
-
-
-def _storage_uri(uri: SecretStr) -> SecretStr:
-    refuse_malformed(uri.get_secret_value())
-    return uri
-
-
-PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
-Limits = Annotated[str, AfterValidator(_limits)]
-StorageUri = Annotated[SecretStr, AfterValidator(_storage_uri)]
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
-
-
 class Settings(BaseSettings):
     """The application's configuration; `.env.example` describes each variable."""
 
@@ -75,6 +42,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    slow_query_ms: Annotated[int, Field(ge=1, le=60_000)] = 100
+    trust_traceparent: Annotated[tuple[Network, ...], NoDecode] = ()
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     database_url: PostgresUrl | None = None
     database_migration_url: PostgresUrl | None = None
@@ -90,6 +60,32 @@ class Settings(BaseSettings):
     rate_limit_unauthenticated: Limits = "20/minute"
     rate_limit_storage_uri: StorageUri = SecretStr(MEMORY)
     forwarded_allow_ips: Annotated[tuple[str, ...], NoDecode] = ()
+
+    # The standard's own, as far as this application reads them; the OpenTelemetry packages read more of them.
+    otel_sdk_disabled: bool = False
+    otel_service_name: str | None = None
+    otel_traces_exporter: Literal["otlp", "none"] = "otlp"
+    otel_traces_sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = "parentbased_traceidratio"
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    otel_exporter_otlp_endpoint: ReceiverUrl | None = None
+    otel_exporter_otlp_traces_endpoint: ReceiverUrl | None = None
+    otel_exporter_otlp_protocol: Protocol = "http/json"
+    otel_exporter_otlp_traces_protocol: Protocol | None = None
+    otel_exporter_otlp_headers: OtlpHeaders = SecretStr("")
+    otel_exporter_otlp_traces_headers: OtlpHeaders | None = None
+    otel_exporter_otlp_timeout: Annotated[float, Field(gt=0, le=60)] = 10.0
+    otel_exporter_otlp_compression: Literal["none", "gzip"] = "none"
+    otel_exporter_otlp_certificate: Path | None = None
+    otel_bsp_schedule_delay: Annotated[int, Field(ge=1)] = 5000
+    otel_bsp_max_queue_size: Annotated[int, Field(ge=1)] = 2048
+    otel_bsp_max_export_batch_size: Annotated[int, Field(ge=1)] = 512
 
     @classmethod
     def load(cls) -> Self:
@@ -146,6 +142,25 @@ class Settings(BaseSettings):
         if "*" in networks and len(networks) > 1:
             raise ValueError("`*` trusts everyone and stands alone")
         return networks
+
+    @field_validator("trust_traceparent", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return ANYWHERE if parts == ["*"] else parts
+
+    @field_validator("otel_exporter_otlp_certificate")
+    @classmethod
+    def _is_there(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            raise ValueError("there is no such file")
+        return path
+
+    @model_validator(mode="after")
+    def _batches_fit_the_queue(self) -> Self:
+        if self.otel_bsp_max_export_batch_size > self.otel_bsp_max_queue_size:
+            raise ValueError("OTEL_BSP_MAX_EXPORT_BATCH_SIZE must not be over OTEL_BSP_MAX_QUEUE_SIZE")
+        return self
 
     @field_validator("better_auth_secret")
     @classmethod

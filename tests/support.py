@@ -16,7 +16,8 @@ import httpx
 import jwt
 import psycopg2
 
-from app.serving import Server
+from app.main import create_app
+from app.serving import Create, Server
 from app.settings import Settings
 
 UNLIMITED: dict[str, Any] = {"rate_limit": "1000000/minute", "rate_limit_unauthenticated": "1000000/minute"}
@@ -80,12 +81,12 @@ class Api:
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[Api]:
+def running(settings: Settings, create: Create = create_app) -> Iterator[Api]:
     """Serve an app with these settings in a thread of this process, on a port of its own."""
     with socket() as listener:
         listener.bind(("127.0.0.1", 0))
         started = Event()
-        server = Server(settings, started.set)
+        server = Server(settings, started.set, create)
         thread = Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         assert started.wait(10)

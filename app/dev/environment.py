@@ -62,11 +62,22 @@ def token(settings: Settings, user_id: str, minutes: int) -> str:
         raise SettingsError(
             f"BETTER_AUTH_URL is set: sign in there, then GET {settings.better_auth_url}/api/auth/token."
         )
-    if not SUBJECT.fullmatch(user_id):
-        raise SettingsError("A user's id is 1 to 64 of the characters A-Z a-z 0-9 _ and -.")
+    checked_user(user_id)
     secret = with_secret(settings).better_auth_secret
     assert secret
     now = int(time.time())
     claims = {"sub": user_id, "iat": now, "exp": now + 60 * minutes}
     named = {"iss": settings.jwt_issuer, "aud": settings.jwt_audience}
     return jwt.encode(claims | {k: v for k, v in named.items() if v}, secret.get_secret_value(), "HS256")
+
+
+def checked_user(user_id: str) -> str:
+    """Return `user_id`, which a token could name.
+
+    Raises:
+        SettingsError: no token could.
+
+    """
+    if not SUBJECT.fullmatch(user_id):
+        raise SettingsError("A user's id is 1 to 64 of the characters A-Z a-z 0-9 _ and -.")
+    return user_id

@@ -26,15 +26,22 @@ OWN = OWNER == bindparam("owner")
 ONE = (OWN, ID == bindparam("task_id"))
 UNCHANGED = VERSION == any_(bindparam("versions", type_=ARRAY(Integer)))
 
-GET = select(*READ, VERSION).where(*ONE)
-GET_BY_KEY = select(*READ, VERSION, HASH).where(OWN, KEY == bindparam("idempotency_key"))
+# Each statement names the method that runs it, for the span: a walk up the stack would cost more than the name.
+STORE = f"{__name__}.TaskStore"
+GET = select(*READ, VERSION).where(*ONE).execution_options(function=f"{STORE}.get")
+GET_BY_KEY = (
+    select(*READ, VERSION, HASH)
+    .where(OWN, KEY == bindparam("idempotency_key"))
+    .execution_options(function=f"{STORE}.create")
+)
 CREATE = (
     insert(Task)
     .values(user_id=bindparam("owner"))
     .on_conflict_do_nothing(index_elements=[OWNER, KEY], index_where=KEY.is_not(None))
     .returning(*READ, VERSION)
+    .execution_options(function=f"{STORE}.create")
 )
-DELETE = delete(Task).where(*ONE).returning(ID)
+DELETE = delete(Task).where(*ONE).returning(ID).execution_options(function=f"{STORE}.delete")
 DELETE_UNCHANGED = DELETE.where(UNCHANGED)
 
 
@@ -150,7 +157,8 @@ def page_statement(order: str, filters: tuple[str, ...]) -> Executable:
         "pattern": or_(TITLE.ilike(bindparam("pattern")), DESCRIPTION.ilike(bindparam("pattern"))),
     }
     statement = select(*READ).where(OWN, *(where[name] for name in filters))
-    return statement.order_by(ID.asc() if oldest else ID.desc()).limit(bindparam("page_limit"))
+    statement = statement.order_by(ID.asc() if oldest else ID.desc()).limit(bindparam("page_limit"))
+    return statement.execution_options(function=f"{STORE}.page")
 
 
 @cache
@@ -161,6 +169,7 @@ def change_statement(fields: tuple[str, ...], *, if_unchanged: bool) -> Executab
     new["updated_at"] = case((differs, func.now()), else_=UPDATED_AT)
     new["version"] = VERSION + case((differs, 1), else_=0)
     statement = update(Task).where(*ONE).values(new).returning(*READ, VERSION)
+    statement = statement.execution_options(function=f"{STORE}.change")
     return statement.where(UNCHANGED) if if_unchanged else statement
 
 

@@ -16,6 +16,7 @@ class Problem(BaseModel):
     status: int = Field(examples=[404])
     detail: str
     code: str = Field(examples=["not_found"])
+    trace_id: str | None = Field(None, examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
     errors: list[FieldError] | None = None
 
 

@@ -79,7 +79,7 @@ class Guard:
         except AppError as error:
             await problem(error)(scope, receive, answer)
         except Exception:
-            logger.exception("unexpected error in %s %s", scope["method"], scope["path"])
+            logger.exception("unexpected error outside of the application")
             if not answer.started:
                 await problem(AppError())(scope, receive, answer)
 

@@ -13,6 +13,7 @@ from app.auth import Unauthenticated
 from app.web.body import JsonRequest, parse
 from app.web.docs import problems
 from app.web.params import refuse_odd_query
+from app.web.threads import HANDOVER, Handover, noting
 
 COMMON = (401, 408, 413, 414, 422, 429, 431, 500, 503)
 BODY = (400, 415)
@@ -34,6 +35,8 @@ class ApiRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         """Return the handler: token, then limit, then query and body, then the endpoint."""
+        assert self.dependant.call
+        self.dependant.call = noting(self.dependant.call)
         endpoint = super().get_route_handler()
         known = _query_names(self.dependant)
         model: Any = self.body_field and self.body_field.field_info.annotation
@@ -46,6 +49,8 @@ class ApiRoute(APIRoute):
             if adapter and (body := await request.body()):
                 parsed = parse(adapter, body, ",".join(request.headers.getlist("content-type")))
                 request = JsonRequest(request, body, parsed)
+            request.state.handover = handover = Handover()
+            HANDOVER.set(handover)
             return await endpoint(request)
 
         return handler

@@ -1,0 +1,44 @@
+"""Many tasks for one user: enough to make a search slow enough to look at."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import create_engine, text
+
+from app.auth import Principal
+from app.db import Database
+from app.settings import Settings
+
+BATCH = 10_000
+INSERT = text(
+    """
+    INSERT INTO task (user_id, title, description, completed)
+    SELECT :owner, 'Task ' || n, repeat('Number ' || n || ' of many; nothing to see here. ', 12), n % 50 > 0
+    FROM generate_series(:first, :last) n
+    """
+)
+
+
+def seed(settings: Settings, user_id: str, tasks: int) -> Iterator[int]:
+    """Insert so many tasks of a user, one in fifty still open, and tell after each batch how many there are.
+
+    The rows go through row-level security like any other of the user's.
+    """
+    database = Database.of(settings.model_copy(update={"database_timeout_ms": 60_000}))
+    try:
+        for first in range(1, tasks + 1, BATCH):
+            last = min(first + BATCH - 1, tasks)
+            with database.transaction(Principal(user_id)) as session:
+                session.connection().execute(INSERT, {"owner": user_id, "first": first, "last": last})
+            yield last
+    finally:
+        database.close()
+    assert settings.database_url
+    analyze(settings.database_url.get_secret_value())
+
+
+def analyze(url: str) -> None:
+    """Let the planner know of the rows now rather than when autovacuum comes by."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("ANALYZE task"))
+    engine.dispose()

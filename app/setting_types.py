@@ -1,0 +1,82 @@
+"""The types of settings: what each accepts, and the form in which the application gets it."""
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, HttpUrl, SecretStr, ValidationError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from app.ratelimit.config import parse_limits, refuse_malformed
+
+
+def _postgres_url(url: SecretStr) -> SecretStr:
+    scheme, _, rest = url.get_secret_value().partition("://")
+    normalized = f"postgresql+psycopg2://{rest}"
+    try:
+        known = scheme in {"postgres", "postgresql", "postgresql+psycopg2"} and make_url(normalized).database
+    except (ArgumentError, ValueError):  # a port that is no number is the second
+        known = False
+    if not known:
+        raise ValueError("must be a PostgreSQL URL such as postgresql://user:password@host/database")
+    return SecretStr(normalized)
+
+
+def _base_url(value: str) -> str:
+    """Return the URL as Better Auth writes it into `iss` and `aud`: a host in lower case, no default port or slash."""
+    try:
+        url = HttpUrl(value)
+    except ValidationError:
+        raise ValueError("must be a URL such as https://auth.example.com") from None
+    base = str(url).rstrip("/")
+    if url.username or url.password or url.query is not None or url.fragment is not None:
+        raise ValueError("must be a URL without credentials, query and fragment")
+    if base.endswith("/api/auth"):
+        raise ValueError("must end before /api/auth, which is added to it")
+    return base
+
+
+def _limits(text: str) -> str:
+    parse_limits(text)
+    return text
+
+
+def _storage_uri(uri: SecretStr) -> SecretStr:
+    refuse_malformed(uri.get_secret_value())
+    return uri
+
+
+PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+Limits = Annotated[str, AfterValidator(_limits)]
+StorageUri = Annotated[SecretStr, AfterValidator(_storage_uri)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+
+
+def _http_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError("must be a URL such as http://localhost:4318")
+    return url
+
+
+ReceiverUrl = Annotated[str, AfterValidator(_http_url)]
+Protocol = Literal["http/json", "http/protobuf"]
+Network = IPv4Network | IPv6Network
+ANYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+def parse_headers(headers: str) -> dict[str, str]:
+    """Return the headers of `name=value,name=value`, values percent-encoded (OTEL_EXPORTER_OTLP_HEADERS)."""
+    pairs = [part.partition("=") for part in headers.split(",") if part.strip()]
+    return {name.strip().lower(): unquote(value.strip()) for name, _, value in pairs}
+
+
+def _otlp_headers(headers: SecretStr) -> SecretStr:
+    parsed = parse_headers(headers.get_secret_value())
+    if not all(name.replace("-", "").isalnum() and value.isprintable() and value for name, value in parsed.items()):
+        raise ValueError("must be name=value pairs, separated by commas")
+    return headers
+
+
+OtlpHeaders = Annotated[SecretStr, AfterValidator(_otlp_headers)]

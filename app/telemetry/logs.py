@@ -1,0 +1,147 @@
+"""Log lines of one shape, whoever writes them: JSON for a collector, or readable text in a terminal.
+
+No line holds the message of an exception in JSON: it may quote what a client sent. A database's message is in none.
+"""
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+import psycopg2
+from opentelemetry.trace import SpanContext, format_span_id, format_trace_id, get_current_span
+from sqlalchemy.exc import DBAPIError
+
+from app.settings import Settings
+from app.telemetry.context import Record
+from app.telemetry.tree import Trees, drawn
+
+PROBES = ("/health", "/metrics")
+COLOURS = {"DEBUG": "\033[2m", "INFO": "", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
+PLAIN = "\033[0m"
+SQLALCHEMY = ("sqlalchemy", "app.telemetry.queries.WatchedPool")  # a pool's logger is named after its class
+
+logger = logging.getLogger("app.requests")
+
+
+def in_terminal(settings: Settings) -> bool:
+    """Tell whether lines are for a reader rather than for a collector."""
+    return settings.log_format == "console" or (settings.log_format == "auto" and sys.stdout.isatty())
+
+
+def configure(settings: Settings) -> None:
+    """Send every logger's lines to standard output, in one form. For a whole process, at its start."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(ConsoleFormatter(colours=sys.stdout.isatty()) if in_terminal(settings) else JsonFormatter())
+    logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
+    logging.captureWarnings(capture=True)
+    for name in SQLALCHEMY:  # below a warning, they write statements and notices, values and all
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, in ASCII: nothing in it can end the line or move a cursor."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        entry = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **identifiers(record),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info and (error := record.exc_info[1]):
+            entry["stack"] = stack(error)
+        return json.dumps(entry, default=str)
+
+
+class ConsoleFormatter(logging.Formatter):
+    """A readable line, and under it what explains it: a stack, or a trace."""
+
+    def __init__(self, *, colours: bool) -> None:
+        super().__init__()
+        self._colours = colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line and what belongs to it."""
+        aside = f"  {said}" if (said := getattr(record, "aside", None)) else ""
+        line = f"{datetime.fromtimestamp(record.created):%H:%M:%S} {record.levelname:7} {record.getMessage()}{aside}"  # noqa: DTZ006  the reader's own clock
+        if self._colours:
+            line = f"{COLOURS.get(record.levelname, '')}{line}{PLAIN}"
+        if trace_id := identifiers(record).get("trace_id"):
+            line += f"  trace {trace_id}"
+        explained = [line, *getattr(record, "tree", [])]
+        if record.exc_info and (error := record.exc_info[1]):
+            explained.append(stack(error, messages=True))
+        return "\n".join(explained)
+
+
+def identifiers(record: logging.LogRecord) -> dict[str, str]:
+    """Return the trace that a line belongs to: the one it names, or the one at hand."""
+    context: SpanContext = getattr(record, "span", None) or get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {"trace_id": format_trace_id(context.trace_id), "span_id": format_span_id(context.span_id)}
+
+
+def stack(error: BaseException, *, messages: bool = False) -> str:
+    """Return where `error` and what caused it were raised; their `messages` for a developer's eyes alone."""
+    parts: list[str] = []
+    link: BaseException | None = error
+    while link and len(parts) < sys.getrecursionlimit():
+        said = f": {link}" if messages and not isinstance(link, (DBAPIError, psycopg2.Error)) else ""
+        parts.append("".join(traceback.format_tb(link.__traceback__)) + type(link).__qualname__ + said)
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return "\ncaused by\n".join(parts)
+
+
+class RequestLog:
+    """Writes the line of each request, once it is answered."""
+
+    def __init__(self, settings: Settings, trees: Trees | None) -> None:
+        self._slow_ms, self._trees = settings.slow_query_ms, trees
+
+    def write(self, request: Record) -> None:
+        """Write the line; in a terminal a slow or failed request's trace with it."""
+        context = request.span.get_span_context()
+        spans = self._trees.take(context.trace_id) if self._trees else []
+        route, failed = request.route, request.status >= 500 or not request.status  # noqa: PLR2004  server errors
+        level = logging.DEBUG if route and route.startswith(PROBES) else logging.WARNING if failed else logging.INFO
+        if not logger.isEnabledFor(level):
+            return
+        fields = facts(request)
+        tree = drawn(spans) if failed or fields["duration_ms"] >= self._slow_ms else []
+        extra = {"fields": fields, "span": context, "tree": tree, "aside": aside(fields)}
+        logger.log(level, "%s %s %s", fields["method"], route or "-", request.status or "unanswered", extra=extra)
+
+
+def aside(fields: dict[str, Any]) -> str:
+    """Return what a reader in a terminal wants to know beside the message."""
+    count = fields["db_queries"]
+    asked = f", {count} {'query' if count == 1 else 'queries'} of {fields['db_ms']} ms" if count else ""
+    return f"{fields['duration_ms']} ms{asked}" + "".join(
+        f", {fields[name]}" for name in ("user_id", "code") if name in fields
+    )
+
+
+def facts(request: Record) -> dict[str, Any]:
+    """Return what a request's line says."""
+    scope = request.scope
+    client = scope["client"]
+    known = {
+        "method": scope["method"],
+        "route": request.route,
+        "status": request.status or None,
+        "duration_ms": round((perf_counter() - request.started) * 1000, 1),
+        "db_ms": round(request.query_seconds * 1000, 1),
+        "db_queries": request.queries,
+        "user_id": request.user_id,
+        "code": scope["state"].get("code"),
+        "client": client[0] if client else None,
+    }
+    return {name: value for name, value in known.items() if value is not None}

@@ -1,0 +1,82 @@
+"""OTLP over HTTP with JSON bodies (https://opentelemetry.io/docs/specs/otlp/#otlphttp): one connection, kept open."""
+
+import gzip
+import http.client
+import ssl
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+from socket import SHUT_RDWR
+from threading import Event
+from time import monotonic
+from urllib.parse import urlsplit
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from app.telemetry.otlp_json import encode
+
+RETRYABLE = {429, 502, 503, 504}  # https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes
+FIRST_PAUSE_S = 1.0
+MAX_ANSWER_BYTES = 64 * 1024
+
+
+class JsonExporter(SpanExporter):
+    """Sends batches to `endpoint`, each within `timeout` seconds, retries included. Called by one thread at a time."""
+
+    def __init__(
+        self, endpoint: str, headers: Mapping[str, str], timeout: float, certificate: Path | None, *, gzip: bool
+    ) -> None:
+        url = urlsplit(endpoint)
+        assert url.hostname  # Settings saw to it
+        self._path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        self._headers = {**headers, "content-type": "application/json"} | ({"content-encoding": "gzip"} if gzip else {})
+        self._timeout, self._gzip = timeout, gzip
+        self._stopped = Event()
+        self._connection = http.client.HTTPConnection(url.hostname, url.port, timeout=timeout)
+        if url.scheme == "https":
+            context = ssl.create_default_context(cafile=certificate)
+            self._connection = http.client.HTTPSConnection(url.hostname, url.port, timeout=timeout, context=context)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send one batch; a receiver that asks for patience gets another try while there is time."""
+        body = encode(spans)
+        body = gzip.compress(body, 1) if self._gzip else body
+        deadline, pause = monotonic() + self._timeout, FIRST_PAUSE_S
+        while True:
+            status, wanted = self._post(body)
+            if status < HTTPStatus.MULTIPLE_CHOICES:
+                return SpanExportResult.SUCCESS
+            wait = pause if wanted is None else wanted
+            if status not in RETRYABLE or monotonic() + wait > deadline or self._stopped.wait(wait):
+                return SpanExportResult.FAILURE
+            pause *= 2
+
+    def _post(self, body: bytes) -> tuple[int, float | None]:
+        """Return the status and the pause that was asked for. No answer is a 503, but for a kept connection's end."""
+        kept = self._connection.sock is not None
+        try:
+            self._connection.request("POST", self._path, body, self._headers)
+            with self._connection.getresponse() as answer:
+                read = answer.read(MAX_ANSWER_BYTES)
+                if len(read) == MAX_ANSWER_BYTES:
+                    self._connection.close()
+                return answer.status, _seconds(answer.headers.get("retry-after"))
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            ended = isinstance(error, (ConnectionError, http.client.RemoteDisconnected))
+            return HTTPStatus.SERVICE_UNAVAILABLE, 0.0 if kept and ended else None
+
+    def shutdown(self) -> None:
+        """Give up what is being sent, from another thread: closing a socket would not wake who waits for it."""
+        self._stopped.set()
+        if sock := self._connection.sock:
+            with suppress(OSError):
+                sock.shutdown(SHUT_RDWR)
+        self._connection.close()
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Return a Retry-After of seconds; a date is not worth the parsing here."""
+    return float(retry_after) if retry_after and retry_after.isdecimal() else None

@@ -1,0 +1,109 @@
+"""The traces of one application: a provider of its own, and what is connected to it."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from anyio import to_thread
+from fastapi import FastAPI
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    TraceIdRatioBased,
+)
+from opentelemetry.trace import NoOpTracerProvider, Tracer
+from opentelemetry.trace import TracerProvider as AnyProvider
+
+from app.db import Database
+from app.settings import Settings, SettingsError
+from app.telemetry.export import Export, exporter
+from app.telemetry.queries import QueryTracer
+from app.telemetry.tree import Trees
+
+SERVICE = "task-api"
+STABLE = "http,database"  # https://opentelemetry.io/docs/specs/semconv/non-normative/http-migration/
+UNTRACED = r"\Ahttps?://[^/]+/(health|health/live|health/ready|metrics)\Z"  # probes would outnumber the users
+
+
+class Tracing:
+    """Makes spans of requests and statements, and sends them where the settings say; without a receiver, nowhere."""
+
+    def __init__(self, settings: Settings, version: str, *, trees: bool) -> None:
+        os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", STABLE)  # read once, by the first instrumentation
+        self._settings = settings
+        self.trees = Trees() if trees and not settings.otel_sdk_disabled else None
+        sender = exporter(settings)
+        self._export = Export(sender, settings) if sender else None
+        self._provider = self._new_provider(version)
+        self.tracer: Tracer = self._provider.get_tracer("app", version)
+
+    @property
+    def dropped(self) -> int:
+        """Spans that were lost on their way so far."""
+        return self._export.dropped if self._export else 0
+
+    def trace_requests(self, api: FastAPI) -> None:
+        """Make a span of each request to `api`. To be called before it serves."""
+        if not self._settings.otel_sdk_disabled:
+            FastAPIInstrumentor.instrument_app(
+                api,
+                tracer_provider=self._provider,
+                meter_provider=NoOpMeterProvider(),
+                excluded_urls=UNTRACED,
+                exclude_spans=["receive", "send"],
+            )
+
+    def trace_statements(self, database: Database) -> None:
+        """Make a span of each statement that `database` runs for a principal."""
+        database.listen(partial(QueryTracer, self.tracer, self._settings.slow_query_ms, database.explain))
+
+    async def close(self) -> None:
+        """Send what is left, within two seconds."""
+        if self._export:
+            await to_thread.run_sync(self._export.shutdown)
+
+    def _new_provider(self, version: str) -> AnyProvider:
+        if self._settings.otel_sdk_disabled:
+            return NoOpTracerProvider()
+        watchers = [watcher for watcher in (self._export, self.trees) if watcher]
+        try:
+            provider = TracerProvider(
+                # Identifiers are wanted for logs all the same; nobody would read the spans.
+                sampler(self._settings) if watchers else ALWAYS_OFF,
+                resource(self._settings, version),
+                shutdown_on_exit=False,
+            )
+        except ValueError as error:  # the SDK reads its limits from the environment
+            raise SettingsError(str(error)) from None
+        for watcher in watchers:
+            provider.add_span_processor(watcher)
+        return provider
+
+
+def resource(settings: Settings, version: str) -> Resource:
+    """Return what all spans have in common; OTEL_RESOURCE_ATTRIBUTES comes before our own names."""
+    own = {"service.name": SERVICE, "service.version": version, "deployment.environment.name": settings.environment}
+    named = {"service.name": settings.otel_service_name} if settings.otel_service_name else {}
+    return Resource.create({**own, **OTELResourceDetector().detect().attributes, **named})
+
+
+def sampler(settings: Settings) -> Sampler:
+    """Return the sampler of OTEL_TRACES_SAMPLER and its argument."""
+    samplers: dict[str, Callable[[Any], Sampler]] = {
+        "always_on": lambda _: ALWAYS_ON,
+        "always_off": lambda _: ALWAYS_OFF,
+        "traceidratio": TraceIdRatioBased,
+        "parentbased_always_on": lambda _: DEFAULT_ON,
+        "parentbased_always_off": lambda _: DEFAULT_OFF,
+        "parentbased_traceidratio": ParentBasedTraceIdRatio,
+    }
+    return samplers[settings.otel_traces_sampler](settings.otel_traces_sampler_arg)

@@ -1,0 +1,182 @@
+"""An OTLP/HTTP receiver on loopback: what arrives in JSON or protobuf, as plain dicts of one shape."""
+
+import gzip
+import json
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import Any
+
+from google.protobuf.json_format import Parse, ParseError  # type: ignore[import-untyped]  # its stubs are a package more
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+Span = dict[str, Any]
+WITHIN_S = 10.0
+
+
+@dataclass
+class Receiver:
+    """What was received. `answer` is the status of the next answers, each `delay_s` late."""
+
+    port: int
+    answer: int = 200
+    delay_s: float = 0.0
+    retry_after: str = ""
+    refused: int = 0
+    stopping: Event = field(default_factory=Event)
+    bodies: list[bytes] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def take(self, path: str, headers: dict[str, str], body: bytes) -> None:
+        self.paths.append(path)
+        self.headers.append(headers)
+        self.bodies.append(body)
+        try:
+            self.spans += decoded(body, headers)
+        except (ValueError, KeyError, ParseError, DecodeError) as error:
+            self.errors.append(error)
+
+    def until(self, wanted: Callable[[list[Span]], Any]) -> Any:
+        """The first true answer that `wanted` gives for the spans received so far."""
+        deadline = time.monotonic() + WITHIN_S
+        while not (found := wanted(list(self.spans))):
+            assert time.monotonic() < deadline, [span["name"] for span in self.spans]
+            time.sleep(0.01)
+        return found
+
+    def trace(self, trace_id: str) -> list[Span]:
+        """The spans of a trace, once its server span is there: the others ended before it."""
+
+        def whole(spans: list[Span]) -> list[Span] | None:
+            found = [span for span in spans if span["traceId"] == trace_id]
+            return found if any(span["kind"] == "SERVER" for span in found) else None
+
+        found: list[Span] = self.until(whole)
+        return found
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            receiver.stopping.wait(receiver.delay_s)
+            answer = receiver.answer
+            if answer == 200:
+                receiver.take(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+            else:
+                receiver.refused += 1
+            self.send_response(answer)
+            self.send_header("content-length", "0")
+            if receiver.retry_after:
+                self.send_header("retry-after", receiver.retry_after)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: Any) -> None:
+            """A client that went away is no news."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    receiver = Receiver(server.server_port)
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield receiver
+    finally:
+        receiver.stopping.set()
+        server.shutdown()
+        server.server_close()
+    assert not receiver.errors
+
+
+def decoded(body: bytes, headers: dict[str, str]) -> list[Span]:
+    """The spans of a body; both encodings go through the official message type, so neither may invent a field."""
+    request = ExportTraceServiceRequest()
+    body = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
+    if headers["content-type"] == "application/json":
+        Parse(in_protobuf_json(body), request)
+    else:
+        request.ParseFromString(body)
+    return [
+        plain(span, group, resource)
+        for resource in request.resource_spans
+        for group in resource.scope_spans
+        for span in group.spans
+    ]
+
+
+def in_protobuf_json(body: bytes) -> str:
+    """OTLP's JSON has identifiers in hexadecimal where protobuf's own has base64."""
+    document = json.loads(body)
+    for resource in document["resourceSpans"]:
+        for scope in resource["scopeSpans"]:
+            for span in scope["spans"]:
+                for item in (span, *span.get("links", [])):
+                    for name in {"traceId", "spanId", "parentSpanId"} & set(item):
+                        item[name] = b64encode(bytes.fromhex(item[name])).decode()
+    return json.dumps(document)
+
+
+def plain(span: Any, group: Any, resource: Any) -> Span:
+    return {
+        "name": span.name,
+        "kind": span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
+        "traceId": span.trace_id.hex(),
+        "spanId": span.span_id.hex(),
+        "parentSpanId": span.parent_span_id.hex(),
+        "start": span.start_time_unix_nano,
+        "end": span.end_time_unix_nano,
+        "flags": span.flags,
+        "traceState": span.trace_state,
+        "attributes": attributes(span),
+        "dropped": (span.dropped_attributes_count, span.dropped_events_count, span.dropped_links_count),
+        "status": (span.status.code, span.status.message),
+        "events": [
+            {"name": event.name, "time": event.time_unix_nano, "attributes": attributes(event)} for event in span.events
+        ],
+        "links": [
+            {
+                "traceId": link.trace_id.hex(),
+                "spanId": link.span_id.hex(),
+                "flags": link.flags,
+                "attributes": attributes(link),
+            }
+            for link in span.links
+        ],
+        "scope": (group.scope.name, group.scope.version, group.schema_url),
+        "resource": attributes(resource.resource),
+    }
+
+
+def attributes(holder: Any) -> dict[str, Any]:
+    return {pair.key: value(pair.value) for pair in holder.attributes}
+
+
+def value(any_value: Any) -> Any:
+    kind = any_value.WhichOneof("value")
+    if kind is None:
+        return None
+    found = getattr(any_value, kind)
+    if kind == "array_value":
+        return [value(item) for item in found.values]
+    if kind == "kvlist_value":
+        return {pair.key: value(pair.value) for pair in found.values}
+    return found

@@ -1,0 +1,133 @@
+"""One line a request and for every other event, in one shape, that leads to the trace."""
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests.telemetry.process import Process
+
+Run = Callable[..., AbstractContextManager[Process]]
+
+
+def requests(process: Process) -> list[dict[str, Any]]:
+    return [entry for entry in process.entries() if entry["logger"] == "app.requests"]
+
+
+def test_each_request_is_one_json_line(run: Run) -> None:
+    """A request's line says who asked what, how it ended, how long it took, and which trace it belongs to."""
+    with run() as process:
+        with process.client() as alice:
+            created = alice.post("/api/tasks", json={"title": "mine"})
+            missing = alice.get("/api/tasks/999")
+        process.stop()
+        first, second = requests(process)
+    assert {name: first[name] for name in ("level", "message", "method", "route", "status", "user_id", "client")} == {
+        "level": "INFO",
+        "message": "POST /api/tasks 201",
+        "method": "POST",
+        "route": "/api/tasks",
+        "status": 201,
+        "user_id": "alice",
+        "client": "127.0.0.1",
+    }
+    assert first["trace_id"] == created.headers["x-trace-id"]
+    assert re.fullmatch("[0-9a-f]{16}", first["span_id"])
+    assert first["duration_ms"] >= first["db_ms"] > 0
+    assert first["db_queries"] == 1
+    assert datetime.fromisoformat(first["time"]).utcoffset() is not None
+    assert (second["route"], second["status"], second["code"]) == ("/api/tasks/{id}", 404, "task_not_found")
+    assert second["trace_id"] == missing.json()["trace_id"]
+
+
+def test_every_line_has_the_same_shape(run: Run) -> None:
+    """From start to end, uvicorn's lines included, each line is one JSON object with time, level, logger, message."""
+    with run() as process:
+        with process.client() as alice:
+            alice.get("/api/tasks")
+        process.stop()
+        entries = process.entries()
+    assert all({"time", "level", "logger", "message"} <= set(entry) for entry in entries)
+    assert {"app.requests", "uvicorn.error"} <= {entry["logger"] for entry in entries}
+    assert "uvicorn.access" not in {entry["logger"] for entry in entries}
+
+
+def test_refusals_before_the_application_are_logged(run: Run) -> None:
+    """A request that no route sees has its line as well, with its code and without a route."""
+    with run() as process:
+        with process.client() as alice:
+            alice.post("/api/tasks", content=b"x" * 200_000)
+            alice.get("/nothing/here")
+        process.stop()
+        large, unknown = requests(process)
+    assert (large["status"], large["code"], "route" in large) == (413, "body_too_large", False)
+    assert (unknown["status"], unknown["code"], "route" in unknown) == (404, "not_found", False)
+
+
+@pytest.mark.parametrize(("level", "count"), [("INFO", 0), ("DEBUG", 3)])
+def test_probes_are_logged_at_debug_only(run: Run, level: str, count: int) -> None:
+    """Health probes, which come every few seconds for ever, are lines only for who wants to see everything."""
+    with run(LOG_LEVEL=level) as process:
+        with process.client(None) as probe:
+            for path in ("/health", "/health/ready", "/health/live"):
+                probe.get(path)
+        process.stop()
+        probes = [entry for entry in requests(process) if entry["route"].startswith("/health")]
+    assert len(probes) >= count
+    assert bool(probes) == bool(count)
+
+
+@pytest.mark.usefixtures("many_tasks")
+def test_a_slow_query_is_a_warning(run: Run) -> None:
+    """Sampled or not, a slow query is a WARNING line with its plan's summary, who asked, and its trace."""
+    with run(SLOW_QUERY_MS="1", OTEL_TRACES_SAMPLER="always_off") as process:
+        with process.client() as alice:
+            answer = alice.get("/api/tasks?q=needle")
+        process.stop()
+        (slow,) = [entry for entry in process.entries() if entry["logger"] == "app.queries"]
+    assert slow["level"] == "WARNING"
+    assert slow["message"].startswith("slow query: SELECT task took ")
+    assert "sequential scan of task" in slow["message"]
+    assert slow["trace_id"] == answer.headers["x-trace-id"]
+    assert slow["code.function.name"] == "app.tasks.queries.TaskStore.page"
+    assert slow["app.db.plan.seq_scan_tables"] == ["task"]
+    assert "%(pattern)s" in slow["db.query.text"]
+
+
+@pytest.mark.usefixtures("many_tasks")
+def test_in_a_terminal_a_slow_request_prints_its_trace(run: Run) -> None:
+    """The readable form shows a slow request as a tree: its spans, who asked, the statement and its plan."""
+    with run(SLOW_QUERY_MS="1", LOG_FORMAT="console") as process:
+        with process.client() as alice:
+            alice.get("/api/tasks?q=needle")
+        process.stop()
+        output = "\n".join(process.lines)
+    assert re.search(
+        r"INFO    GET /api/tasks 200  [\d.]+ ms, 1 query of [\d.]+ ms, alice  trace [0-9a-f]{32}\n", output
+    )
+    assert re.search(r"\n +[\d.]+ ms  GET /api/tasks\n", output)
+    assert re.search(r"\n +[\d.]+ ms  SELECT task\n", output)
+    assert "app.tasks.queries.TaskStore.page (app/tasks/queries.py:" in output
+    assert "-> Seq Scan on task: " in output
+    assert "\033" not in output
+
+
+def test_in_a_terminal_a_quick_request_is_one_line(run: Run) -> None:
+    """An ordinary request is a line without a tree."""
+    with run(LOG_FORMAT="console", SLOW_QUERY_MS="60000") as process:
+        with process.client() as alice:
+            alice.get("/api/tasks")
+        process.stop()
+        ours = [line for line in process.lines if "/api/tasks" in line or " ms  " in line]
+    assert len(ours) == 1
+
+
+def test_without_a_terminal_lines_are_json(run: Run) -> None:
+    """`auto`, the default, is JSON where nobody reads along."""
+    with run(LOG_FORMAT="auto") as process:
+        process.stop()
+        assert all(json.loads(line) for line in process.lines)

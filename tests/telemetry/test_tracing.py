@@ -1,0 +1,164 @@
+"""A trace holds its request and every statement of it, by the names of the semantic conventions."""
+
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.otlp_receiver import Receiver
+from tests.support import Api, make_token
+from tests.telemetry.support import server_span, statement, statements, trace_of
+
+Serve = Callable[..., AbstractContextManager[Api]]
+
+CALLS = [
+    ("GET", "/api/tasks", None, "GET /api/tasks", "SELECT task", "page"),
+    ("POST", "/api/tasks", {"title": "new"}, "POST /api/tasks", "INSERT task", "create"),
+    ("GET", "/api/tasks/1", None, "GET /api/tasks/{id}", "SELECT task", "get"),
+    ("PATCH", "/api/tasks/1", {"title": "newer"}, "PATCH /api/tasks/{id}", "UPDATE task", "change"),
+    ("DELETE", "/api/tasks/1", None, "DELETE /api/tasks/{id}", "DELETE task", "delete"),
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call[3])
+def test_each_call_is_a_server_span_and_a_database_span_below_it(
+    alice: httpx.Client, receiver: Receiver, call: tuple[str, str, Any, str, str, str]
+) -> None:
+    """Each call's database span is named by command and table, and names the store's method: none is ever missing."""
+    method, path, body, name, query, function = call
+    alice.post("/api/tasks", json={"title": "first"})
+    answer = alice.request(method, path, json=body)
+    server, asked = server_span(receiver, answer), statements(receiver, answer)[0]
+    facts = asked["attributes"]
+    assert (server["name"], server["attributes"]["http.route"]) == (name, name.split()[1])
+    assert asked["parentSpanId"] == server["spanId"]
+    assert (asked["name"], facts["db.query.summary"]) == (query, query)
+    assert (facts["db.operation.name"], facts["db.collection.name"]) == tuple(query.split())
+    assert facts["code.function.name"] == f"app.tasks.queries.TaskStore.{function}"
+    assert (facts["db.system.name"], facts["db.response.returned_rows"]) == ("postgresql", 1)
+    assert "app.db.slow" not in facts
+
+
+def test_the_server_span_says_who_asked_and_what_the_database_did(alice: httpx.Client, receiver: Receiver) -> None:
+    """The server span carries the stable HTTP attributes, the user, and the totals of its statements."""
+    answer = alice.get("/api/tasks?completed=true")
+    facts = server_span(receiver, answer)["attributes"]
+    assert {name: facts[name] for name in ("http.request.method", "http.response.status_code", "url.path")} == {
+        "http.request.method": "GET",
+        "http.response.status_code": 200,
+        "url.path": "/api/tasks",
+    }
+    assert (facts["user.id"], facts["server.address"]) == ("alice", "127.0.0.1")
+    assert (facts["app.db.query_count"], facts["app.db.max_repeat"]) == (1, 1)
+    assert facts["app.db.duration_ms"] > 0
+    assert not [name for name in facts if name.startswith(("http.url", "http.target", "url.query", "url.full"))]
+
+
+def test_the_statement_is_told_without_its_values_and_its_preamble(alice: httpx.Client, receiver: Receiver) -> None:
+    """The query text is the statement alone, with placeholders."""
+    text = statement(receiver, alice.get("/api/tasks?q=needle"))["attributes"]["db.query.text"]
+    assert text.startswith("SELECT task.id, task.title")
+    assert "ILIKE %(pattern)s" in text
+    assert "set_config" not in text
+
+
+def test_answers_lead_to_their_trace(alice: httpx.Client, receiver: Receiver) -> None:
+    """Every answer names its trace and its times; a problem names the trace in its body as well."""
+    good, missing = alice.get("/api/tasks"), alice.get("/api/tasks/404")
+    assert re.fullmatch(r"db;dur=\d+\.\d, total;dur=\d+\.\d", good.headers["server-timing"])
+    assert missing.json()["trace_id"] == missing.headers["x-trace-id"]
+    assert server_span(receiver, missing)["attributes"]["http.response.status_code"] == 404
+    assert good.headers["x-trace-id"] != missing.headers["x-trace-id"]
+
+
+def test_refusals_of_strangers_are_traced_without_a_user(api: Api, receiver: Receiver) -> None:
+    """A request without a token has a trace, no user on it, and no statement."""
+    with api.client(None) as stranger:
+        answer = stranger.get("/api/tasks")
+    (only,) = trace_of(receiver, answer)
+    assert only["attributes"]["http.response.status_code"] == 401
+    assert "user.id" not in only["attributes"]
+
+
+def test_unknown_paths_share_one_name(alice: httpx.Client, receiver: Receiver) -> None:
+    """Whatever path is asked for, the span of an unknown one is named by its method alone."""
+    assert server_span(receiver, alice.get("/api/nothing/1"))["name"] == "GET"
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
+def test_probes_make_no_spans(alice: httpx.Client, receiver: Receiver, path: str) -> None:
+    """Health probes are not traced, nor the statements they make."""
+    assert "x-trace-id" not in alice.get(path).headers
+    trace_of(receiver, alice.get("/api/tasks"))
+    assert {span["name"] for span in receiver.spans} <= {"GET /api/tasks", "SELECT task", "pool wait"}
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/health/other", "/api/tasks/health/ready"])
+def test_only_the_probes_own_paths_are_left_out(alice: httpx.Client, receiver: Receiver, path: str) -> None:
+    """A path that looks like a probe's is traced like any other, whatever the Host header says."""
+    answer = alice.get(path, headers={"host": "example.com/health"})
+    assert server_span(receiver, answer)["attributes"]["http.response.status_code"] == 404
+
+
+def test_parallel_requests_keep_their_traces_apart(api: Api, receiver: Receiver) -> None:
+    """Of 200 parallel requests by 20 users each trace holds its own user and one statement."""
+
+    def ask(number: int) -> tuple[str, str]:
+        user = f"user-{number % 20}"
+        headers = {"Authorization": f"Bearer {make_token(user)}"}
+        return user, httpx.get(f"{api.url}/api/tasks", headers=headers, timeout=30).headers["x-trace-id"]
+
+    with ThreadPoolExecutor(20) as pool:
+        asked = list(pool.map(ask, range(200)))
+    assert len({trace_id for _, trace_id in asked}) == 200
+    for user, trace_id in asked:
+        spans = receiver.trace(trace_id)
+        (server,) = [span for span in spans if span["kind"] == "SERVER"]
+        below = [span for span in spans if span["kind"] != "SERVER"]
+        assert (server["attributes"]["user.id"], server["attributes"]["app.db.query_count"]) == (user, 1)
+        assert [span["name"] for span in below if span["name"] != "pool wait"] == ["SELECT task"]
+        assert {span["parentSpanId"] for span in below} == {server["spanId"]}
+
+
+def test_a_wait_for_a_thread_is_a_span(traced: Serve, receiver: Receiver) -> None:
+    """With one thread for many requests, the wait for it is told apart from the work."""
+    with traced(database_pool_size=1) as api:
+
+        def ask(_: int) -> httpx.Response:
+            return httpx.get(f"{api.url}/api/tasks", headers={"Authorization": f"Bearer {make_token()}"}, timeout=30)
+
+        with ThreadPoolExecutor(20) as pool:
+            answers = list(pool.map(ask, range(60)))
+        spans = [span for answer in answers for span in trace_of(receiver, answer)]
+    waits = [span for span in spans if span["name"] == "pool wait" and span["attributes"] == {"app.pool": "threads"}]
+    assert waits
+    assert all(span["end"] - span["start"] >= 1_000_000 for span in waits)
+
+
+def test_the_message_leads_back_to_the_trace(
+    alice: httpx.Client, receiver: Receiver, holding: Callable[[str], Any]
+) -> None:
+    """While a statement runs, pg_stat_activity shows the traceparent of its span at the head of the message."""
+    task = alice.post("/api/tasks", json={"title": "locked"}).json()
+    with ThreadPoolExecutor(1) as pool, holding(f"SELECT FROM task WHERE id = {task['id']} FOR UPDATE") as held:
+        answer = pool.submit(alice.patch, f"/api/tasks/{task['id']}", json={"title": "x" * 200})
+        message = held.waiting()
+        held.release()
+        span = statements(receiver, answer.result())[0]
+    assert message.startswith(f"/*traceparent='00-{span['traceId']}-{span['spanId']}-")
+
+
+def test_two_applications_do_not_disturb_each_other(traced: Serve, serve: Serve, receiver: Receiver) -> None:
+    """Of two applications in one process, one traced and one not, each does as its own settings say."""
+    with traced(otel_service_name="one") as one, serve(otel_sdk_disabled=True) as other:
+        with one.client() as client:
+            answer = client.get("/api/tasks")
+        with other.client() as client:
+            assert "x-trace-id" not in client.get("/api/tasks").headers
+        assert server_span(receiver, answer)["resource"]["service.name"] == "one"
+    assert {span["resource"]["service.name"] for span in receiver.spans} == {"one"}
+    assert len([span for span in receiver.spans if span["kind"] == "SERVER"]) == 1

@@ -1,0 +1,70 @@
+"""README's "find a slow query", as it is pasted there."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.telemetry.process import Process, environment
+
+Run = Callable[..., AbstractContextManager[Process]]
+
+
+@pytest.fixture
+def seed(tmp_path: Path, database_url: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command of the walk-through."""
+
+    def run_seed(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "app", "seed", *arguments],
+            cwd=tmp_path,
+            env=environment(database_url, **variables),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run_seed
+
+
+def test_the_cause_is_read_off_the_tree_and_so_is_the_fix(
+    run: Run, seed: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """After the seed a search prints its sequential scan, and the narrower search its index."""
+    assert seed("alice", "--tasks", "200000").returncode == 0
+    with run(LOG_FORMAT="console", OTEL_TRACES_EXPORTER="none") as process:
+        with process.client() as alice:
+            assert alice.get("/api/tasks?q=Number 777 of").status_code == 200
+            alice.get("/api/tasks?q=Number 777 of&completed=false")
+        process.stop()
+        output = "\n".join(process.lines)
+    before, after = output.split("GET /api/tasks 200")[1:]
+    assert "Seq Scan on task" in before
+    assert re.search(r"199,\d{3} thrown away", before)
+    assert "Seq Scan" not in after
+
+
+def test_the_seed_adds_to_one_users_tasks(run: Run, seed: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """So many tasks of the named user, and of nobody else."""
+    assert seed("alice", "--tasks", "150").returncode == 0
+    with run() as process, process.client("alice") as alice, process.client("bob") as bob:
+        assert len(alice.get("/api/tasks?limit=100").json()) == 100
+        assert len(alice.get("/api/tasks?limit=100&completed=false").json()) == 3
+        assert bob.get("/api/tasks").json() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [(("not a user",), {}), (("alice",), {"ENVIRONMENT": "production"})],
+)
+def test_the_seed_refuses_what_is_no_development(
+    seed: Callable[..., subprocess.CompletedProcess[str]], arguments: tuple[str, ...], variables: dict[str, str]
+) -> None:
+    """Production, and a user that cannot be, are refused in one line."""
+    done = seed(*arguments, **variables)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from opentelemetry.trace import get_current_span
 from sqlalchemy import Engine, Executable, Row, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError, TimeoutError  # noqa: A004
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
@@ -21,6 +21,7 @@ from app.auth import Principal
 from app.errors import AppError, DatabaseUnavailable
 
 PREAMBLE = "SELECT set_config('app.user_id', %s, true); "
+EXPLAIN_TIMEOUT_MS = 100
 RECYCLE_S = 280  # Neon suspends an idle database after 300 s
 
 
@@ -62,15 +63,21 @@ class Database:
     def explain(self, principal: Principal, statement: str, parameters: Any) -> Any:
         """Return the planner's estimate for a statement of `principal`, as EXPLAIN (FORMAT JSON) gives it.
 
-        On the connection that stands outside the pool, since whoever asks may hold the last one of it.
+        On the connection that stands outside the pool, since whoever asks may hold the last one of it, and within
+        EXPLAIN_TIMEOUT_MS: it is not worth a wait.
 
         Raises:
             SQLAlchemyError: there is none to be had.
 
         """
+        pool = self._probe.pool
+        assert isinstance(pool, QueuePool)
+        if pool.checkedout():
+            raise TimeoutError
         with self._probe.connect() as connection:
             options = {"principal": principal}
-            explain = f"EXPLAIN (FORMAT JSON, VERBOSE) {statement}"
+            timeout = f"SELECT set_config('statement_timeout', '{EXPLAIN_TIMEOUT_MS}', true)"
+            explain = f"{timeout}; EXPLAIN (FORMAT JSON, VERBOSE) {statement}"
             return connection.exec_driver_sql(explain, parameters, execution_options=options).scalar()
 
     def revision(self) -> str | None:

@@ -223,7 +223,9 @@ def test_a_message_carries_its_users_settings(tapped: Wire, api_on_wire: Api) ->
         tapped.queries()
         alice.get("/api/tasks")
         (message,) = tapped.queries()
-        preamble, _, statement = message.partition("; ")
+        comment, _, rest = message.partition("*/ ")
+        assert comment.startswith("/*traceparent='00-")
+        preamble, _, statement = rest.partition("; ")
         assert preamble.startswith(
             f"SELECT set_config('role', '{ROLE}', true), set_config('app.user_id', 'alice', true)"
         )

@@ -54,7 +54,7 @@ class Export(BatchSpanProcessor):
         self._size = settings.otel_bsp_max_queue_size
         self._lock = Lock()
         self._entered = self._refused = 0
-        self._warned = -WARN_EVERY_S
+        self._warned, self._told = -WARN_EVERY_S, 0
         super().__init__(
             self._counted,
             max_queue_size=self._size,
@@ -77,7 +77,7 @@ class Export(BatchSpanProcessor):
             self._entered += not full
         if not full:
             super().on_end(span)
-        if self.dropped:
+        if self.dropped > self._told:
             self._warn()
 
     def shutdown(self) -> None:
@@ -93,8 +93,8 @@ class Export(BatchSpanProcessor):
     def _warn(self) -> None:
         now = monotonic()
         if now - self._warned >= WARN_EVERY_S:
-            self._warned = now
-            logger.warning("%d spans dropped so far: the collector does not take them", self.dropped)
+            self._warned, self._told = now, self.dropped
+            logger.warning("%d spans dropped so far: the collector does not take them", self._told)
 
 
 class _Counted(SpanExporter):

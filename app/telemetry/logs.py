@@ -8,6 +8,7 @@ import logging
 import sys
 import traceback
 from datetime import UTC, datetime
+from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
@@ -110,7 +111,7 @@ class RequestLog:
         """Write the line; in a terminal a slow or failed request's trace with it."""
         context = request.span.get_span_context()
         spans = self._trees.take(context.trace_id) if self._trees else []
-        route, failed = request.route, request.status >= 500 or not request.status  # noqa: PLR2004  server errors
+        route, failed = request.route, request.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         level = logging.DEBUG if route and route.startswith(PROBES) else logging.WARNING if failed else logging.INFO
         if not logger.isEnabledFor(level):
             return

@@ -42,7 +42,7 @@ def executed(notices: Iterable[str]) -> Plan | None:
         return None
     try:
         return _plan(json.loads(found[-1][2]), float(found[-1][1]))
-    except (ValueError, KeyError, TypeError):  # of another version's making
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # of another version's making
         return None
 
 

@@ -5,10 +5,13 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
+from io import StringIO
 from typing import Any
 
 import pytest
+from fastapi import APIRouter
 
+from tests.support import Api
 from tests.telemetry.process import Process
 
 Run = Callable[..., AbstractContextManager[Process]]
@@ -96,6 +99,16 @@ def test_a_slow_query_is_a_warning(run: Run) -> None:
     assert slow["code.function.name"] == "app.tasks.queries.TaskStore.page"
     assert slow["app.db.plan.seq_scan_tables"] == ["task"]
     assert "%(pattern)s" in slow["db.query.text"]
+
+
+def test_in_a_terminal_a_failed_request_prints_its_trace(
+    traced: Callable[..., AbstractContextManager[Api]], log: StringIO, database: Callable[..., APIRouter]
+) -> None:
+    """A 500 shows its tree however quick it was, with what failed in it."""
+    with traced(log_format="console", entities=(database("SELECT 1/0"),)) as api, api.client() as alice:
+        alice.get("/api/ask")
+    assert re.search(r"WARNING GET /api/ask 500 .*\n +[\d.]+ ms  GET /api/ask", log.getvalue())
+    assert re.search(r"\n +[\d.]+ ms  SELECT  failed: DivisionByZero\n", log.getvalue())
 
 
 @pytest.mark.usefixtures("many_tasks")

@@ -139,6 +139,16 @@ def test_a_wait_for_a_thread_is_a_span(traced: Serve, receiver: Receiver) -> Non
     assert all(span["end"] - span["start"] >= 1_000_000 for span in waits)
 
 
+def test_a_database_that_is_away_is_a_failed_wait(traced: Serve, receiver: Receiver) -> None:
+    """When there is no connection to be had, the trace says so in place of a statement."""
+    with traced(database_url="postgresql://tasks@127.0.0.1:1/tasks") as api, api.client() as alice:
+        answer = alice.get("/api/tasks")
+        server = server_span(receiver, answer)
+        (wait,) = [span for span in trace_of(receiver, answer) if span["attributes"].get("app.pool") == "connections"]
+    assert (answer.status_code, server["status"][0]) == (503, 2)
+    assert (wait["name"], wait["status"]) == ("pool wait", (2, "OperationalError"))
+
+
 def test_the_message_leads_back_to_the_trace(
     alice: httpx.Client, receiver: Receiver, holding: Callable[[str], Any]
 ) -> None:

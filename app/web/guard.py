@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import ExitStack
 from threading import Event
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -56,8 +57,8 @@ class Disconnected(Exception):
 class Guard:
     """Refuses what is too large, too slow or too much at once, reads the body, and answers what nobody else did.
 
-    A body that is still arriving holds no place among the requests in flight. Once `draining` is set, every answer asks
-    the client to come back on another connection.
+    A body that is still arriving and an answer that is not fetched hold no place among the requests in flight. Once
+    `draining` is set, every answer asks the client to come back on another connection.
     """
 
     def __init__(self, app: ASGIApp, max_in_flight: int, draining: Event) -> None:
@@ -83,27 +84,30 @@ class Guard:
             if not answer.started:
                 await problem(AppError())(scope, receive, answer)
 
-    async def _within_cap(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _within_cap(self, scope: Scope, receive: Receive, answer: "Answer") -> None:
         if scope["path"].startswith(UNCAPPED):
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, answer)
             return
         if not self._free:
             raise Overloaded
         self._free -= 1
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._free += 1
+        with answer.place as place:
+            place.callback(self._give_back)
+            await self._app(scope, receive, answer)
+
+    def _give_back(self) -> None:
+        self._free += 1
 
 
 class Answer:
-    """Sends, and knows whether the answer has begun."""
+    """Sends, and knows whether the answer has begun: then it gives back the request's `place`."""
 
     def __init__(self, send: Send, draining: Event) -> None:
         self._send, self._draining = send, draining
-        self.started = False
+        self.started, self.place = False, ExitStack()
 
     async def __call__(self, message: Message) -> None:
+        self.place.close()
         if not self.started and self._draining.is_set():
             message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
         self.started = True

@@ -1,0 +1,129 @@
+"""Load from one event loop: cheap enough that the server is what runs out, not the client."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import NamedTuple, cast
+
+import uvloop
+
+CLOSING_S = 0.05  # a transport that was told to close does so in a later turn of the loop
+
+
+class Answer(NamedTuple):
+    """What came back: a status, or 0 where the connection broke; `refused` where nobody listened."""
+
+    status: int
+    head: bytes
+    body: bytes
+    seconds: float
+    refused: bool = False
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection, opened when first needed; it sends one request at a time and none twice."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._transport: asyncio.WriteTransport | None = None
+        self._answer: asyncio.Future[tuple[bytes, bytes]]
+        self._data = b""
+
+    async def send(self, request: bytes) -> Answer:
+        started, loop = monotonic(), asyncio.get_running_loop()
+        try:
+            if self._transport is None:
+                await loop.create_connection(lambda: self, "127.0.0.1", self._port)
+        except OSError:
+            return Answer(0, b"", b"", monotonic() - started, refused=True)
+        assert self._transport
+        self._data, self._answer = b"", loop.create_future()
+        self._transport.write(request)
+        head, body = await self._answer
+        return Answer(int(head[9:12] or 0), head, body, monotonic() - started)
+
+    def close(self) -> None:
+        if self._transport:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)
+        self._answer = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        head, end, body = self._data.partition(b"\r\n\r\n")
+        if not end or self._answer.done():
+            return
+        lower = head.lower()
+        length = int(lower.partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
+        if len(body) >= length:
+            if b"\r\nconnection: close" in lower:
+                self._forget()
+            self._answer.set_result((head, body))
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._forget()
+        if not self._answer.done():
+            self._answer.set_result((b"", b""))
+
+    def _forget(self) -> None:
+        if self._transport:
+            self._transport.close()
+        self._transport = None
+
+
+def request(method: str, path: str, token: str, body: bytes = b"") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: test", f"Authorization: Bearer {token}"]
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def closed_loop(
+    port: int, requests: Sequence[bytes], clients: int, until: Callable[[], bool], *, reconnect: bool = False
+) -> list[Answer]:
+    """Let each of `clients` send its next request when it has its answer, until told, or nobody listens any more."""
+
+    async def work(number: int) -> list[Answer]:
+        connection, answers = Connection(port), list[Answer]()
+        while not until() and not (answers and answers[-1].refused):
+            answers.append(await connection.send(requests[(number + len(answers)) % len(requests)]))
+            if reconnect:
+                connection.close()
+                connection = Connection(port)
+        connection.close()
+        return answers
+
+    async def work_all() -> list[Answer]:
+        worked = await asyncio.gather(*map(work, range(clients)))
+        await asyncio.sleep(CLOSING_S)
+        return [answer for answers in worked for answer in answers]
+
+    return uvloop.run(work_all())
+
+
+def open_loop(port: int, requests: Sequence[bytes], seconds: float, rate: float) -> list[Answer]:
+    """Send `rate` requests a second, whatever becomes of those before: each on a free connection, or on a new one."""
+    free: list[Connection] = []
+    answers: list[Answer] = []
+
+    async def one(number: int) -> None:
+        connection = free.pop() if free else Connection(port)
+        answers.append(await connection.send(requests[number % len(requests)]))
+        free.append(connection)
+
+    async def send_all() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            started, sent = monotonic(), 0
+            while (now := monotonic() - started) < seconds:
+                for number in range(sent, int(now * rate)):
+                    tasks.create_task(one(number))
+                sent = int(now * rate)
+                await asyncio.sleep(0.002)
+        for connection in free:
+            connection.close()
+        await asyncio.sleep(CLOSING_S)
+
+    uvloop.run(send_all())
+    return answers

@@ -182,13 +182,15 @@ def test_a_load_through_a_kill_sees_nothing_but_200_and_503(postmaster: Postmast
 
     with ThreadPoolExecutor(4) as threads:
         workers = [threads.submit(work, call) for call in (ask, post, ask, post)]
-        for _ in range(2):
+        try:
+            for _ in range(2):
+                until(lambda: ask(alice).status == 200)
+                postmaster.kill()
+                until(lambda: ask(alice).status == 503)
+                postmaster.start()
             until(lambda: ask(alice).status == 200)
-            postmaster.kill()
-            until(lambda: ask(alice).status == 503)
-            postmaster.start()
-        until(lambda: ask(alice).status == 200)
-        done.set()
+        finally:
+            done.set()
         answers = [answer for worker in workers for answer in worker.result()]
     assert {(answer.status, answer.code) for answer in answers} == {(200, None), (201, None), (503, UNAVAILABLE)}
     assert max(answer.seconds for answer in answers) < LATEST_S

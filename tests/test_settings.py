@@ -211,4 +211,4 @@ def test_the_example_holds_the_defaults(load: Load, folder: Path) -> None:
     (folder / ".env").write_text((ROOT / ".env.example").read_text())
     assert load() == defaults
     for name, (value, _) in example().items():
-        assert bool(value) == bool(getattr(defaults, name.lower())) or value == "0", name
+        assert bool(value) == bool(getattr(defaults, name.lower())) or value in {"0", "false"}, name

@@ -29,7 +29,8 @@ def dev() -> None:
 
         with environment.completed(Settings.load()) as settings:
             migrations.migrate(settings)
-            token = environment.token(settings, "alice", minutes=24 * 60)
+            theirs = settings.better_auth_url and f"<from {settings.better_auth_url}/api/auth/token>"
+            token = theirs or environment.token(settings, "alice", minutes=24 * 60)
             banner = BANNER.format(url=f"http://{settings.host}:{settings.port}", token=token)
             serve_app(settings, on_start=lambda: typer.echo(banner))
 

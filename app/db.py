@@ -83,7 +83,8 @@ class Database:
 
     def _send(self, principal: Principal, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
         with self._connect() as connection:
-            return connection.execute(statement, parameters, execution_options={"principal": principal}).all()
+            result = connection.execute(statement, parameters, execution_options={"principal": principal})
+            return result.all() if result.returns_rows else []
 
     def _connect(self) -> Connection:
         """Take a connection; what fails here was never sent, so that nobody has to wonder about its outcome."""

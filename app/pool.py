@@ -39,7 +39,7 @@ def engine_for(url: str, pool_size: int, timeout_s: float) -> Engine:
         use_native_hstore=False,  # else each new connection asks for hstore's type ids
     )
     event.listen(engine, "do_execute", _execute_in_one_message)
-    event.listen(engine, "do_executemany", _refuse_many)
+    event.listen(engine, "do_executemany", _execute_in_one_message)
     event.listen(engine, "handle_error", _keep_the_pool)
     event.listen(engine, "connect", lambda _, record: _mark(record))
     event.listen(engine, "checkin", lambda _, record: _mark(record))
@@ -58,14 +58,11 @@ def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, contex
     principal = context.execution_options.get("principal")
     if principal is None:
         return False
+    if context.executemany:
+        raise exc.InvalidRequestError("several sets of parameters need Database.transaction()")
     body: bytes = cursor.mogrify(statement, parameters)
     cursor.execute(cursor.mogrify(PREAMBLE, preamble(principal)) + body)
     return True
-
-
-def _refuse_many(_cursor: Any, _statement: str, _parameters: Any, context: Any) -> None:
-    if context.execution_options.get("principal"):
-        raise exc.InvalidRequestError("several sets of parameters need Database.transaction()")
 
 
 def _keep_the_pool(context: Any) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from socket import socket
 from threading import Event
+from time import monotonic
 from types import FrameType
 
 import uvicorn
@@ -18,9 +19,11 @@ from app.db import Database
 from app.main import create_app
 from app.pool import ROLE
 from app.settings import Settings
+from app.web.protocol import BoundedProtocol
 
 KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 s), or they meet a closed connection
-LINGER_S = 0.5  # a request that was on its way when the listener closed is still answered
+LINGER_S = 0.5  # at most: a request that was on its way when the listener closed is still answered
+POLL_S = 0.02
 SHUTDOWN_S = 9.0  # for all of it; what is slower is cut
 
 logger = logging.getLogger(__name__)
@@ -82,9 +85,9 @@ class Server(uvicorn.Server):
         self._draining.set()
         for server in self.servers:
             server.close()
-        end = self._loop.time() + LINGER_S
-        while self.server_state.connections and self._loop.time() < end:
-            await asyncio.sleep(0.02)
+        linger_until = monotonic() + LINGER_S
+        while monotonic() < linger_until and self.server_state.connections:
+            await asyncio.sleep(POLL_S)
         await super().shutdown(sockets)
 
 
@@ -95,10 +98,11 @@ def configuration(settings: Settings, draining: Event) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         access_log=False,
-        http="httptools",
+        forwarded_allow_ips=list(settings.forwarded_allow_ips),
+        http=BoundedProtocol,
         log_level=settings.log_level.lower(),
         loop="uvloop",
-        proxy_headers=False,
+        proxy_headers=bool(settings.forwarded_allow_ips),
         server_header=False,
         timeout_graceful_shutdown=int(SHUTDOWN_S - LINGER_S - settings.shutdown_delay_s) or 1,
         timeout_keep_alive=KEEP_ALIVE_S,

@@ -1,6 +1,6 @@
 """Entity tags (RFC 9110, 8.8.3 and 13.1): a task's version, for caches and against lost updates.
 
-A tag that cannot be one of ours is no error: it matches nothing.
+A tag that cannot be one of ours is no error: it matches nothing, and neither does a header that is no list of tags.
 """
 
 import re
@@ -11,7 +11,10 @@ from fastapi import Depends, Header, Response
 from app.errors import AppError
 
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The client's copy is current."}}
-_TAG = re.compile(r'(W/)?"([^"]*)"')
+_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_TAGS = re.compile(
+    rf"[ \t,]*(?:{_TAG.pattern}[ \t]*(?:,[ \t,]*|$))*"
+)  # RFC 9110, 5.6.1: empty elements are to be borne
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 Tags = Annotated[list[str] | None, Header()]
@@ -63,7 +66,8 @@ def is_any(tags: list[str]) -> bool:
 
 
 def _versions(tags: list[str]) -> list[tuple[bool, int]]:
-    found = _TAG.findall(",".join(tags))
+    line = ",".join(tags)
+    found = _TAG.findall(line) if _TAGS.fullmatch(line) else []
     return [(bool(weak), int(opaque)) for weak, opaque in found if _VERSION.fullmatch(opaque)]
 
 

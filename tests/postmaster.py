@@ -1,0 +1,149 @@
+"""A PostgreSQL of the tests' own: to be frozen, killed and started again without harm to the one that all share."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from app import migrations
+from app.dev.cluster import C_UTF8, ENVIRONMENT, INITDB, end_with, give_to_server, server_account
+from app.dev.home import prepare
+from tests.support import until
+
+LOGIN = "CREATE ROLE tasks LOGIN CREATEROLE NOSUPERUSER NOBYPASSRLS"
+VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class Postmaster:
+    """One cluster, at one address however often its server dies. `programs` holds PostgreSQL's own."""
+
+    def __init__(self, folder: Path, programs: Path, socket: Path) -> None:
+        self.programs, self.socket = programs, socket
+        self._data = folder / "data"
+        self._numbers = count(1)
+        self._server: subprocess.Popen[bytes] | None = None
+        self._log = (socket / "log").open("ab")
+
+    def initialise(self) -> None:
+        """Create the cluster, the application's login, and a migrated database to copy."""
+        self._data.mkdir(mode=0o700)
+        give_to_server(self._data)
+        assert not self._spawn("initdb", f"--pgdata={self._data}", "--no-sync", *INITDB, *C_UTF8).wait()
+        self.start()
+        self.ask(LOGIN)
+        self.ask("CREATE DATABASE migrated OWNER tasks")
+        migrations.upgrade(self.url("migrated"))
+
+    def start(self, *, durable: bool = False) -> None:
+        """Start the server where it does not run, and wait until it answers."""
+        if self._server and self._server.poll() is None:
+            return
+        settings = {"listen_addresses": "", "max_connections": "30", "unix_socket_directories": str(self.socket)}
+        settings |= {} if durable else VOLATILE
+        options = [f"--{name}={value}" for name, value in settings.items()]
+
+        def answers() -> bool:
+            if self._server is None or self._server.poll() is not None:  # a killed one's children still hold its memory
+                self._server = self._spawn("postgres", "-D", str(self._data), *options)
+            with suppress(psycopg2.OperationalError):
+                return self.ask("SELECT 1") == [(1,)]
+            return False
+
+        until(answers, seconds=30)
+
+    def stop(self) -> None:
+        """Shut the server down as an administrator in a hurry does."""
+        if self._server:
+            self.signal(signal.SIGCONT)
+            self._server.send_signal(signal.SIGINT)
+            self._server.wait(30)
+
+    def kill(self) -> None:
+        """Let the server die on the spot; its children notice and follow."""
+        assert self._server
+        self._server.kill()
+        self._server.wait()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop server and children where they are: connections stay open, and nobody answers."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
+    def signal(self, signum: int) -> None:
+        """Send a signal to the server and each of its children."""
+        assert self._server
+        with suppress(ProcessLookupError):
+            os.kill(self._server.pid, signum)
+        listed = subprocess.run(["pgrep", "-P", str(self._server.pid)], capture_output=True, text=True, check=False)
+        for pid in listed.stdout.split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signum)
+
+    def url(self, database: str, login: str = "tasks") -> str:
+        return f"postgresql+psycopg2://{login}@/{database}?host={self.socket}&port=5432"
+
+    def new_database(self) -> str:
+        """Return the name of a new migrated database."""
+        name = f"tasks_{next(self._numbers)}"
+        self.ask(f"CREATE DATABASE {name} OWNER tasks TEMPLATE migrated")
+        return name
+
+    def ask(self, statement: str, database: str = "postgres", login: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run a statement in a transaction of its own, as the superuser unless told otherwise."""
+        with closing(self.connect(database, login)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def connect(self, database: str = "postgres", login: str = "postgres") -> Any:
+        connection = psycopg2.connect(self.url(database, login).replace("+psycopg2", ""))
+        connection.autocommit = True
+        return connection
+
+    def _spawn(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        account = server_account()
+        return subprocess.Popen(
+            [self.programs / program, *arguments],
+            cwd="/",
+            env=ENVIRONMENT,
+            stdout=self._log,
+            stderr=self._log,
+            user=account and account.pw_uid,
+            group=account and account.pw_gid,
+            extra_groups=account and [],
+            preexec_fn=end_with(os.getpid()),  # noqa: PLW1509  it makes one system call
+        )
+
+
+@pytest.fixture(scope="session")
+def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postmaster]:
+    folder, programs = prepare(tmp_path_factory.mktemp("postmaster"))
+    socket = Path(tempfile.mkdtemp(prefix="task-api-", dir="/tmp"))
+    give_to_server(socket)
+    server = Postmaster(folder, programs, socket)
+    try:
+        server.initialise()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(socket)
+
+
+@pytest.fixture
+def postmaster(own_postgres: Postmaster) -> Iterator[Postmaster]:
+    """A running server that a test may maltreat."""
+    own_postgres.start()
+    yield own_postgres
+    own_postgres.signal(signal.SIGCONT)

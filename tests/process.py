@@ -1,0 +1,77 @@
+"""The application as production runs it: a process of its own, configured by its environment alone."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from socket import socket
+from tempfile import TemporaryFile
+from typing import IO
+
+import httpx
+
+from tests.support import SECRET, make_token, until
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Process:
+    """A serving process."""
+
+    port: int
+    popen: subprocess.Popen[bytes]
+    log: IO[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, user: str = "alice") -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {make_token(user)}"}, timeout=30)
+
+    def said(self) -> str:
+        """Return what it has written so far."""
+        self.log.seek(0)
+        return self.log.read().decode()
+
+    def alive(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health/live", timeout=5).status_code == 200
+        except httpx.TransportError:
+            assert self.popen.poll() is None, self.said()
+            return False
+
+
+def environment(database_url: str, **variables: object) -> dict[str, str]:
+    """Return a production's environment, with nothing of the test's own but where programs are."""
+    settings = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "ENVIRONMENT": "production"} | variables
+    return {"PATH": os.environ["PATH"], **{name.upper(): str(value) for name, value in settings.items()}}
+
+
+def run(arguments: Sequence[str], database_url: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    """Run a command of the application to its end."""
+    command = [sys.executable, "-m", "app", *arguments]
+    env = environment(database_url, **variables)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+@contextmanager
+def serving(database_url: str, **variables: object) -> Iterator[Process]:
+    """Serve until the block ends, or the test ends the process itself."""
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = environment(database_url, port=port, **variables)
+    with TemporaryFile() as log:
+        popen = subprocess.Popen([sys.executable, "-m", "app", "serve"], cwd=ROOT, env=env, stdout=log, stderr=log)
+        process = Process(port, popen, log)
+        try:
+            until(process.alive, seconds=30)
+            yield process
+        finally:
+            popen.kill()
+            popen.wait()

@@ -1,0 +1,249 @@
+"""The second lock: PostgreSQL shows a user none but own rows, whatever a query forgets, at no extra round trip."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
+from typing import Any
+
+import httpx
+import psycopg2
+import pytest
+from sqlalchemy import exc, func, insert, select, text
+from sqlmodel import col
+
+from app.auth import Principal
+from app.db import Database
+from app.dev.postgres import Server
+from app.pool import ROLE
+from app.tasks.models import Task
+from tests.process import serving
+from tests.support import Api
+from tests.wire import Wire, wire
+
+ALICE, BOB, NOBODY = Principal("alice"), Principal("bob"), Principal("")
+OWNERS = select(col(Task.user_id)).distinct()
+STATE = text("""
+    SELECT current_user::text AS role, current_setting('app.user_id', true) AS user_id,
+           current_setting('statement_timeout') AS statement_timeout, current_setting('lock_timeout') AS lock_timeout,
+           pg_backend_pid() AS pid
+""")
+UNPROTECTED = """
+    SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace AND a.attname = 'user_id'
+      AND NOT (c.relrowsecurity AND c.relforcerowsecurity
+               AND (SELECT bool_and(polqual IS NOT NULL AND polwithcheck IS NOT NULL AND polpermissive AND polcmd = '*')
+                    FROM pg_policy WHERE polrelid = c.oid)
+               AND has_table_privilege(:role, c.oid, 'SELECT')
+               AND has_table_privilege(:role, c.oid, 'INSERT')
+               AND has_table_privilege(:role, c.oid, 'UPDATE')
+               AND has_table_privilege(:role, c.oid, 'DELETE')
+               AND NOT has_table_privilege(:role, c.oid, 'TRUNCATE'))
+"""
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    found = Database(database_url, 1, 5)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def two_users(alice: httpx.Client, bob: httpx.Client) -> None:
+    for client in (alice, bob):
+        assert client.post("/api/tasks", json={"title": "a task"}).status_code == 201
+
+
+def new_task(owner: str) -> dict[str, Any]:
+    return {"user_id": owner, "title": "a task", "completed": False}
+
+
+@pytest.mark.usefixtures("two_users")
+def test_a_query_without_its_filter_shows_nothing_foreign(database: Database) -> None:
+    """A bare SELECT, UPDATE or DELETE reaches the rows of whoever asks and no others."""
+    assert database.execute(ALICE, OWNERS, {}) == [("alice",)]
+    assert database.execute(BOB, select(func.count()).select_from(Task), {}) == [(1,)]
+    changed = database.execute(BOB, text("UPDATE task SET title = 'taken' RETURNING user_id"), {})
+    deleted = database.execute(BOB, text("DELETE FROM task RETURNING user_id"), {})
+    assert changed == deleted == [("bob",)]
+    assert database.execute(ALICE, select(col(Task.title)), {}) == [("a task",)]
+
+
+@pytest.mark.usefixtures("two_users")
+def test_nobody_writes_for_another(database: Database) -> None:
+    """Neither a new row nor a changed one may belong to somebody else."""
+    with pytest.raises(exc.ProgrammingError, match="row-level security"):
+        database.execute(ALICE, insert(Task), new_task("bob"))
+    with pytest.raises(exc.ProgrammingError, match="row-level security"):
+        database.execute(ALICE, text("UPDATE task SET user_id = 'bob' RETURNING id"), {})
+    assert database.execute(BOB, select(func.count()).select_from(Task), {}) == [(1,)]
+
+
+@pytest.mark.usefixtures("two_users")
+def test_without_a_user_there_are_no_rows(database: Database, database_url: str) -> None:
+    """An empty setting, a missing one, and the owner of the tables as such all see nothing."""
+    assert database.execute(NOBODY, OWNERS, {}) == []
+    with pytest.raises(exc.ProgrammingError, match="row-level security"):
+        database.execute(NOBODY, insert(Task), new_task(""))
+    with closing(psycopg2.connect(database_url.replace("+psycopg2", ""))) as owner, owner.cursor() as cursor:
+        for statement in ("SELECT 1", f"SET ROLE {ROLE}"):
+            cursor.execute(statement)
+            cursor.execute("SELECT count(*) FROM task")
+            assert cursor.fetchone() == (0,)
+
+
+def test_every_table_of_users_is_protected(cluster: Server, database_url: str) -> None:
+    """Each table with a column `user_id` has forced row-level security, a whole policy and grants.
+
+    So a copied entity cannot forget. The role may not TRUNCATE, which no policy stops.
+    """
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    catalog = Database(cluster.superuser_url(name), 1, 5)
+    with catalog._probe.connect() as connection:
+        assert connection.execute(text(UNPROTECTED), {"role": ROLE}).all() == []
+        connection.execute(text("CREATE TABLE forgotten (user_id text)"))
+        assert connection.execute(text(UNPROTECTED), {"role": ROLE}).all() == [("forgotten",)]
+    catalog.close()
+
+
+def test_the_embedded_login_is_bound(database: Database) -> None:
+    """Development and tests run as a login that row-level security binds, so that they meet what production meets."""
+    assert database.login() == ("tasks", False, True)
+    attributes = text("SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname IN ('tasks', 'tasks_api')")
+    assert [tuple(row) for row in database.execute(ALICE, attributes, {})] == [(False, False)] * 2
+
+
+def test_a_login_that_bypasses_is_told_of(cluster: Server, database_url: str) -> None:
+    """A superuser's login serves, since the role is bound all the same, with one warning at the start."""
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    with (
+        serving(cluster.superuser_url(name)) as process,
+        process.client("alice") as alice,
+        process.client("bob") as bob,
+    ):
+        made = alice.post("/api/tasks", json={"title": "mine"})
+        assert (made.status_code, bob.get(made.headers["Location"]).status_code) == (201, 404)
+        assert process.said().count("superuser") == 1
+    with serving(database_url) as process:
+        assert "superuser" not in process.said()
+
+
+def test_nothing_of_a_user_is_left_on_a_connection(database: Database) -> None:
+    """After a statement, a failed one and a transaction, the pooled connection is as its login made it."""
+    (before,) = database.execute(ALICE, STATE, {})
+    assert (before.role, before.user_id) == (ROLE, "alice")
+    assert 0 < int(before.statement_timeout.removesuffix("ms")) < 5000
+    with pytest.raises(exc.DBAPIError):
+        database.execute(ALICE, text("SELECT 1 / 0"), {})
+    with pytest.raises(ZeroDivisionError), database.transaction(BOB):
+        raise ZeroDivisionError
+    with database.transaction(BOB) as session:
+        session.add(Task(**new_task("bob")))
+    with database._engine.connect() as connection:
+        (after,) = connection.execute(STATE).all()
+        assert connection.connection.dbapi_connection.autocommit  # type: ignore[union-attr]
+        assert connection.connection.dbapi_connection.info.transaction_status == 0  # type: ignore[union-attr]
+    assert tuple(after) == ("tasks", "", "0", "0", before.pid)
+
+
+def test_a_transaction_commits_as_a_whole(database: Database) -> None:
+    """Several statements, bound to one user: all of them, or none after any exception; others see them at the end."""
+    with database.transaction(ALICE) as session:
+        session.add_all([Task(**new_task("alice")), Task(**new_task("alice"))])
+        session.flush()
+        assert session.connection().scalars(OWNERS).all() == ["alice"]
+    with pytest.raises(exc.DBAPIError, match="division by zero"), database.transaction(ALICE) as session:  # noqa: PT012
+        session.add(Task(**new_task("alice")))
+        session.flush()
+        session.connection().exec_driver_sql("SELECT 1 / 0")
+    with pytest.raises(exc.ProgrammingError, match="row-level security"), database.transaction(BOB) as session:
+        session.add_all([Task(**new_task("bob")), Task(**new_task("alice"))])
+    with database.transaction(BOB) as session:
+        assert session.connection().scalars(OWNERS).all() == []
+    assert database.execute(ALICE, select(func.count()).select_from(Task), {}) == [(2,)]
+
+
+def test_one_statement_at_a_time(database: Database) -> None:
+    """Several sets of parameters would not be one transaction, so they are refused; a lone one need return nothing."""
+    two: Any = [new_task("alice"), new_task("alice")]
+    returning = insert(Task).returning(col(Task.id))
+    for statement in (insert(Task), returning, text("UPDATE task SET title = :title RETURNING id")):
+        with pytest.raises(exc.InvalidRequestError, match="transaction"):
+            database.execute(ALICE, statement, two)
+    assert database.execute(ALICE, OWNERS, {}) == []
+    assert database.execute(ALICE, insert(Task), new_task("alice")) == []
+    assert database.execute(ALICE, OWNERS, {}) == [("alice",)]
+
+
+@pytest.fixture
+def tapped(cluster: Server) -> Iterator[Wire]:
+    with wire(cluster.socket) as listening:
+        yield listening
+
+
+@pytest.fixture
+def api_on_wire(tapped: Wire, database_url: str, serve: Callable[..., AbstractContextManager[Api]]) -> Iterator[Api]:
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    with serve(database_url=tapped.url(name)) as api:
+        yield api
+
+
+def test_a_call_that_hits_is_one_round_trip(tapped: Wire, api_on_wire: Api) -> None:
+    """Each call of the API sends one message, preamble and all; only a miss asks a second time."""
+    with api_on_wire.client("alice") as alice:
+        url = alice.post("/api/tasks", json={"title": "warm"}).headers["Location"]
+        tapped.queries()
+        whole = {"title": "new", "description": None, "completed": True}
+        keyed = {"Idempotency-Key": "key"}
+        hits: list[tuple[str, str, Any, dict[str, str], int]] = [
+            ("GET", "/api/tasks?q=a&limit=1&order=oldest&completed=false", None, {}, 200),
+            ("GET", url, None, {}, 200),
+            ("GET", url, None, {"If-None-Match": '"1"'}, 304),
+            ("POST", "/api/tasks", {"title": "task"}, keyed, 201),
+            ("PUT", url, whole, {"If-Match": '"1"'}, 200),
+            ("PATCH", url, {"title": "newer"}, {}, 200),
+            ("PATCH", f"{url}/complete", None, {}, 200),
+            ("DELETE", url, None, {"If-Match": '"3"'}, 204),
+        ]
+        misses: list[tuple[str, str, Any, dict[str, str], int]] = [
+            ("POST", "/api/tasks", {"title": "task"}, keyed, 201),
+            ("PATCH", url, {"title": "gone"}, {}, 404),
+            ("DELETE", url, None, {}, 404),
+        ]
+        for expected, calls in ((1, hits), (2, misses)):
+            for method, path, body, headers, status in calls:
+                assert alice.request(method, path, json=body, headers=headers).status_code == status
+                assert len(tapped.queries()) == expected, (method, path)
+
+
+def test_a_message_carries_its_users_settings(tapped: Wire, api_on_wire: Api) -> None:
+    """Role, user and both deadlines come before the statement, local to its transaction; refusals send nothing."""
+    with api_on_wire.client("alice") as alice:
+        alice.get("/api/tasks")
+        tapped.queries()
+        alice.get("/api/tasks")
+        (message,) = tapped.queries()
+        preamble, _, statement = message.partition("; ")
+        assert preamble.startswith(
+            f"SELECT set_config('role', '{ROLE}', true), set_config('app.user_id', 'alice', true)"
+        )
+        assert statement.startswith("SELECT task.id")
+        alice.get("/api/tasks?limit=0")
+        alice.post("/api/tasks", json={})
+        httpx.get(f"{api_on_wire.url}/api/tasks")
+    assert tapped.queries() == []
+
+
+def test_many_users_on_one_connection_stay_apart(serve: Callable[..., AbstractContextManager[Api]]) -> None:
+    """With a pool of one connection, interleaved requests of ten users see their own tasks alone."""
+    users = [f"user_{number}" for number in range(10)]
+    with serve(database_pool_size=1) as api:
+
+        def work(user: str) -> set[str]:
+            with api.client(user) as client:
+                for number in range(10):
+                    client.post("/api/tasks", json={"title": f"{number}"})
+                return {task["user_id"] for task in client.get("/api/tasks").json()}
+
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(work, users)) == [{user} for user in users]

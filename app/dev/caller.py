@@ -12,7 +12,7 @@ from app.settings import EXAMPLE_SECRETS, Settings
 
 OK, LIMITED = 200, 429
 ARCHIVIST = "archivist"
-ARCHIVED = 60  # within a minute's default limit
+ARCHIVED = 80  # with the searches of the same minute, within the default limit
 ARCHIVE_TEXT = "a" * 10_000
 SLOW_SEARCH = "a" * 199 + "b"  # at each character of the archive, 199 more are compared before it fails
 
@@ -65,16 +65,16 @@ class Tokens:
 
 
 def fill_archive(client: httpx.Client) -> Iterator[int]:
-    """Give the archivist what makes SLOW_SEARCH slow, a task at a time; a second call finds the tasks of the first.
+    """Give the archivist what makes SLOW_SEARCH slow, a task at a time, unless it is there already.
 
     Raises:
         NoAnswer: the API went away.
 
     """
-    for number in range(ARCHIVED):
-        task = {"title": f"Archive {number}", "description": ARCHIVE_TEXT}
-        try:
-            client.post("/api/tasks", json=task, headers={"Idempotency-Key": f"archive-{number}"})
-        except httpx.HTTPError as error:
-            raise NoAnswer(f"The API stopped answering: {type(error).__name__}") from None
-        yield number
+    try:
+        for number in range(len(client.get("/api/tasks?limit=100").json()), ARCHIVED):
+            task = {"title": f"Archive {number}", "description": ARCHIVE_TEXT}
+            client.post("/api/tasks", json=task).raise_for_status()
+            yield number
+    except httpx.HTTPError as error:
+        raise NoAnswer(f"The archive could not be filled: {error or type(error).__name__}") from None

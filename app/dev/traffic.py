@@ -21,7 +21,7 @@ from app.settings import Settings, SettingsError
 
 TIMEOUT_S = 10.0
 PER_USER = 40  # requests a minute: well within the default limit
-SLOW_EVERY_S = 3.0
+SLOW_EVERY_S = 4.0
 BURST_EVERY_S = 30.0
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -80,8 +80,9 @@ def archive(url: str, tokens: Tokens, progress: Progress) -> None:
     """Make the tasks that a search is slow on."""
     bar = progress.add_task("Filling the archive", total=ARCHIVED, answers="")
     with httpx.Client(base_url=url, headers=tokens.header(ARCHIVIST), timeout=TIMEOUT_S) as client:
-        for _ in fill_archive(client):
-            progress.advance(bar)
+        for number in fill_archive(client):
+            progress.update(bar, completed=number)
+        progress.update(bar, completed=ARCHIVED)
 
 
 async def drive(

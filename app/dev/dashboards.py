@@ -8,7 +8,7 @@ import httpx
 
 from app.dev.evidence import Missing, Stack, first, get
 
-VARIABLE = re.compile(r"\$\{(?!__)\w+[^}]*\}|\$(?!__)\w+")  # the dashboard's own; $__rate_interval is Grafana's
+VARIABLE = re.compile(r'=~?"\$\{?(?!__)[^"]+"')  # the dashboard's own; $__rate_interval is Grafana's
 
 
 def dashboards(stack: Stack) -> str:
@@ -45,7 +45,12 @@ def asked(panel: Any) -> list[Any]:
 
 def values(grafana: httpx.Client, expression: str) -> list[Any]:
     """Return what a query gives now, any value of the dashboard's variables admitted."""
-    query = {"refId": "A", "datasource": {"uid": "prometheus"}, "expr": VARIABLE.sub(".*", expression), "instant": True}
+    query = {
+        "refId": "A",
+        "datasource": {"uid": "prometheus"},
+        "expr": VARIABLE.sub('=~".*"', expression),
+        "instant": True,
+    }
     body = {"queries": [query | {"intervalMs": 15_000, "maxDataPoints": 100}], "from": "now-15m", "to": "now"}
     answer = grafana.post("/api/ds/query", json=body)
     frames = answer.json().get("results", {}).get("A", {}).get("frames", [])

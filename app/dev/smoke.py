@@ -48,31 +48,31 @@ def opened(settings: Settings, endpoints: Endpoints, replicas: int) -> Iterator[
         )
 
 
-def hold(stack: Stack, checks: tuple[Check, ...], console: Console) -> bool:
-    """Print a line a check; return whether all hold."""
-    held = [told(stack, check, console) for check in checks]
+def hold(stack: Stack, checks: tuple[Check, ...], console: Console, patience_s: float = PATIENCE_S) -> bool:
+    """Print a line a check, each given `patience_s` to hold; return whether all do."""
+    held = [told(stack, check, console, patience_s) for check in checks]
     return all(held)
 
 
-def told(stack: Stack, check: Check, console: Console) -> bool:
+def told(stack: Stack, check: Check, console: Console, patience_s: float) -> bool:
     """Print what one check says, and its evidence or what is missing."""
     promise = str(check.__doc__).partition("\n")[0]
     try:
-        console.print(f"[green]✓[/] {promise} [dim]{patiently(stack, check)}[/]")
+        console.print(f"[green]✓[/] {promise} [dim]{patiently(stack, check, patience_s)}[/]")
     except (Missing, NoAnswer) as error:
         console.print(f"[red]✗ {promise}[/] {error}")
         return False
     return True
 
 
-def patiently(stack: Stack, check: Check) -> str:
+def patiently(stack: Stack, check: Check, patience_s: float) -> str:
     """Return the evidence of a check as soon as there is some.
 
     Raises:
-        Missing: there was none within PATIENCE_S.
+        Missing: there was none within `patience_s`.
 
     """
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + patience_s
     while True:
         try:
             return check(stack)

@@ -137,7 +137,14 @@ def test_pipelines_of_jaeger_name_what_is_defined(overlay: str | None) -> None:
         used = {name for pipeline in pipelines for name in pipeline.get(kind, ())}
         assert config[kind].keys() <= used <= config[kind].keys() | config["connectors"].keys()
     assert set(config["service"]["extensions"]) == config["extensions"].keys()
-    json.loads((ROOT / "observability/jaeger/ui.json").read_text())
+
+
+def test_links_from_jaeger_lead_to_dashboards() -> None:
+    """Each dashboard that a trace links to is one that the stack provides."""
+    links = (ROOT / "observability/jaeger/ui.json").read_text()
+    provided = (ROOT / "observability/grafana/dashboards").glob("*.json")
+    json.loads(links)
+    assert set(re.findall(r"/d/([\w-]+)/", links)) <= {json.loads(path.read_text())["uid"] for path in provided}
 
 
 def merge(config: dict[str, Any], overlay: dict[str, Any]) -> None:

@@ -40,6 +40,8 @@ def serve() -> None:
     """Serve, against the database at DATABASE_URL, migrated before."""
     with _readable():
         settings = Settings.load()
+        if missing := settings.missing():
+            raise SettingsError("\n".join(f"{line} here; `make dev` brings its own." for line in missing))
         serve_app(settings)
 
 

@@ -12,7 +12,7 @@ from time import monotonic
 from types import FrameType
 
 import uvicorn
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from app import migrations
 from app.db import Database
@@ -121,8 +121,10 @@ def verify_database(settings: Settings) -> None:
     try:
         login = database.login()
         revision = database.revision()
+    except ProgrammingError:
+        raise NotServing("There is no schema: run `python -m app migrate`.") from None
     except SQLAlchemyError as error:
-        raise NotServing(f"The database cannot be used: {reason(error)}") from None
+        raise NotServing(f"The database cannot be used: {migrations.first_line(error)}") from None
     finally:
         database.close()
     if revision != (wanted := migrations.head()):
@@ -131,8 +133,3 @@ def verify_database(settings: Settings) -> None:
         raise NotServing(f'An administrator must run: GRANT {ROLE} TO "{login.name}" WITH SET TRUE, INHERIT FALSE;')
     if login.bypasses_row_security:
         logger.warning("the login %s is a superuser or has BYPASSRLS: only the role %s is bound", login.name, ROLE)
-
-
-def reason(error: SQLAlchemyError) -> str:
-    """Return the driver's own first line, which names host and port and no password."""
-    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]

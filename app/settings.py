@@ -8,11 +8,16 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from app.ratelimit.config import MEMORY, parse_limits, refuse_malformed
 
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as the hash
-EXAMPLE_SECRETS = {"change-me-to-at-least-32-random-bytes"}
+PUBLIC_SECRETS = {
+    "change-me-to-at-least-32-random-bytes",  # the example of our own documents
+    "better-auth-secret-12345678901234567890",  # what Better Auth takes where it is given none
+}
 
 
 class SettingsError(Exception):
@@ -21,9 +26,14 @@ class SettingsError(Exception):
 
 def _postgres_url(url: SecretStr) -> SecretStr:
     scheme, _, rest = url.get_secret_value().partition("://")
-    if scheme not in {"postgres", "postgresql", "postgresql+psycopg2"} or not rest:
+    normalized = f"postgresql+psycopg2://{rest}"
+    try:
+        known = scheme in {"postgres", "postgresql", "postgresql+psycopg2"} and make_url(normalized).database
+    except (ArgumentError, ValueError):  # a port that is no number is the second
+        known = False
+    if not known:
         raise ValueError("must be a PostgreSQL URL such as postgresql://user:password@host/database")
-    return SecretStr(f"postgresql+psycopg2://{rest}")
+    return SecretStr(normalized)
 
 
 def _base_url(value: str) -> str:
@@ -91,11 +101,20 @@ class Settings(BaseSettings):
         """
         env_file = None if os.environ.get("ENVIRONMENT") == "production" else Path(".env")
         try:
-            return cls(_env_file=env_file)
+            settings = cls(_env_file=env_file)
         except ValidationError as error:
             raise SettingsError("\n".join(_readable(error))) from None
         except (UnicodeDecodeError, OSError) as error:
             raise SettingsError(f".env cannot be read: {type(error).__name__}") from None
+        if env_file and env_file.exists() and settings.environment == "production":
+            raise SettingsError("ENVIRONMENT: production is for the environment to say; .env is for development alone")
+        return settings
+
+    def missing(self) -> list[str]:
+        """Return what stands in the way of serving with these settings, a line for each variable."""
+        database = [] if self.database_url else ["DATABASE_URL is required"]
+        auth = self.better_auth_url or self.better_auth_secret
+        return database + ([] if auth else ["BETTER_AUTH_URL or BETTER_AUTH_SECRET is required"])
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -139,14 +158,12 @@ class Settings(BaseSettings):
     def _is_safe_in_production(self) -> Self:
         if self.environment != "production":
             return self
-        if self.database_url is None:
-            raise ValueError("DATABASE_URL is required in production")
-        if self.better_auth_url is None and self.better_auth_secret is None:
-            raise ValueError("BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production")
+        if missing := self.missing():
+            raise ValueError("\n".join(f"{line} in production" for line in missing))
         if self.better_auth_url is not None and not _is_private(self.better_auth_url):
             raise ValueError("BETTER_AUTH_URL must be https in production, or name a host of this machine or network")
-        if self.better_auth_secret is not None and self.better_auth_secret.get_secret_value() in EXAMPLE_SECRETS:
-            raise ValueError("BETTER_AUTH_SECRET is the example's; `openssl rand -base64 32` makes a real one")
+        if self.better_auth_secret is not None and self.better_auth_secret.get_secret_value() in PUBLIC_SECRETS:
+            raise ValueError("BETTER_AUTH_SECRET is a public one; `openssl rand -base64 32` makes a real one")
         return self
 
 
@@ -162,7 +179,5 @@ def _is_private(url: str) -> bool:
 
 
 def _readable(error: ValidationError) -> list[str]:
-    return [
-        ": ".join([*(str(part).upper() for part in line["loc"][:1]), line["msg"].removeprefix("Value error, ")])
-        for line in error.errors(include_url=False, include_input=False)
-    ]
+    lines = [(line["loc"], line["msg"].removeprefix("Value error, ")) for line in error.errors(include_input=False)]
+    return [f"{str(location[0]).upper()}: {message}" if location else message for location, message in lines]

@@ -66,6 +66,7 @@ class Postmaster:
             self.signal(signal.SIGCONT)
             self._server.send_signal(signal.SIGINT)
             self._server.wait(30)
+        self._log.close()
 
     def kill(self) -> None:
         """Let the server die on the spot; its children notice and follow."""

@@ -28,6 +28,7 @@ from tests.key_server import (
     pour,
     publish,
     redirecting,
+    rsa_key,
     slowly,
     until,
 )
@@ -44,7 +45,7 @@ FAULTY: dict[str, Behaviour] = {
     "no set": answer(b"[]"),
     "a set of text": answer(b'{"keys": "text"}'),
     "an empty set": publish(),
-    "keys of no use": publish(ED.jwk(use="enc")),
+    "keys of no use": publish(ED.jwk(use="enc"), rsa_key("short", 1024).jwk()),
     "nested": answer(b"[" * 60_000),
     "an error": answer(GOOD_SET, 500),
     "a redirect": redirecting(answer(GOOD_SET)),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from socket import AF_UNIX, socket
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Any
 
@@ -102,6 +103,14 @@ def test_users_have_budgets_of_their_own(serve: Serve) -> None:
         assert bob.get("/api/tasks", headers=fresh).status_code == 429
 
 
+def test_a_window_begins_whole(serve: Serve) -> None:
+    """The first answer of a window tells its full length, and no rounding makes it a second more."""
+    with serve(rate_limit="100/hour") as api, api.client() as client:
+        tokens = [make_token(f"user-{number}") for number in range(40)]
+        answers = [client.get("/api/tasks", headers={"Authorization": f"Bearer {token}"}) for token in tokens]
+        assert {answer.headers["ratelimit"] for answer in answers} == {'"default";r=99;t=3600'}
+
+
 def test_the_limit_comes_after_the_token_and_before_the_request(serve: Serve) -> None:
     """A spent budget is told before anything is said of query or body; a stranger hears of the token first."""
     with serve(rate_limit="1/hour") as api, api.client() as alice:
@@ -167,27 +176,27 @@ def test_a_trusted_proxy_names_the_address(serve: Serve) -> None:
         assert [status("unknown"), status("x" * 5000), status("[")] == [401, 429, 429]
 
 
-def test_a_peer_without_an_address_is_served(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_peer_without_an_address_is_served(database_url: str) -> None:
     """On a unix socket there is no address: failures share one budget, users have theirs."""
-    path = tmp_path_factory.mktemp("s") / "s"
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, rate_limit_unauthenticated="1/hour")
-    transport = httpx.HTTPTransport(uds=str(path))
-    with serving_at(path, settings), httpx.Client(transport=transport, base_url="http://test", timeout=30) as client:
+    with serving_on_a_socket(settings) as client:
         assert [client.get("/api/tasks", headers=BAD).status_code for _ in range(2)] == [401, 429]
         good = {"Authorization": f"Bearer {make_token()}"}
         assert client.get("/api/tasks", headers=good).status_code == 200
 
 
 @contextmanager
-def serving_at(path: Path, settings: Settings) -> Iterator[None]:
-    with socket(AF_UNIX) as listener:
-        listener.bind(str(path))
+def serving_on_a_socket(settings: Settings) -> Iterator[httpx.Client]:
+    with TemporaryDirectory(prefix="s") as folder, socket(AF_UNIX) as listener:
+        listener.bind(f"{folder}/s")
         started = Event()
         server = Server(settings, started.set)
         thread = Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         assert started.wait(10)
-        yield
+        transport = httpx.HTTPTransport(uds=f"{folder}/s")
+        with httpx.Client(transport=transport, base_url="http://test", timeout=30) as client:
+            yield client
         server.should_exit = True
         thread.join(15)
         assert not thread.is_alive()

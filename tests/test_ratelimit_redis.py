@@ -249,6 +249,9 @@ def test_health_answers_at_once_while_requests_wait(
         assert time.monotonic() - began < 3
         assert slowest < SLACK_S
         assert len(transitions(caplog)) == 1
+        thaw(server)
+        wait_for(lambda: len(transitions(caplog)) == 2, "Redis is not used again", BACK_S)
+        assert server.used("fresh") <= 10  # who waited for a thread in vain is not sent later
 
 
 def test_a_redis_that_cannot_count_stays_out(serve: Serve, server: Redis, caplog: pytest.LogCaptureFixture) -> None:

@@ -26,7 +26,7 @@ def test_the_application_keeps_its_word(shared_api: Api, tmp_path: Path) -> None
         "--no-color",
     ]
     token = ["--header", f"Authorization: Bearer {make_token('schemathesis')}"]
-    run = subprocess.run(  # noqa: S603  a program of the development dependencies
+    run = subprocess.run(
         [*command, *options, *token], check=False, capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS * 2
     )
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr

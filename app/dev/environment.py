@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jwt
+import typer
 from pydantic import SecretStr
 
 from app.auth import SUBJECT
@@ -30,7 +31,7 @@ def completed(settings: Settings) -> Iterator[Settings]:
     if settings.database_url is not None:
         yield settings
         return
-    with postgres(HOME / "postgres") as server:
+    with postgres(HOME / "postgres", say=typer.echo) as server:
         yield settings.model_copy(update={"database_url": SecretStr(server.url())})
 
 

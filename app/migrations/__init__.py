@@ -5,9 +5,15 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import make_url
+from sqlalchemy.exc import OperationalError
 
 from app.settings import Settings, SettingsError
+
+
+class MigrationFailed(RuntimeError):
+    """The database can't be reached, or there is no such revision; the message is one line."""
 
 
 def config(url: str | None = None, login: str | None = None) -> Config:
@@ -30,6 +36,7 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
 
     Raises:
         SettingsError: they name no database.
+        MigrationFailed: it can't be reached, or knows no such revision.
 
     """
     if settings.database_url is None:
@@ -37,7 +44,15 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
     url = settings.database_migration_url or settings.database_url
     login = make_url(settings.database_url.get_secret_value()).username
     move = command.downgrade if down else command.upgrade
-    move(config(url.get_secret_value(), login), revision)
+    try:
+        move(config(url.get_secret_value(), login), revision)
+    except (CommandError, OperationalError) as error:
+        raise MigrationFailed(f"The schema cannot be changed: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what the driver or Alembic says; it names host and port and no password."""
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
 
 
 def upgrade(url: str, revision: str = "head") -> None:

@@ -21,17 +21,17 @@ CREATE_ROLE = f"""
     EXCEPTION WHEN duplicate_object OR unique_violation OR insufficient_privilege THEN NULL;
     END $$
 """
+MAY_SET_ROLE = """
+    SELECT EXISTS (
+        SELECT FROM pg_roles AS login JOIN pg_roles AS role ON pg_has_role(login.oid, role.oid, 'SET')
+        WHERE login.rolname = :login AND role.rolname = :role)
+"""
 GRANT_ROLE = """
     DO $$ BEGIN
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}' AND pg_has_role('{login}', oid, 'SET')) THEN
-            EXECUTE format('GRANT %I TO %I WITH SET TRUE, INHERIT FALSE', '{role}', '{login}');
-        END IF;
+        EXECUTE format('GRANT %I TO %I WITH SET TRUE, INHERIT FALSE', '{role}', '{login}');
     EXCEPTION WHEN undefined_object OR insufficient_privilege THEN NULL;
     END $$
 """
-MAY_SET_ROLE = text(
-    "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role AND pg_has_role(CAST(:login AS name), oid, 'SET'))"
-)
 
 
 class RoleMissing(RuntimeError):
@@ -46,14 +46,24 @@ def create_role() -> None:
 
     """
     connection = op.get_bind()
-    login = context.config.attributes.get("login") or connection.scalar(text("SELECT current_user::text"))
-    quoted = str(login).replace("'", "''")
+    login = str(context.config.attributes.get("login") or connection.scalar(text("SELECT current_user::text")))
     connection.exec_driver_sql(CREATE_ROLE)
-    connection.exec_driver_sql(GRANT_ROLE.format(role=ROLE, login=quoted).replace("%", "%%"))
-    if not connection.scalar(MAY_SET_ROLE, {"role": ROLE, "login": login}):
-        grant = f'CREATE ROLE {ROLE} NOLOGIN NOBYPASSRLS; GRANT {ROLE} TO "{login}" WITH SET TRUE, INHERIT FALSE;'
-        raise RoleMissing(f"The login may not create the role {ROLE}. An administrator must run: {grant}")
+    if not _may_set_role(login):
+        quoted = login.replace("'", "''")
+        connection.exec_driver_sql(GRANT_ROLE.format(role=ROLE, login=quoted).replace("%", "%%"))
+    if not _may_set_role(login):
+        raise RoleMissing(f"{login} may not switch to {ROLE}. An administrator must run: {_administrators_line(login)}")
     op.execute("GRANT SELECT ON alembic_version TO PUBLIC")
+
+
+def _may_set_role(login: str) -> bool:
+    return bool(op.get_bind().scalar(text(MAY_SET_ROLE), {"login": login, "role": ROLE}))
+
+
+def _administrators_line(login: str) -> str:
+    exists = op.get_bind().scalar(text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)"), {"role": ROLE})
+    create = "" if exists else f"CREATE ROLE {ROLE} NOLOGIN NOBYPASSRLS; "
+    return f'{create}GRANT {ROLE} TO "{login}" WITH SET TRUE, INHERIT FALSE;'
 
 
 def protect(table: str) -> None:

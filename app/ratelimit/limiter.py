@@ -58,7 +58,7 @@ class Budget(slowapi.Limiter):
     def refusal(self, usages: Sequence[Usage]) -> RateLimited:
         """Return the error for a request that is one too many."""
         full = [usage.left for limit, usage in zip(self.limits, usages, strict=True) if usage.used >= limit.amount]
-        return RateLimited(headers={"Retry-After": str(ceil(max(full)))})
+        return RateLimited(headers={"Retry-After": str(max(1, ceil(max(full))))})
 
 
 class RateLimits:

@@ -49,18 +49,21 @@ class Table:
         if window is None or window.ends <= now:
             window = self._begin(key, now)
         window.count += amount
-        return Usage(window.count, window.ends - now)
+        return self._usage(window, now)
 
     def peek(self, key: str) -> Usage:
         """Return the window as it is; one that has not begun is a whole one."""
         window, now = self._windows.get(key), time.monotonic()
         if window is None or window.ends <= now:
             return Usage(0, self._length_s)
-        return Usage(window.count, window.ends - now)
+        return self._usage(window, now)
 
     def forget(self, key: str) -> None:
         """Let the key begin anew."""
         self._windows.pop(key, None)
+
+    def _usage(self, window: Window, now: float) -> Usage:
+        return Usage(window.count, min(window.ends - now, self._length_s))  # (now + 60) - now may be over 60
 
     def _begin(self, key: str, now: float) -> Window:
         self.forget(key)

@@ -19,7 +19,7 @@ test: venv ## run the tests; ARGS="-k health -x" goes to pytest
 	@exec .venv/bin/python -m pytest -m "not slow" $(ARGS)
 
 stack: ## start the API and all that watches it in Docker
-	@$(FIND_PYTHON); exec "$$python" -I app/dev/stack.py
+	@$(FIND_PYTHON); REVISION=`git rev-parse --short HEAD 2>/dev/null` exec "$$python" -I app/dev/stack.py
 
 traffic: venv ## send it what users would; ARGS="--rate 50 --duration 10m"
 	@exec .venv/bin/python -m app traffic $(ARGS)

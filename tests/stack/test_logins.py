@@ -58,8 +58,8 @@ def test_a_changed_threshold_counts_from_the_next_start(server: Server, tmp_path
         assert shown == (f"{milliseconds}ms",)
 
 
-def test_the_exporter_reads_statistics_and_no_tasks(server: Server, tmp_path: Path) -> None:
-    """It sees everybody's statements, and is nobody's superuser."""
+def test_the_exporter_reads_statistics_and_no_more(server: Server, tmp_path: Path) -> None:
+    """It sees everybody's statements, and may make no roles."""
     make_logins(server, tmp_path, 100)
     assert row(server, "exporter", "SELECT count(*) > 0 FROM pg_stat_statements WHERE query LIKE '%CREATE ROLE%'") == (
         True,

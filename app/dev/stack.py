@@ -54,8 +54,14 @@ def start() -> str:
         raise CannotStart(
             f"{complaints()}error: the stack did not become healthy, see above; `make stack-down` ends it."
         )
-    token = docker("compose", "exec", "-T", "api", "python", "-m", "app", "token", "alice")
-    return WELCOME.format(**ports, token=token)
+    return WELCOME.format(**ports, token=token())
+
+
+def token() -> str:
+    """Return a token for the API, if it takes any that is made here: in production it does not."""
+    with suppress(CannotStart):
+        return docker("compose", "exec", "-T", "api", "python", "-m", "app", "token", "alice")
+    return "from your own sign-in"
 
 
 def docker(*arguments: str) -> str:
@@ -77,7 +83,11 @@ def docker(*arguments: str) -> str:
 def check_engine() -> None:
     """Raise CannotStart unless engine and Compose run and know all that the file asks for."""
     refuse_older("Docker Engine", docker("version", "--format", "{{.Server.Version}}"), OLDEST_ENGINE)
-    refuse_older("Docker Compose", docker("compose", "version", "--short"), OLDEST_COMPOSE)
+    try:
+        compose = docker("compose", "version", "--short")
+    except CannotStart as error:
+        raise CannotStart(f"{error}\nInstall its plugin: https://docs.docker.com/compose/install/") from None
+    refuse_older("Docker Compose", compose, OLDEST_COMPOSE)
 
 
 def refuse_older(program: str, version: str, oldest: tuple[int, int]) -> None:

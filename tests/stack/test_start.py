@@ -59,6 +59,27 @@ def test_an_engine_that_does_not_run_speaks_for_itself(start: Start) -> None:
     assert "`docker version --format {{.Server.Version}}` failed" in done.stderr
 
 
+def test_a_docker_without_compose_is_told_where_to_get_it(start: Start) -> None:
+    """Debian's docker.io comes without the plugin."""
+    done = start(version="28.2.2")
+    assert done.returncode == 1
+    assert "Install its plugin" in done.stderr
+
+
+def test_a_stack_that_is_healthy_says_where_it_is(start: Start) -> None:
+    """Addresses by the ports of the file, and a token; one that makes no tokens is as healthy."""
+    ports = {
+        name: {"ports": [{"published": "9", "host_ip": "127.0.0.1"}]} for name in ("grafana", "jaeger", "prometheus")
+    }
+    file = json.dumps({"services": CONFIG["services"] | ports}).replace("PORT", "8123")
+    answers = {"version": "28.2.2", "compose_version": "2.40.0", "compose_config": file, "compose_ps": "running"}
+    for answer, shown in (({"compose_exec": "a.b.c"}, "a.b.c"), ({}, "from your own sign-in")):
+        done = start(**answers, compose_up="", **answer)
+        assert done.returncode == 0, done.stderr
+        assert "http://localhost:8123/docs" in done.stdout
+        assert shown in done.stdout
+
+
 @pytest.mark.parametrize(
     ("engine", "compose", "said"),
     [

@@ -16,7 +16,7 @@ dev: venv ## serve the API with a database of its own
 	@exec .venv/bin/python -m app dev
 
 test: venv ## run the tests; ARGS="-k health -x" goes to pytest
-	@exec .venv/bin/python -m pytest -m "not slow" $(ARGS)
+	@exec .venv/bin/python -m pytest -n 3 --dist worksteal -m "not slow" $(ARGS)
 
 stack: ## start the API and all that watches it in Docker
 	@$(FIND_PYTHON); REVISION=`git rev-parse --short HEAD 2>/dev/null` exec "$$python" -I app/dev/stack.py

@@ -72,13 +72,14 @@ class Database:
 
         """
         with deadline.within(self.timeout_s), refusals():
+            if not statement.is_select:
+                with doubts():
+                    return self._send(principal, statement, parameters)
             try:
                 return self._send(principal, statement, parameters)
             except exc.DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
-                if not statement.is_select:
-                    raise DatabaseUnavailable(UNKNOWN) from error
             return self._send(principal, statement, parameters)
 
     def _send(self, principal: Principal, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
@@ -100,12 +101,14 @@ class Database:
         """Open a session on a real transaction as `principal`: committed at the end, rolled back on any exception.
 
         Raises:
-            DatabaseBusy, DatabaseUnavailable: as `execute`.
+            DatabaseBusy, DatabaseUnavailable: as `execute`; the outcome is unknown where the commit got no answer.
 
         """
-        with deadline.within(self.timeout_s), refusals(), Session(self._transactional) as session, session.begin():
+        with deadline.within(self.timeout_s), refusals(), Session(self._transactional) as session:
             session.connection().exec_driver_sql(PREAMBLE, preamble(principal))
             yield session
+            with doubts():
+                session.commit()
 
     def revision(self) -> str | None:
         """Return the schema's revision: the one statement without a principal, on a connection of its own.
@@ -159,8 +162,19 @@ def refusals() -> Iterator[None]:
         raise
 
 
-def unavailable(error: exc.DBAPIError) -> DatabaseUnavailable:
+@contextmanager
+def doubts() -> Iterator[None]:
+    """Say of a write that got no answer that it may have been made all the same."""
+    try:
+        yield
+    except exc.DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise unavailable(error, UNKNOWN) from error
+
+
+def unavailable(error: exc.DBAPIError, detail: str | None = None) -> DatabaseUnavailable:
     """Return the refusal for `error`, and tell the log what a client must not know."""
     sqlstate = getattr(error.orig, "pgcode", None)
     logger.warning("the database is unavailable: %s %s", type(error.orig).__name__, sqlstate or "")
-    return DatabaseUnavailable()
+    return DatabaseUnavailable(detail)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psycopg2
 import pytest
@@ -26,12 +26,11 @@ VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "of
 class Postmaster:
     """One cluster, at one address however often its server dies. `programs` holds PostgreSQL's own."""
 
-    def __init__(self, folder: Path, programs: Path, socket: Path) -> None:
-        self.programs, self.socket = programs, socket
+    def __init__(self, folder: Path, programs: Path, socket: Path, log: BinaryIO) -> None:
+        self.programs, self.socket, self._log = programs, socket, log
         self._data = folder / "data"
         self._numbers = count(1)
         self._server: subprocess.Popen[bytes] | None = None
-        self._log = (socket / "log").open("ab")
 
     def initialise(self) -> None:
         """Create the cluster, the application's login, and a migrated database to copy."""
@@ -66,7 +65,6 @@ class Postmaster:
             self.signal(signal.SIGCONT)
             self._server.send_signal(signal.SIGINT)
             self._server.wait(30)
-        self._log.close()
 
     def kill(self) -> None:
         """Let the server die on the spot; its children notice and follow."""
@@ -133,13 +131,14 @@ def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postmaste
     folder, programs = prepare(tmp_path_factory.mktemp("postmaster"))
     socket = Path(tempfile.mkdtemp(prefix="task-api-", dir="/tmp"))
     give_to_server(socket)
-    server = Postmaster(folder, programs, socket)
-    try:
-        server.initialise()
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(socket)
+    with (folder / "log").open("ab") as log:
+        server = Postmaster(folder, programs, socket, log)
+        try:
+            server.initialise()
+            yield server
+        finally:
+            server.stop()
+            shutil.rmtree(socket)
 
 
 @pytest.fixture

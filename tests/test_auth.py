@@ -23,7 +23,8 @@ def ask(client: httpx.Client, token: str, scheme: str = "Bearer") -> httpx.Respo
 
 
 def assert_refused(response: httpx.Response, code: str = "token_invalid") -> None:
-    assert (response.status_code, response.json()["code"]) == (401, code), response.text
+    assert response.status_code == 401
+    assert response.json()["code"] == code
     assert response.headers["www-authenticate"].startswith('Bearer error="invalid_token"')
 
 
@@ -163,17 +164,17 @@ NOT_TOKENS = "x . .. ... a.b a.b.c a.b.c.d null {} e30.e30.e30 e30.e30. .e30. ey
 NOT_OBJECTS: list[Any] = [[], "HS256", None, 5, b"", b"\xff", b"[" * 5000, b'{"sub":"alice"', b"NaN", b"\xef\xbb\xbf{}"]
 
 
-@pytest.mark.parametrize(
-    "token",
-    [
-        *NOT_TOKENS,
-        *(signed(header, claims()) for header in NOT_OBJECTS),
-        *(signed(HEADER, payload) for payload in NOT_OBJECTS),
-    ],
-)
+@pytest.mark.parametrize("token", NOT_TOKENS)
 def test_garbage_is_refused(stranger: httpx.Client, token: str) -> None:
-    """Whatever is sent in a token's place, even where its signature is good."""
+    """Whatever is sent in a token's place."""
     assert_refused(ask(stranger, token))
+
+
+@pytest.mark.parametrize("part", NOT_OBJECTS)
+def test_signed_garbage_is_refused(stranger: httpx.Client, part: Any) -> None:
+    """Neither header nor claims can be anything but an object, even where the signature is good."""
+    assert_refused(ask(stranger, signed(part, claims())))
+    assert_refused(ask(stranger, signed(HEADER, part)))
 
 
 def test_no_mutation_of_a_good_token_is_good(stranger: httpx.Client) -> None:

@@ -55,7 +55,7 @@ def test_token_prints_one_that_works(tmp_path: Path, stranger: httpx.Client) -> 
     assert stranger.get("/api/tasks", headers={"Authorization": f"Bearer {token}"}).status_code == 200
 
 
-@pytest.mark.parametrize("user", ["", "a@example.com", "x" * 65, "alice\n"])
+@pytest.mark.parametrize("user", ["a@example.com", "alice\n"])
 def test_token_knows_who_can_be_a_user(tmp_path: Path, user: str) -> None:
     """An id that the application would refuse gets no token."""
     run = command(tmp_path, "token", user, BETTER_AUTH_SECRET=SECRET)

@@ -55,7 +55,7 @@ WRONG_CLAIMS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("claims", WRONG_CLAIMS, ids=str)
+@pytest.mark.parametrize("claims", WRONG_CLAIMS, ids=lambda claims: next(iter(claims)))
 def test_wrong_claims(issuer_api: Api, issuer: KeyServer, claims: dict[str, Any]) -> None:
     """Another issuer or audience, or none, is refused; the rules of `sub` and of times are those of every token."""
     assert outcome(issuer_api, ED.token(issuer.url, **claims)) == INVALID

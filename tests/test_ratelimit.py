@@ -297,6 +297,7 @@ print(asked.state.headers["RateLimit"].split(";")[1])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_million_strangers_take_little_memory() -> None:
     """1,000,000 addresses grow the process by at most 64 MiB and 200,000 more by none; no thread is started.

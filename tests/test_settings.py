@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from app.settings import Settings, SettingsError
 
@@ -174,12 +175,15 @@ def test_an_unreadable_file_is_named(load: Load, folder: Path) -> None:
 
 
 def test_no_secret_is_shown(load: Load) -> None:
-    """Neither by `repr` nor by `str`."""
+    """Neither by `repr` and `str`, nor by the error of settings that were made in a program."""
     uri = f"redis://:{CANARY}@host/0"
     settings = load(
         DATABASE_URL=f"postgresql://u:{CANARY}@h/d", BETTER_AUTH_SECRET=CANARY * 4, RATE_LIMIT_STORAGE_URI=uri
     )
     assert CANARY not in repr(settings) + str(settings) + settings.model_dump_json()
+    with pytest.raises(ValidationError) as refusal:
+        Settings(better_auth_secret=CANARY)
+    assert CANARY not in str(refusal.value)
 
 
 def example() -> dict[str, tuple[str, str]]:

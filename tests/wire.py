@@ -4,6 +4,7 @@ It speaks the frontend's side of the protocol (https://www.postgresql.org/docs/c
 just so far as to tell queries apart.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,9 +44,9 @@ class Wire:
             with suppress(OSError):
                 end.shutdown(SHUT_RDWR)
 
-    def cut_after(self, part: str) -> None:
-        """Hand on the next query that holds `part`, and lose its answer."""
-        self._cut_after = part
+    def cut_after(self, pattern: str) -> None:
+        """Hand on the next query that matches, and lose its answer."""
+        self._cut_after = pattern
 
     def close(self) -> None:
         self._listener.close()
@@ -81,7 +82,7 @@ class Wire:
     def _note(self, query: str) -> bool:
         with self._lock:
             self._seen += [query] if query else []
-            lost = bool(query) and self._cut_after is not None and self._cut_after in query
+            lost = self._cut_after is not None and re.search(self._cut_after, query) is not None
             if lost:
                 self._cut_after = None
         return lost

@@ -1,0 +1,132 @@
+"""A transaction pooler stands between: PgBouncer, as Neon and others run it, with one connection for everybody."""
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from socket import create_connection, socket
+
+import psycopg2
+import pytest
+
+from app.settings import Settings
+from tests.postmaster import Postmaster
+from tests.process import run, serving
+from tests.support import SECRET, make_token, running, until
+
+USERS = [f"user_{number}" for number in range(20)]
+REQUESTS = 2000
+CONFIGURATION = """
+[databases]
+* = host={server} port=5432
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {folder}/users
+pool_mode = transaction
+default_pool_size = 1
+client_tls_sslmode = require
+client_tls_key_file = {folder}/key
+client_tls_cert_file = {folder}/certificate
+"""
+CERTIFICATE = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout key -out certificate"
+
+
+def required(program: str) -> str:
+    """Return where a program is; CI must have it."""
+    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+    if found is None and os.environ.get("CI") == "true":
+        pytest.fail(f"{program} is not installed")
+    return found or pytest.skip(f"{program} is not installed")
+
+
+@pytest.fixture
+def pooler(postmaster: Postmaster) -> Iterator[str]:
+    """The host and port of a PgBouncer with one connection for each database; it speaks TLS alone."""
+    program, folder = required("pgbouncer"), postmaster.socket / "pgbouncer"
+    folder.mkdir()
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    subprocess.run(CERTIFICATE.split(), cwd=folder, check=True, capture_output=True)
+    (folder / "users").write_text('"tasks" ""')
+    (folder / "ini").write_text(CONFIGURATION.format(server=postmaster.socket, port=port, folder=folder))
+    account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None  # it refuses to run as root
+    if account:
+        os.chown(folder / "key", account.pw_uid, account.pw_gid)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, folder / "ini"], stderr=log, user=account and account.pw_uid)
+        try:
+            until(lambda: listens(port) or process.poll() is not None)
+            assert process.poll() is None, (folder / "log").read_text()
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.wait()
+            shutil.rmtree(folder)
+
+
+def listens(port: int) -> bool:
+    with suppress(OSError), create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
+def test_twenty_users_on_one_connection_leak_nothing(postmaster: Postmaster, pooler: str) -> None:
+    """Two thousand interleaved requests share one server connection; each is answered with its user's rows alone.
+
+    Whoever comes after them by another way finds nothing of a user on that connection.
+    """
+    url = f"postgres://tasks@{pooler}/{postmaster.new_database()}?sslmode=require"
+    tokens = {user: make_token(user) for user in USERS}
+
+    def ask(number: int) -> None:
+        user = USERS[number * 7 % len(USERS)]
+        headers = {"Authorization": f"Bearer {tokens[user]}"}
+        if number % 3 == 0:
+            made = client.post("/api/tasks", json={"title": f"of {user}"}, headers=headers)
+            assert (made.status_code, made.json()["user_id"]) == (201, user)
+        else:
+            page = client.get("/api/tasks?limit=10", headers=headers)
+            assert page.status_code == 200
+            assert {(task["user_id"], task["title"]) for task in page.json()} <= {(user, f"of {user}")}
+
+    with running(Settings(database_url=url, better_auth_secret=SECRET)) as api, api.client(None) as client:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(ask, range(REQUESTS)))
+        for user in USERS:
+            page = client.get("/api/tasks?limit=100", headers={"Authorization": f"Bearer {tokens[user]}"})
+            assert {task["user_id"] for task in page.json()} == {user}
+    assert postmaster.ask("SELECT count(*) FROM pg_stat_activity WHERE usename = 'tasks'") == [(1,)]
+    with closing(psycopg2.connect(url)) as stranger, stranger.cursor() as cursor:
+        cursor.execute("SELECT current_user, current_setting('app.user_id', true), count(*) FROM task")
+        assert cursor.fetchone() == ("tasks", "", 0)
+
+
+def test_a_schema_can_be_migrated_through_the_pooler(postmaster: Postmaster, pooler: str) -> None:
+    """Everything a migration does is in one transaction, so where there is no direct host the pooler will do."""
+    postmaster.ask("CREATE DATABASE pooled OWNER tasks")
+    url = f"postgres://tasks@{pooler}/pooled?sslmode=require"
+    migrated = run(["migrate"], url)
+    assert (migrated.returncode, migrated.stderr) == (0, "")
+    with serving(url) as process, process.client() as client:
+        assert client.post("/api/tasks", json={"title": "a task"}).status_code == 201
+
+
+def test_what_a_url_says_of_the_connection_is_kept(postmaster: Postmaster, pooler: str) -> None:
+    """`postgres://`, `sslmode` and `channel_binding` reach the driver, which honours or refuses them."""
+    database = postmaster.new_database()
+    for scheme in ("postgres", "postgresql"):
+        url = f"{scheme}://tasks@{pooler}/{database}?sslmode=require&channel_binding=prefer"
+        with serving(url) as process:
+            assert process.alive()
+    plain = run(["serve"], f"postgres://tasks@{pooler}/{database}?sslmode=disable")
+    bound = run(["serve"], f"postgres://tasks@{pooler}/{database}?sslmode=require&channel_binding=require")
+    assert (plain.returncode, bound.returncode) == (1, 1)
+    assert "SSL required" in plain.stderr
+    assert "channel binding" in bound.stderr

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -74,6 +75,44 @@ def seed(user_id: str, tasks: Annotated[int, typer.Option(min=1, help="How many.
             with typer.progressbar(length=tasks, label=f"tasks of {user_id}") as bar:
                 for done in insert(settings, environment.checked_user(user_id), tasks):
                     bar.update(done - bar.pos)
+
+
+@cli.command()
+def openapi(file: Annotated[Path | None, typer.Argument(help="Where to; none is the terminal.")] = None) -> None:
+    """Write the OpenAPI document, for generators of clients."""
+    with _readable():
+        from app.dev.openapi import document
+
+        if file:
+            file.write_text(document())
+        else:
+            typer.echo(document(), nl=False)
+
+
+@cli.command()
+def traffic(
+    rate: Annotated[float, typer.Option(min=0.1, max=200, help="Requests a second.")] = 20,
+    duration: Annotated[str, typer.Option(help="Such as 90s, 5m or 1h.")] = "5m",
+    url: Annotated[str | None, typer.Option(help="Of the API; http://127.0.0.1:API_PORT if not given.")] = None,
+) -> None:
+    """Drive a running API as a day of users would; exit code 1 if any answer was not to be expected."""
+    with _readable():
+        from app.dev import traffic
+
+        if not traffic.traffic(Settings.load(), url, rate, traffic.seconds(duration)):
+            raise typer.Exit(1)
+
+
+@cli.command()
+def smoke(
+    replicas: Annotated[int, typer.Option(min=0, help="How many of the API there must be; 0 for any number.")] = 0,
+) -> None:
+    """Check every link of the running compose stack by asking its services; exit code 1 if any does not hold."""
+    with _readable():
+        from app.dev import smoke
+
+        if not smoke.smoke(Settings.load(), replicas):
+            raise typer.Exit(1)
 
 
 def _serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> None:

@@ -1,6 +1,7 @@
 """Bearer token -> Principal (RFC 6750, RFC 7519): who asks, verified, or a refusal with its reason."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol
 
@@ -74,10 +75,14 @@ class SecretVerifier:
 
 
 class Authenticator:
-    """Reads the Authorization header of a request and answers for the user it names."""
+    """Reads the Authorization header of a request and answers for the user it names.
+
+    `failures` counts the refusals since the start by their code.
+    """
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
+        self.failures: Counter[str] = Counter()
 
     async def __call__(self, headers: Headers) -> Principal:
         """Return the principal of the request with these `headers`.
@@ -87,8 +92,12 @@ class Authenticator:
             InvalidToken: one that is not good, or several.
 
         """
-        token = bearer_token(headers)
-        return Principal(subject(await self._verifier.claims(token)))
+        try:
+            token = bearer_token(headers)
+            return Principal(subject(await self._verifier.claims(token)))
+        except AppError as refusal:
+            self.failures[refusal.code] += 1
+            raise
 
 
 def verifier_for(settings: Settings) -> Verifier:

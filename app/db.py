@@ -4,12 +4,12 @@
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple, Self
 
 from fastapi import Depends, Request
-from sqlalchemy import Connection, Executable, Row, exc, text
+from sqlalchemy import Connection, Engine, Executable, Row, exc, text
 from sqlmodel import Session
 
 from app import deadline
@@ -105,6 +105,10 @@ class Database:
         with deadline.within(self.timeout_s), refusals(), Session(self._transactional) as session, session.begin():
             session.connection().exec_driver_sql(PREAMBLE, preamble(principal))
             yield session
+
+    def listen(self, listener: Callable[[Engine], object]) -> None:
+        """Let `listener` register itself for the events of every statement that is run for a principal."""
+        listener(self._engine)
 
     def revision(self) -> str | None:
         """Return the schema's revision: the one statement without a principal, on a connection of its own.

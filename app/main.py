@@ -1,7 +1,7 @@
 """create_app: the one place where everything is wired."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from threading import Event
 
 from anyio import to_thread
@@ -16,11 +16,13 @@ from app.errors import HANDLERS
 from app.health import Readiness
 from app.settings import Settings
 from app.tasks.routes import router as tasks
+from app.telemetry.metrics import Metrics
 from app.web.docs import Api
 from app.web.guard import Guard
 from app.web.headers import SafeHeaders
 from app.web.route import ApiRoute
 
+VERSION = "0.1.0"
 ENTITIES = (tasks,)
 EXPOSED = ("ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After")
 ASKED = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match")
@@ -36,7 +38,7 @@ def create_app(settings: Settings, draining: Event | None = None) -> ASGIApp:
     database = Database.of(settings)
     api = Api(
         title="Task API",
-        version="0.1.0",
+        version=VERSION,
         routes=[route for router in (health.router, *ENTITIES) for route in router.routes],
         exception_handlers=HANDLERS,
         lifespan=_lifespan,
@@ -49,7 +51,17 @@ def create_app(settings: Settings, draining: Event | None = None) -> ASGIApp:
     api.state.database = database
     api.state.authenticator = Authenticator(verifier_for(settings))
     api.state.readiness = Readiness(database, migrations.head(), draining)
-    return outside(Guard(api, settings.max_in_flight, draining), settings)
+    guard = Guard(api, settings.max_in_flight, draining)
+    api.state.metrics = measure(api, guard) if settings.metrics_enabled else None
+    return outside(guard, settings)
+
+
+def measure(api: FastAPI, guard: Guard) -> Metrics:
+    """Connect what Prometheus is to learn of with whoever knows it."""
+    metrics = Metrics(api.state.settings, VERSION)
+    metrics.watch(api, guard, api.state.database)
+    metrics.failures = lambda: api.state.authenticator.failures
+    return metrics
 
 
 def outside(guarded: ASGIApp, settings: Settings) -> ASGIApp:
@@ -77,6 +89,7 @@ def refuse_open_routes(api: FastAPI) -> None:
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     """Size the threads as the pool, since each holds one connection; let go of both at the end."""
     to_thread.current_default_thread_limiter().total_tokens = api.state.settings.database_pool_size
-    yield
+    async with api.state.metrics.running() if api.state.metrics else nullcontext():
+        yield
     api.state.readiness.close()
     api.state.database.close()

@@ -6,6 +6,7 @@ settings local to that transaction: nothing is left on the connection, and a poo
 between. AUTOCOMMIT also means that several statements are not atomic: hence one statement, or a real transaction.
 """
 
+from contextvars import ContextVar
 from time import monotonic
 from typing import Any
 
@@ -23,6 +24,10 @@ PREAMBLE = (
 ANSWER_S = 0.1  # left of the deadline for the way back, once the server has given up
 PING_AFTER_S = 1.0
 RECYCLE_S = 280  # Neon suspends an idle database after 300 s
+
+# When a request was given to the worker threads. There are as many as connections, so whoever waits for a connection
+# waits for a thread, and the pool alone would never show it.
+handed_over: ContextVar[float | None] = ContextVar("handed_over", default=None)
 
 
 def engine_for(url: str, pool_size: int, timeout_s: float) -> Engine:

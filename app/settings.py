@@ -1,6 +1,7 @@
 """Every environment variable the application reads: its type, its default, and what is refused."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -8,6 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as the hash
+_BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")  # RFC 6750, 2.1
 EXAMPLE_SECRETS = {"change-me-to-at-least-32-random-bytes"}
 
 
@@ -39,11 +41,15 @@ class Settings(BaseSettings):
     database_migration_url: PostgresUrl | None = None
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 8
     database_timeout_ms: Annotated[int, Field(ge=200, le=60_000)] = 2000
+    slow_query_ms: Annotated[int, Field(ge=1, le=60_000)] = 100
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
     shutdown_delay_s: Annotated[int, Field(ge=0, le=8)] = 0
     better_auth_secret: SecretStr | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+    metrics_enabled: bool = True
+    metrics_token: SecretStr | None = None
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "unknown"
 
     @classmethod
     def load(cls) -> Self:
@@ -86,6 +92,13 @@ class Settings(BaseSettings):
         if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
             raise ValueError(f"must be at least {MIN_SECRET_BYTES} bytes; `openssl rand -base64 32` makes one")
         return secret
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _is_a_token(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not _BEARER_TOKEN.fullmatch(token.get_secret_value()):
+            raise ValueError("must be at least 16 letters, digits or -._~+/; `openssl rand -hex 32` makes one")
+        return token
 
     @model_validator(mode="after")
     def _is_safe_in_production(self) -> Self:

@@ -1,6 +1,7 @@
 """The route class of everything under /api: who asks is settled before anything the client sent is looked at."""
 
 from collections.abc import Callable, Coroutine, Mapping
+from time import perf_counter
 from typing import Any
 
 from fastapi import Request, Response
@@ -9,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
 
 from app import deadline
+from app.pool import handed_over
 from app.web.body import JsonRequest, parse
 from app.web.docs import problems
 from app.web.params import refuse_odd_query
@@ -45,6 +47,7 @@ class ApiRoute(APIRoute):
             if adapter and (body := await request.body()):
                 parsed = parse(adapter, body, request.headers.get("content-type", ""))
                 request = JsonRequest(request, body, parsed)
+            handed_over.set(perf_counter())
             return await endpoint(request)
 
         return handler

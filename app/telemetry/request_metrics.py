@@ -16,6 +16,7 @@ METHODS = {"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"}
 OTHER = "other"
 NO_ROUTE = "none"
 OVERLOAD = "(overload)"
+AT_THE_DOOR = {408, 413, 414, 431}  # documented of a route, answered before one is looked for
 NOT_ALLOWED, UNAVAILABLE = "405", "503"
 
 
@@ -49,7 +50,7 @@ class RequestMetrics:
             path, success, others = (getattr(route, name, None) for name in ("path", "status_code", "responses"))
             for method in METHODS.intersection(getattr(route, "methods", None) or ()):
                 self._duration(method, path), self._size(method, path)
-                for status in (success or 200, 500, *(others or ())):
+                for status in {success or 200, 500, *(others or ())} - AT_THE_DOOR:
                     self._requests(method, path, str(status))
 
     def __call__(self, info: Info) -> None:

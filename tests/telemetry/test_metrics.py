@@ -268,7 +268,9 @@ def test_any_accept_header_gets_an_answer(alice: httpx.Client) -> None:
         response = alice.get("/metrics", headers=[(b"Accept", accept)])
         assert response.status_code == 200
         assert "http_requests" in {family.name for family in parse(response)}
-        is_openmetrics = response.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0;")
+        is_openmetrics = (
+            response.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        )
         assert is_openmetrics == (b"openmetrics" in accept)
 
 

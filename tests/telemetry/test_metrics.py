@@ -1,5 +1,7 @@
 """What /metrics promises to whoever scrapes it."""
 
+import asyncio
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -10,6 +12,7 @@ import psycopg2
 import pytest
 
 from app.settings import Settings, SettingsError
+from app.telemetry.metrics import Metrics
 from tests.support import Api, make_token
 from tests.telemetry.scrapes import OPENMETRICS, parse, scrape, until
 
@@ -243,6 +246,21 @@ def test_refusals_at_the_door_are_counted(serve: Serve, table_lock: Callable[[],
 def test_the_event_loop_is_watched(alice: httpx.Client) -> None:
     """Its lag is measured all the time, with nobody asking for anything."""
     until(lambda: scrape(alice).value("event_loop_lag_seconds_count"), lambda count: count >= 2)
+
+
+def test_a_blocked_event_loop_is_seen() -> None:
+    """What keeps the loop from its work shows as lag, as long as it lasted."""
+    metrics = Metrics(Settings(), "1")
+
+    async def block() -> None:
+        async with metrics.running():
+            await asyncio.sleep(0)  # the watcher begins
+            time.sleep(0.6)
+            await asyncio.sleep(0.01)
+
+    asyncio.run(block())
+    assert metrics.registry.get_sample_value("event_loop_lag_seconds_bucket", {"le": "0.25"}) == 0
+    assert metrics.registry.get_sample_value("event_loop_lag_seconds_bucket", {"le": "2.5"}) == 1
 
 
 def test_the_build_is_named(serve: Serve) -> None:

@@ -117,7 +117,10 @@ class VerifiedTokens:
 
 
 class Authenticator:
-    """Reads the Authorization header of a request and answers for the user it names."""
+    """Reads the Authorization header of a request and answers for the user it names.
+
+    `failures` counts the refusals since the start by their code.
+    """
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier

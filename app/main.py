@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from threading import Event
 
 from anyio import to_thread
@@ -19,6 +19,7 @@ from app.ratelimit.limiter import RateLimits
 from app.settings import Settings
 from app.tasks.routes import router as tasks
 from app.telemetry import logs
+from app.telemetry.metrics import Metrics
 from app.telemetry.queries import WatchedPool
 from app.telemetry.requests import Observed, Unveiled, Veil
 from app.telemetry.tracing import Tracing
@@ -28,6 +29,7 @@ from app.web.guard import Guard
 from app.web.headers import SafeHeaders
 from app.web.route import ApiRoute
 
+VERSION = "0.1.0"
 ENTITIES = (tasks,)
 EXPOSED = (
     "ETag",
@@ -42,7 +44,6 @@ EXPOSED = (
 )
 ASKED = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-VERSION = "0.1.0"
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +58,26 @@ def create_app(
     draining = draining or Event()
     database = Database.of(settings, WatchedPool)
     tracing = Tracing(settings, VERSION, trees=logs.in_terminal(settings))
-    tracing.trace_statements(database)
+    api = routed((health.router, *entities))
+    api.state.settings = settings
+    api.state.database = database
+    api.state.tracing = tracing
+    api.state.authenticator = Authenticator(verifier_for(settings))
+    api.state.limits = RateLimits(settings)
+    api.state.readiness = Readiness(database, migrations.head(), draining)
+    guard = Guard(Veil(api, settings.trust_traceparent), settings.max_in_flight, draining)
+    api.state.metrics = measure(api, guard) if settings.metrics_enabled else None
+    tracing.trace_statements(database)  # after the metrics, which do not count the time that explaining takes
+    tracing.trace_requests(api)
+    return Observed(outside(guard, settings), tracing.tracer, logs.RequestLog(settings, tracing.trees))
+
+
+def routed(routers: Sequence[APIRouter]) -> Api:
+    """Return FastAPI with the routes of all `routers`, flat: nested ones are looked up twice."""
     api = Api(
         title="Task API",
         version=VERSION,
-        routes=[route for router in (health.router, *entities) for route in router.routes],
+        routes=[route for router in routers for route in router.routes],
         exception_handlers=HANDLERS,
         lifespan=_lifespan,
         redirect_slashes=False,
@@ -70,15 +86,18 @@ def create_app(
     )
     refuse_open_routes(api)
     api.add_middleware(Unveiled)
-    tracing.trace_requests(api)
-    api.state.settings = settings
-    api.state.database = database
-    api.state.tracing = tracing
-    api.state.authenticator = Authenticator(verifier_for(settings))
-    api.state.limits = RateLimits(settings)
-    api.state.readiness = Readiness(database, migrations.head(), draining)
-    guarded = Guard(Veil(api, settings.trust_traceparent), settings.max_in_flight, draining)
-    return Observed(outside(guarded, settings), tracing.tracer, logs.RequestLog(settings, tracing.trees))
+    return api
+
+
+def measure(api: FastAPI, guard: Guard) -> Metrics:
+    """Connect what Prometheus is to learn of with whoever knows it."""
+    state = api.state
+    metrics = Metrics(state.settings, VERSION)
+    metrics.watch(api, guard, state.database)
+    metrics.failures = lambda: state.limits.failures
+    metrics.outcomes = lambda: state.limits.outcomes
+    metrics.dropped = lambda: state.tracing.dropped
+    return metrics
 
 
 def verifier_for(settings: Settings) -> Verifier:
@@ -117,7 +136,8 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     """Size the threads as the pool, since each holds one connection; let go of what was opened at the end."""
     to_thread.current_default_thread_limiter().total_tokens = api.state.settings.database_pool_size
     await api.state.limits.open()
-    yield
+    async with api.state.metrics.running() if api.state.metrics else nullcontext():
+        yield
     await api.state.limits.close()
     api.state.readiness.close()
     api.state.database.close()

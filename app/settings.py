@@ -1,6 +1,7 @@
 """Every environment variable the application reads: its type, its default, and what is refused."""
 
 import os
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -27,6 +28,7 @@ PUBLIC_SECRETS = {
     "change-me-to-at-least-32-random-bytes",  # the example of our own documents
     "better-auth-secret-12345678901234567890",  # what Better Auth takes where it is given none
 }
+_BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")  # RFC 6750, 2.1
 
 
 class SettingsError(Exception):
@@ -43,19 +45,22 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
-    slow_query_ms: Annotated[int, Field(ge=1, le=60_000)] = 100
     trust_traceparent: Annotated[tuple[Network, ...], NoDecode] = ()
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     database_url: PostgresUrl | None = None
     database_migration_url: PostgresUrl | None = None
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 8
     database_timeout_ms: Annotated[int, Field(ge=200, le=60_000)] = 2000
+    slow_query_ms: Annotated[int, Field(ge=1, le=60_000)] = 100
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
     shutdown_delay_s: Annotated[int, Field(ge=0, le=8)] = 0
     better_auth_url: BaseUrl | None = None
     better_auth_secret: SecretStr | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+    metrics_enabled: bool = True
+    metrics_token: SecretStr | None = None
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "unknown"
     rate_limit: Limits = "100/minute"
     rate_limit_unauthenticated: Limits = "20/minute"
     rate_limit_storage_uri: StorageUri = SecretStr(MEMORY)
@@ -168,6 +173,13 @@ class Settings(BaseSettings):
         if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
             raise ValueError(f"must be at least {MIN_SECRET_BYTES} bytes; `openssl rand -base64 32` makes one")
         return secret
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _is_a_token(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not _BEARER_TOKEN.fullmatch(token.get_secret_value()):
+            raise ValueError("must be at least 16 letters, digits or -._~+/; `openssl rand -hex 32` makes one")
+        return token
 
     @model_validator(mode="after")
     def _is_safe_in_production(self) -> Self:

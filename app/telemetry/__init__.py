@@ -1,4 +1,5 @@
-"""Traces and logs: what a request did and why it took so long, and where both go.
+"""Traces, metrics and logs: what a request did, how often that happens, and where all of it goes.
 
-Only this package imports the OpenTelemetry SDK. The packages read OTEL_* as they are imported, and raise for some.
+Only this package imports the OpenTelemetry SDK or prometheus_client. OpenTelemetry's packages read OTEL_* as they are
+imported, and raise for some.
 """

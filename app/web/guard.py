@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from threading import Event
 
@@ -58,12 +58,19 @@ class Guard:
     """Refuses what is too large, too slow or too much at once, reads the body, and answers what nobody else did.
 
     A body that is still arriving and an answer that is not fetched hold no place among the requests in flight. Once
-    `draining` is set, every answer asks the client to come back on another connection.
+    `draining` is set, every answer asks the client to come back on another connection. `on_overload` learns of each
+    request refused for want of a place.
     """
 
     def __init__(self, app: ASGIApp, max_in_flight: int, draining: Event) -> None:
         self._app, self._draining = app, draining
-        self._free = max_in_flight
+        self._places = self._free = max_in_flight
+        self.on_overload: Callable[[str], None] = lambda _: None
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that hold a place now."""
+        return self._places - self._free
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -89,6 +96,7 @@ class Guard:
             await self._app(scope, receive, answer)
             return
         if not self._free:
+            self.on_overload(scope["method"])
             raise Overloaded
         self._free -= 1
         with answer.place as place:

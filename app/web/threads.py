@@ -13,10 +13,11 @@ Endpoint = Callable[..., Any]
 
 @dataclass(slots=True)
 class Handover:
-    """When an endpoint was handed to the threads, and when one took it, by `perf_counter`."""
+    """When an endpoint was handed to the threads, when one took it and when it had a connection, by `perf_counter`."""
 
     handed: float = field(default_factory=perf_counter)
     taken: float | None = None
+    connected: float | None = None
 
 
 HANDOVER: ContextVar[Handover | None] = ContextVar("handover", default=None)

@@ -1,0 +1,69 @@
+"""What requests cost, by route; whatever a client sends, the label values are those that the code knows."""
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Summary
+from prometheus_fastapi_instrumentator.metrics import Info
+from starlette.routing import BaseRoute
+
+from app.telemetry.exemplars import exemplar
+
+# A bucket at each objective's threshold (250 ms), the last one beyond a request's deadline.
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+METHODS = {"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"}
+OTHER = "other"
+NO_ROUTE = "none"
+OVERLOAD = "(overload)"
+AT_THE_DOOR = {408, 413, 414, 431}  # documented of a route, answered before one is looked for
+NOT_ALLOWED, UNAVAILABLE = "405", "503"
+
+
+class RequestMetrics:
+    """Counts and times requests; to be called by the instrumentator when one was answered.
+
+    What no route takes, by its path or by its method, is counted under the handler `none` and not timed: it says
+    nothing of any route.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        route = ("method", "handler")
+        requests = Counter("http_requests", "Requests answered.", (*route, "status"), registry=registry)
+        duration = Histogram(
+            "http_request_duration_seconds",
+            "From the body's arrival to the answer's end.",
+            route,
+            registry=registry,
+            buckets=SECONDS,
+        )
+        size = Summary("http_response_size_bytes", "Bodies of answers.", route, registry=registry)
+        self._requests, self._duration, self._size = cache(requests.labels), cache(duration.labels), cache(size.labels)
+
+    def expect(self, routes: Iterable[BaseRoute]) -> None:
+        """Let the series of every documented answer of `routes` begin at 0.
+
+        Of a counter that begins at 1 Prometheus sees no increase, so each route's first failure would go unseen.
+        """
+        self.overloaded("GET", 0)
+        for route in routes:
+            path, success, others = (getattr(route, name, None) for name in ("path", "status_code", "responses"))
+            for method in METHODS.intersection(getattr(route, "methods", None) or ()):
+                self._duration(method, path), self._size(method, path)
+                for status in {success or 200, 500, *(others or ())} - AT_THE_DOOR:
+                    self._requests(method, path, str(status))
+
+    def __call__(self, info: Info) -> None:
+        """Record an answered request."""
+        status = info.modified_status
+        handler = NO_ROUTE if status == NOT_ALLOWED else info.modified_handler
+        method = info.method if info.method in METHODS else OTHER
+        self._requests(method, handler, status).inc()
+        if handler != NO_ROUTE:
+            self._duration(method, handler).observe(info.modified_duration, exemplar())
+            length: Any = info.response and info.response.headers.get("content-length")
+            self._size(method, handler).observe(int(length or 0))
+
+    def overloaded(self, method: str, times: int = 1) -> None:
+        """Record a request that was refused at the door."""
+        self._requests(method if method in METHODS else OTHER, OVERLOAD, UNAVAILABLE).inc(times)

@@ -1,0 +1,44 @@
+"""Which metrics an expression speaks of, and what Grafana would send for a panel's."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+STRINGS = re.compile(r'"(?:\\.|[^"\\])*"')
+SELECTORS = re.compile(r"\{[^}]*\}|\[[^\]]*\]")
+GROUPINGS = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)|\bgroup_(?:left|right)\b")
+NAMES = re.compile(r"(?<![\w:.])[a-zA-Z_:][\w:]*(?!\s*\(|[\w:])")
+WORDS = {"and", "or", "unless", "bool", "offset", "inf", "nan"}
+FENCES = re.compile(r"^```promql\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def metrics_of(expression: str) -> set[str]:
+    """The names of metrics in an expression."""
+    bare = GROUPINGS.sub(" ", SELECTORS.sub("", STRINGS.sub("", expression)))
+    return set(NAMES.findall(bare)) - WORDS
+
+
+def in_markdown(text: str) -> list[str]:
+    """The queries of a document: one a line in its promql fences, comments aside."""
+    lines = [line.partition(" # ")[0].strip() for fence in FENCES.findall(text) for line in fence.splitlines()]
+    return [line for line in lines if line]
+
+
+def of_dashboard(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each panel's title and query, and each variable's, with every value that a variable begins with or may have."""
+    for variable in dashboard["templating"]["list"]:
+        found = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"])
+        assert found
+        yield f"${variable['name']}", f'{found[1]}{{{found[2]}!=""}}' if "{" not in found[1] else found[1]
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", ()):
+            for slo in ("availability", "latency") if "$slo" in target["expr"] else ("",):
+                yield f"{panel['title']} {target['refId']} {slo}", as_sent(target["expr"], slo)
+
+
+def as_sent(expression: str, slo: str) -> str:
+    """The expression with Grafana's variables filled in."""
+    for name, value in {"$slo": slo, "$handler": ".+", "$table": ".+", "$__rate_interval": "10s"}.items():
+        expression = expression.replace(name, value)
+    assert "$" not in expression, expression
+    return expression

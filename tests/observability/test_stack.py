@@ -1,0 +1,127 @@
+"""A real Prometheus with the shipped configuration scrapes the running app: everything that asks gets an answer."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event, Thread
+from typing import NamedTuple
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+from tests.observability.promql import in_markdown, metrics_of, of_dashboard
+from tests.observability.servers import Prometheus, exposing, needed, prometheus
+from tests.observability.sources import DASHBOARDS, README, RUNBOOK, rules
+from tests.telemetry.scrapes import until
+from tests.telemetry.traced import traced
+
+RECORDED = (
+    Path(__file__).parent / "postgres_exporter.prom"
+)  # postgres_exporter 0.20.1 on PostgreSQL 18, this app's load
+SETTLED_S = 40
+
+
+class Stack(NamedTuple):
+    """Prometheus, and the traces of the requests that it has seen the metrics of."""
+
+    prometheus: Prometheus
+    traces: set[str]
+
+
+@pytest.fixture(scope="module")
+def stack(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    needed("prometheus")
+    with traced(new_database(), ALWAYS_ON) as (client, traces), exposing(RECORDED) as exporter:
+        targets = {"task-api": client.base_url.port or 0, "postgres": exporter}
+        with prometheus(tmp_path_factory.mktemp("prometheus"), targets) as running:
+            enough = Event()
+            load = Thread(target=use, args=(client, enough))
+            load.start()
+            try:
+                yield Stack(running, traces)
+            finally:
+                enough.set()
+                load.join()
+
+
+def use(client: httpx.Client, enough: Event) -> None:
+    """Use the API as its users do, mistakes included, a few dozen requests a second."""
+    while not enough.wait(0.1):
+        task = client.post("/api/tasks", json={"title": "seen"}).json()
+        client.get("/api/tasks")
+        client.patch(f"/api/tasks/{task['id']}/complete")
+        client.delete(f"/api/tasks/{task['id']}")
+        client.get("/api/tasks/0")
+        client.get("/api/tasks", headers={"Authorization": "Bearer x"})
+
+
+def unanswered(prometheus: Prometheus, queries: dict[str, str]) -> dict[str, str]:
+    return {name: query for name, query in queries.items() if not prometheus.query(query)}
+
+
+def test_every_target_is_scraped(stack: Stack) -> None:
+    """Prometheus reads what the app, itself and the exporter expose, and has nothing to say against it."""
+
+    def state() -> set[tuple[str, str, str]]:
+        targets = stack.prometheus.get("/targets", state="active")["activeTargets"]
+        return {(target["labels"]["job"], target["health"], target["lastError"]) for target in targets}
+
+    until(state, lambda s: s == {(job, "up", "") for job in ("task-api", "postgres", "prometheus")}, SETTLED_S)
+
+
+def test_every_rule_evaluates(stack: Stack) -> None:
+    """No rule fails on real data, and recordings have a value."""
+    recorded = {rule["record"]: rule["record"] for rule in rules() if "record" in rule}
+    until(lambda: unanswered(stack.prometheus, recorded), lambda missing: not missing, SETTLED_S)
+    found = [rule for group in stack.prometheus.get("/rules")["groups"] for rule in group["rules"]]
+    assert len(found) == len(list(rules()))
+    assert {(rule["health"], rule.get("lastError", "")) for rule in found} == {("ok", "")}
+
+
+def test_a_healthy_app_raises_no_alert(stack: Stack) -> None:
+    """Ordinary use, clients' mistakes included, makes nothing fire."""
+    until(lambda: stack.prometheus.query("slo:failures:ratio5m"), lambda found: len(found) == 2, SETTLED_S)
+    assert stack.prometheus.get("/alerts")["alerts"] == []
+
+
+@pytest.mark.parametrize("uid", DASHBOARDS)
+def test_every_panel_has_data(stack: Stack, uid: str) -> None:
+    """Each query of each panel, and each variable, returns something."""
+    queries = dict(of_dashboard(DASHBOARDS[uid]))
+    assert len(queries) > 8
+    until(lambda: unanswered(stack.prometheus, queries), lambda missing: not missing, SETTLED_S)
+
+
+@pytest.mark.parametrize("document", [RUNBOOK, README], ids=lambda path: path.name)
+def test_every_query_of_the_documents_has_an_answer(stack: Stack, document: Path) -> None:
+    """What a reader copies from the runbook or the README returns something."""
+    queries = {query: query for query in in_markdown(document.read_text())}
+    until(lambda: unanswered(stack.prometheus, queries), lambda missing: not missing, SETTLED_S)
+
+
+def test_every_metric_exists(stack: Stack) -> None:
+    """No rule, panel, runbook section or line of the README speaks of a metric that nobody exposes."""
+    expressions = [rule["expr"] for rule in rules()]
+    expressions += [query for board in DASHBOARDS.values() for _, query in of_dashboard(board)]
+    expressions += [query for document in (RUNBOOK, README) for query in in_markdown(document.read_text())]
+    wanted = {name for expression in expressions for name in metrics_of(expression)} - {"ALERTS"}
+
+    def missing() -> set[str]:
+        return wanted - set(stack.prometheus.get("/label/__name__/values"))
+
+    assert len(wanted) > 30
+    assert until(missing, lambda names: not names, SETTLED_S) == set()
+
+
+def test_exemplars_lead_to_requests_that_were_sent(stack: Stack) -> None:
+    """Prometheus gives back, for requests and statements, trace ids of this very load."""
+
+    def exemplars(metric: str) -> set[str]:
+        now = time.time()
+        found = stack.prometheus.get("/query_exemplars", query=metric, start=now - 600, end=now + 1)
+        return {exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]}
+
+    for metric in ("http_request_duration_seconds_bucket", "db_client_operation_duration_seconds_bucket"):
+        traces = until(lambda metric=metric: exemplars(metric), bool, SETTLED_S)  # type: ignore[misc]  # bound at once
+        assert traces <= stack.traces

@@ -1,0 +1,339 @@
+"""What /metrics promises to whoever scrapes it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from time import perf_counter
+
+import httpx
+import psycopg2
+import pytest
+
+from app.settings import Settings, SettingsError
+from app.telemetry.metrics import Metrics
+from tests.support import Api, make_token
+from tests.telemetry.scrapes import OPENMETRICS, parse, scrape, until
+
+Serve = Callable[..., AbstractContextManager[Api]]
+TOKEN = "scraper-0123456789abcdef"
+NOT_THE_TOKEN = (
+    b"",
+    b"Bearer",
+    f"Basic {TOKEN}".encode(),
+    f"Bearer {TOKEN[:-1]}".encode(),
+    f"Bearer {TOKEN}x".encode(),
+    b"Bearer \xff\xfe",
+)
+ACCEPTS = (
+    b"application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+    b"application/openmetrics-text; version=2.0.0",
+    b"application/openmetrics-text; version=abc",
+    b"application/openmetrics-text; version=; escaping=values",
+    b"application/openmetrics-text;version=9999999999999999999999.1.1; escaping=allow-utf-8",
+    b"text/plain; version=x.y; escaping=dots",
+    b"text/html",
+    b",;=,;;q=q=q",
+    b"",
+    b"a" * 20_000,
+    b"\xff\xfe",
+)
+CONTRACT = {
+    "auth_failures": ("counter", {"reason"}),
+    "db_client_connection_wait_seconds": ("histogram", set()),
+    "db_client_connections": ("gauge", {"state"}),
+    "db_client_connections_max": ("gauge", set()),
+    "db_client_operation_duration_seconds": ("histogram", {"operation", "table"}),
+    "db_errors": ("counter", {"code"}),
+    "db_slow_queries": ("counter", {"operation", "table"}),
+    "event_loop_lag_seconds": ("histogram", set()),
+    "http_request_duration_seconds": ("histogram", {"method", "handler"}),
+    "http_requests": ("counter", {"method", "handler", "status"}),
+    "http_requests_in_progress": ("gauge", set()),
+    "http_response_size_bytes": ("summary", {"method", "handler"}),
+    "otel_spans_dropped": ("counter", set()),
+    "rate_limit_requests": ("counter", {"outcome"}),
+    "task_api_build": ("info", {"version", "revision"}),
+    "worker_threads": ("gauge", {"state"}),
+}
+
+
+@pytest.fixture
+def table_lock(database_url: str) -> Callable[[], AbstractContextManager[None]]:
+    """Keep everyone from the tasks, so that whoever asks waits."""
+
+    @contextmanager
+    def locked() -> Iterator[None]:
+        connection = psycopg2.connect(database_url.replace("+psycopg2", ""))
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("LOCK TABLE task")
+            yield
+        finally:
+            connection.close()
+
+    return locked
+
+
+@contextmanager
+def asking(api: Api, times: int) -> Iterator[list[Future[httpx.Response]]]:
+    """Ask for the tasks so many times at once, and go on."""
+    with api.client("alice") as client, ThreadPoolExecutor(times) as threads:
+        yield [threads.submit(client.get, "/api/tasks") for _ in range(times)]
+
+
+def test_names_types_and_labels_are_the_contract(alice: httpx.Client) -> None:
+    """Every metric has the name, type and labels that dashboards and rules are written for, and no other is there."""
+    alice.get("/api/tasks")
+    found = {
+        family.name: (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
+        for family in scrape(alice).families
+        if not family.name.startswith("process_")
+    }
+    assert found == CONTRACT
+
+
+def test_the_process_is_measured(alice: httpx.Client) -> None:
+    """CPU, memory, start and open files of this very process come along."""
+    assert scrape(alice).value("process_resident_memory_bytes") > 2**24
+
+
+def test_a_request_counts_under_its_route(alice: httpx.Client) -> None:
+    """The handler is the template of the route, the status is exact, the time and size are the request's own."""
+    task = alice.post("/api/tasks", json={"title": "count me"}).json()
+    answer = alice.get(f"/api/tasks/{task['id']}")
+    alice.get("/api/tasks/999999")
+    seen = scrape(alice)
+    route = {"method": "GET", "handler": "/api/tasks/{id}"}
+    assert seen.value("http_requests_total", **route, status="200") == 1
+    assert seen.value("http_requests_total", **route, status="404") == 1
+    assert seen.value("http_request_duration_seconds_count", **route) == 2
+    assert 0 < seen.value("http_request_duration_seconds_sum", **route) < 5
+    assert seen.value("http_response_size_bytes_sum", **route) > len(answer.content)
+
+
+def test_each_objective_has_a_bucket(alice: httpx.Client) -> None:
+    """What takes a quarter of a second can be told from what takes longer."""
+    assert scrape(alice).value("http_request_duration_seconds_bucket", handler="/api/tasks", le="0.25") == 0
+
+
+def test_failures_begin_at_zero(alice: httpx.Client) -> None:
+    """Each route's documented answers are there before the first of them, so that its first failure is an increase."""
+    paths = alice.get("/openapi.json").json()["paths"]
+    seen = scrape(alice)
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            for status in {*operation["responses"], "500"} - {"408", "413", "431"}:
+                labels = {"method": method.upper(), "handler": path, "status": status}
+                assert seen.value("http_requests_total", **labels) == 0
+    for code in ("55P03", "40P01", "57014"):
+        assert seen.value("db_errors_total", code=code) == 0
+
+
+def test_what_no_route_takes_is_one_handler(alice: httpx.Client) -> None:
+    """Unknown paths and methods count under `none`, and are timed nowhere."""
+    alice.get("/nothing/here")
+    alice.put("/api/tasks", json={})
+    seen = scrape(alice)
+    assert seen.value("http_requests_total", method="GET", handler="none", status="404") == 1
+    assert seen.value("http_requests_total", method="PUT", handler="none", status="405") == 1
+    assert not [s for s in seen.samples if s.name.startswith("http_request_d") and s.labels["handler"] == "none"]
+
+
+def test_a_failure_that_nobody_expected_counts_as_500(alice: httpx.Client, database_url: str) -> None:
+    """An error inside counts as the 500 that its client gets, with what the database called it."""
+    with psycopg2.connect(database_url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE task RENAME TO gone")
+    assert alice.get("/api/tasks").status_code == 500
+    seen = scrape(alice)
+    assert seen.value("http_requests_total", handler="/api/tasks", status="500") == 1
+    assert seen.value("db_errors_total", code="42P01") == 1
+
+
+def test_refused_tokens_count_by_reason(api: Api) -> None:
+    """Each refusal of authentication counts under its error code; a good token does not."""
+    expired = f"Bearer {make_token(exp=1)}"
+    with api.client(None) as nobody:
+        for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": expired}, {"Authorization": expired}):
+            assert nobody.get("/api/tasks", headers=headers).status_code == 401
+        seen = scrape(nobody)
+    reasons = ("token_missing", "token_invalid", "token_expired")
+    assert [seen.value("auth_failures_total", reason=reason) for reason in reasons] == [1, 1, 2]
+
+
+def test_statements_count_by_operation_and_table(alice: httpx.Client) -> None:
+    """Each statement is timed under its SQL command and its table."""
+    alice.post("/api/tasks", json={"title": "one"})
+    alice.get("/api/tasks")
+    alice.get("/api/tasks?q=o")
+    seen = scrape(alice)
+    name = "db_client_operation_duration_seconds_count"
+    assert [seen.value(name, operation=o, table="task") for o in ("INSERT", "SELECT")] == [1, 2]
+
+
+def test_slow_statements_are_counted(serve: Serve, table_lock: Callable[[], AbstractContextManager[None]]) -> None:
+    """What takes SLOW_QUERY_MS or more counts as slow, here with a failure; what is faster does not."""
+    with serve(slow_query_ms=200, database_timeout_ms=1000) as api, api.client("alice") as alice:
+        alice.get("/api/tasks")
+        assert scrape(alice).value("db_slow_queries_total", operation="SELECT", table="task") == 0
+        with table_lock():
+            assert alice.get("/api/tasks").status_code == 503
+        seen = scrape(alice)
+    assert seen.value("db_slow_queries_total", operation="SELECT", table="task") == 1
+    assert seen.value("db_client_operation_duration_seconds_count", operation="SELECT", table="task") == 2
+    assert seen.value("db_errors_total", code="55P03") == 1
+
+
+def test_a_dead_connection_is_an_error_with_a_name(alice: httpx.Client, database_url: str) -> None:
+    """A connection that the server closed counts once, though the read that met it was answered."""
+    alice.get("/api/tasks")
+    with psycopg2.connect(database_url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    assert alice.get("/api/tasks").status_code == 200
+    errors = [s for s in scrape(alice).samples if s.name == "db_errors_total" and s.value]
+    assert [sample.value for sample in errors] == [1]
+
+
+def test_saturation_shows_while_it_lasts(serve: Serve, table_lock: Callable[[], AbstractContextManager[None]]) -> None:
+    """Busy threads, used connections and requests under way are those of the moment; the waiters' wait is kept."""
+    with serve(database_pool_size=2) as api, api.client("alice") as alice:
+        with table_lock(), asking(api, 4) as answers:
+            seen = until(lambda: scrape(alice), lambda s: s.value("http_requests_in_progress") == 4)
+            seen = until(lambda: scrape(alice), lambda s: s.value("db_client_connections", state="used") == 2)
+            assert seen.value("worker_threads", state="busy") == 2
+            assert seen.value("worker_threads", state="idle") == 0
+            assert seen.value("db_client_connections_max") == 2
+        assert all(answer.done() for answer in answers)
+        seen = scrape(alice)
+    assert seen.value("http_requests_in_progress") == 0
+    assert seen.value("worker_threads", state="busy") == 0
+    assert seen.value("db_client_connections", state="idle") == 2
+    waited = "db_client_connection_wait_seconds"
+    assert seen.value(f"{waited}_count") == 4
+    assert seen.value(f"{waited}_count") - seen.value(f"{waited}_bucket", le="0.25") >= 2
+
+
+def test_metrics_answer_while_every_thread_is_blocked(
+    serve: Serve, table_lock: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """A scrape waits for no worker thread: it is there within 100 ms."""
+    with serve(database_pool_size=2) as api, api.client("alice") as alice, table_lock(), asking(api, 4):
+        until(lambda: scrape(alice), lambda s: s.value("worker_threads", state="idle") == 0)
+        assert min(seconds_of(lambda: alice.get("/metrics")) for _ in range(3)) < 0.1
+
+
+def seconds_of(act: Callable[[], object]) -> float:
+    started = perf_counter()
+    act()
+    return perf_counter() - started
+
+
+def test_refusals_at_the_door_are_counted(serve: Serve, table_lock: Callable[[], AbstractContextManager[None]]) -> None:
+    """A request refused because too many are under way counts, though it never reached a route."""
+    overload = {"handler": "(overload)", "status": "503"}
+    with serve(max_in_flight=1) as api, api.client("alice") as alice:
+        assert scrape(alice).value("http_requests_total", **overload) == 0
+        with table_lock(), asking(api, 1):
+            until(lambda: scrape(alice), lambda s: s.value("http_requests_in_progress") == 1)
+            assert alice.get("/api/tasks").json()["code"] == "overloaded"
+        assert scrape(alice).value("http_requests_total", **overload) == 1
+
+
+def test_the_event_loop_is_watched(alice: httpx.Client) -> None:
+    """Its lag is measured all the time, with nobody asking for anything."""
+    until(lambda: scrape(alice).value("event_loop_lag_seconds_count"), lambda count: count >= 2)
+
+
+def test_a_blocked_event_loop_is_seen() -> None:
+    """What keeps the loop from its work shows as lag, as long as it lasted."""
+    metrics = Metrics(Settings(), "1")
+
+    async def block() -> None:
+        async with metrics.running():
+            await asyncio.sleep(0)  # the watcher begins
+            time.sleep(0.6)
+            await asyncio.sleep(0.01)
+
+    asyncio.run(block())
+    assert metrics.registry.get_sample_value("event_loop_lag_seconds_bucket", {"le": "0.25"}) == 0
+    assert metrics.registry.get_sample_value("event_loop_lag_seconds_bucket", {"le": "2.5"}) == 1
+
+
+def test_the_build_is_named(serve: Serve) -> None:
+    """Version and revision tell which deployment a series is from."""
+    with serve(revision="4f2c1e9") as api, api.client() as client:
+        version = client.get("/openapi.json").json()["info"]["version"]
+        assert scrape(client).value("task_api_build_info", version=version, revision="4f2c1e9") == 1
+
+
+def test_two_applications_share_nothing(serve: Serve) -> None:
+    """Requests to one application are not seen by another of the same process."""
+    with serve() as one, serve() as other, one.client() as client, other.client() as bystander:
+        client.get("/api/tasks")
+        answered = {"handler": "/api/tasks", "status": "200"}
+        counted = [scrape(c).value("http_requests_total", **answered) for c in (client, bystander)]
+        statements = [s.value for s in scrape(bystander).samples if s.name.startswith("db_client_operation")]
+    assert (counted, sum(statements)) == ([1, 0], 0)
+
+
+def test_any_accept_header_gets_an_answer(alice: httpx.Client) -> None:
+    """Whatever is asked for, the answer is one of the two formats and says which."""
+    for accept in ACCEPTS:
+        response = alice.get("/metrics", headers=[(b"Accept", accept)])
+        assert response.status_code == 200
+        assert "http_requests" in {family.name for family in parse(response)}
+        is_openmetrics = (
+            response.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        )
+        assert is_openmetrics == (b"openmetrics" in accept)
+
+
+def test_many_scrapes_at_once_are_all_answered(api: Api) -> None:
+    """Fifty scrapes at once are fifty whole answers, and users are served meanwhile."""
+    with api.client() as client, ThreadPoolExecutor(50) as threads:
+        scrapes = [threads.submit(client.get, "/metrics", headers=OPENMETRICS) for _ in range(50)]
+        assert client.get("/api/tasks").status_code == 200
+        assert all(len(parse(answer.result())) > 20 for answer in scrapes)
+
+
+def test_a_scrape_without_the_token_is_refused(serve: Serve) -> None:
+    """With METRICS_TOKEN set, nobody else learns anything, a user of the API included."""
+    with serve(metrics_token=TOKEN) as api, api.client(None) as client:
+        for header in (*NOT_THE_TOKEN, f"Bearer {make_token()}".encode()):
+            response = client.get("/metrics", headers=[(b"Authorization", header)])
+            assert (response.status_code, response.headers["content-type"]) == (401, "application/problem+json")
+            assert response.headers["www-authenticate"].startswith("Bearer")
+        assert client.get("/metrics").json()["code"] == "token_missing"
+        assert client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+def test_metrics_can_be_switched_off(serve: Serve) -> None:
+    """With METRICS_ENABLED=false there is no such path, and all else is as it was."""
+    with serve(metrics_enabled=False) as api, api.client() as client:
+        assert client.get("/metrics").status_code == 404
+        assert client.get("/api/tasks").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("METRICS_TOKEN", "short"),
+        ("METRICS_TOKEN", "with a space in the middle"),
+        ("METRICS_TOKEN", "not-ascii-é-0123456789"),
+        ("METRICS_ENABLED", "maybe"),
+        ("SLOW_QUERY_MS", "0"),
+        ("SLOW_QUERY_MS", "fast"),
+        ("REVISION", 'a"b'),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """The message names the variable and does not repeat its value."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refusal:
+        Settings.load()
+    assert str(refusal.value).startswith(f"{name}: ")
+    assert value not in str(refusal.value)

@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_fastapi_instrumentator import Instrumentator
 
-from app.auth import InvalidToken, bearer_token
+from app.auth import InvalidToken, Unauthenticated
 from app.db import Database
 from app.settings import Settings
 from app.telemetry.database_metrics import DatabaseMetrics
@@ -100,7 +100,10 @@ class Metrics:
             Unauthenticated, InvalidToken: METRICS_TOKEN is set and was not sent.
 
         """
-        if self._token and not hmac.compare_digest(bearer_token(request.headers).encode(), self._token):
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if self._token and scheme.lower() != "bearer":
+            raise Unauthenticated
+        if self._token and not hmac.compare_digest(token.strip().encode(), self._token):
             raise InvalidToken
         # Only the type's name counts: the library raises TypeError for some versions, and echoes others.
         wanted = OPENMETRICS if "application/openmetrics-text" in request.headers.get("accept", "") else ""

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import httpx
 import pytest
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from tests.observability.promql import in_markdown, metrics_of, of_dashboard
 from tests.observability.servers import Prometheus, exposing, needed, prometheus
@@ -32,7 +31,7 @@ class Stack(NamedTuple):
 @pytest.fixture(scope="module")
 def stack(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     needed("prometheus")
-    with traced(new_database(), ALWAYS_ON) as (client, traces), exposing(RECORDED) as exporter:
+    with traced(new_database(), 1) as (client, traces), exposing(RECORDED) as exporter:
         targets = {"task-api": client.base_url.port or 0, "postgres": exporter}
         with prometheus(tmp_path_factory.mktemp("prometheus"), targets) as running:
             enough = Event()

@@ -1,14 +1,12 @@
 """From a number to the trace behind it."""
 
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
-
 from tests.telemetry.scrapes import OPENMETRICS, parse, scrape
 from tests.telemetry.traced import traced
 
 
 def test_times_lead_to_traces(database_url: str) -> None:
     """Requests, statements and waits of a sampled trace carry its id, as OpenMetrics alone can say."""
-    with traced(database_url, ALWAYS_ON) as (client, traces):
+    with traced(database_url, 1) as (client, traces):
         client.get("/api/tasks")
         exemplars = {s.name: s.exemplar.labels for s in scrape(client).samples if s.exemplar}
         plain = client.get("/metrics")
@@ -24,6 +22,6 @@ def test_times_lead_to_traces(database_url: str) -> None:
 
 def test_what_is_not_sampled_is_no_exemplar(database_url: str) -> None:
     """Nothing leads to a trace that nobody kept."""
-    with traced(database_url, ALWAYS_OFF) as (client, _):
+    with traced(database_url, 0) as (client, _):
         client.get("/api/tasks")
         assert "trace_id" not in client.get("/metrics", headers=OPENMETRICS).text

@@ -1,54 +1,26 @@
-"""An app whose requests are traced, in this process."""
+"""An app that sends its spans, and what traces its answers named."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
 
 import httpx
-import uvicorn
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import Sampler
-from opentelemetry.trace import format_trace_id
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.main import create_app
 from app.settings import Settings
-from tests.support import SECRET, make_token
-
-
-class Traced:
-    """Makes a span of each request."""
-
-    def __init__(self, app: ASGIApp, sampler: Sampler) -> None:
-        self._app, self.traces = app, set[str]()
-        self._tracer = TracerProvider(sampler, shutdown_on_exit=False).get_tracer("test")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._tracer.start_as_current_span(scope["type"]) as span:
-            self.traces.add(format_trace_id(span.get_span_context().trace_id))
-            await self._app(scope, receive, send)
+from tests.otlp_receiver import receiving
+from tests.support import SECRET, UNLIMITED, running
 
 
 @contextmanager
-def traced(database_url: str, sampler: Sampler) -> Iterator[tuple[httpx.Client, set[str]]]:
-    """Serve an app whose requests are traced; return a client and what traces there were."""
-    app = Traced(create_app(Settings(database_url=database_url, better_auth_secret=SECRET)), sampler)
-    started = Event()
+def traced(database_url: str, ratio: float) -> Iterator[tuple[httpx.Client, set[str]]]:
+    """Serve an app that samples this share of its requests; give a client, and the traces it has been told of."""
+    traces: set[str] = set()
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: object = None) -> None:
-            await super().startup(sockets)  # type: ignore[arg-type]
-            started.set()
+    def note(answer: httpx.Response) -> None:
+        traces.add(answer.headers.get("X-Trace-Id", ""))
 
-    server = Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
-    thread = Thread(target=server.run)
-    thread.start()
-    try:
-        assert started.wait(10)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        headers = {"Authorization": f"Bearer {make_token()}"}
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
-            yield client, app.traces
-    finally:
-        server.should_exit = True
-        thread.join(10)
+    with receiving() as receiver:
+        own = {"database_url": database_url, "otel_exporter_otlp_endpoint": receiver.url}
+        settings = Settings(better_auth_secret=SECRET, otel_traces_sampler_arg=ratio, **(own | UNLIMITED))
+        with running(settings) as api, api.client() as client:
+            client.event_hooks = {"response": [note]}
+            yield client, traces

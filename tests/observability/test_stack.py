@@ -15,9 +15,8 @@ from tests.observability.sources import DASHBOARDS, README, RUNBOOK, rules
 from tests.telemetry.scrapes import until
 from tests.telemetry.traced import traced
 
-RECORDED = (
-    Path(__file__).parent / "postgres_exporter.prom"
-)  # postgres_exporter 0.20.1 on PostgreSQL 18, this app's load
+# What postgres_exporter 0.20.1 said of PostgreSQL 18 under this app's load, without what no panel asks for.
+RECORDED = Path(__file__).parent / "postgres_exporter.prom"
 SETTLED_S = 40
 
 

@@ -1,5 +1,7 @@
 """The command line: `python -m app --help`. The only one; the Makefile's targets call it."""
 
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -37,8 +39,8 @@ def dev() -> None:
 def serve() -> None:
     """Serve, against the database at DATABASE_URL, migrated before."""
     with _readable():
-        settings = Settings.load()
-        serve_app(settings)
+        serve_app(Settings.load())
+    _end()
 
 
 @cli.command()
@@ -58,6 +60,12 @@ def token(user_id: str, minutes: Annotated[int, typer.Option(min=1, help="How lo
         from app.dev import environment
 
         typer.echo(environment.token(Settings.load(), user_id, minutes))
+
+
+def _end() -> None:
+    """End at once: the interpreter would wait for threads that wait for a frozen database."""
+    logging.shutdown()
+    os._exit(0)
 
 
 @contextmanager

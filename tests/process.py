@@ -4,10 +4,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from socket import socket
+from socket import create_connection, socket
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -37,6 +37,12 @@ class Process:
         """Return what it has written so far."""
         self.log.seek(0)
         return self.log.read().decode()
+
+    def listens(self) -> bool:
+        """Tell whether it takes new connections."""
+        with suppress(OSError), create_connection(("127.0.0.1", self.port), timeout=5):
+            return True
+        return False
 
     def alive(self) -> bool:
         try:

@@ -16,7 +16,7 @@ dev: venv ## serve the API with a database of its own
 	@exec .venv/bin/python -m app dev
 
 test: venv ## run the tests; ARGS="-k health -x" goes to pytest
-	@exec .venv/bin/python -m pytest -m "not slow" $(ARGS)
+	@exec .venv/bin/python -m pytest -n 3 --dist worksteal -m "not slow" $(ARGS)
 
 check: venv ## lint, formatting, types and import rules
 	@.venv/bin/python -m ruff check

@@ -30,7 +30,8 @@ def dev() -> None:
 
         with environment.completed(Settings.load()) as settings:
             migrations.migrate(settings)
-            token = environment.token(settings, "alice", minutes=24 * 60)
+            theirs = settings.better_auth_url and f"<from {settings.better_auth_url}/api/auth/token>"
+            token = theirs or environment.token(settings, "alice", minutes=24 * 60)
             banner = BANNER.format(url=f"http://{settings.host}:{settings.port}", token=token)
             serve_app(settings, on_start=lambda: typer.echo(banner))
 
@@ -39,7 +40,10 @@ def dev() -> None:
 def serve() -> None:
     """Serve, against the database at DATABASE_URL, migrated before."""
     with _readable():
-        serve_app(Settings.load())
+        settings = Settings.load()
+        if missing := settings.missing():
+            raise SettingsError("\n".join(f"{line} here; `make dev` brings its own." for line in missing))
+        serve_app(settings)
     _end()
 
 

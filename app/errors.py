@@ -143,7 +143,10 @@ async def _invalid_request(_: Request, error: RequestValidationError) -> Respons
 
 def field_errors(errors: Sequence[Any]) -> list[FieldError]:
     """Return pydantic's `errors` without the values they hold."""
-    return [{"pointer": _pointer(error["loc"]), "message": error["msg"]} for error in errors[:MAX_ERRORS]]
+    return [
+        {"pointer": _pointer(error["loc"]), "message": error["msg"].removeprefix("Value error, ")}
+        for error in errors[:MAX_ERRORS]
+    ]
 
 
 def _pointer(location: Sequence[int | str]) -> str:

@@ -18,6 +18,7 @@ from app.db import Database
 from app.main import create_app
 from app.pool import ROLE
 from app.settings import Settings
+from app.web.protocol import BoundedProtocol
 
 KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 s), or they meet a closed connection
 LINGER_S = 1.0  # at most: a request that was on its way when the listener closed is still answered
@@ -92,10 +93,11 @@ def configuration(settings: Settings, draining: Event) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         access_log=False,
-        http="httptools",
+        forwarded_allow_ips=list(settings.forwarded_allow_ips),
+        http=BoundedProtocol,
         log_level=settings.log_level.lower(),
         loop="uvloop",
-        proxy_headers=False,
+        proxy_headers=bool(settings.forwarded_allow_ips),
         server_header=False,
         timeout_graceful_shutdown=int(SHUTDOWN_S - LINGER_S - settings.shutdown_delay_s) or 1,
         timeout_keep_alive=KEEP_ALIVE_S,

@@ -1,14 +1,23 @@
 """Every environment variable the application reads: its type, its default, and what is refused."""
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from app.ratelimit.config import MEMORY, parse_limits, refuse_malformed
 
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as the hash
-EXAMPLE_SECRETS = {"change-me-to-at-least-32-random-bytes"}
+PUBLIC_SECRETS = {
+    "change-me-to-at-least-32-random-bytes",  # the example of our own documents
+    "better-auth-secret-12345678901234567890",  # what Better Auth takes where it is given none
+}
 
 
 class SettingsError(Exception):
@@ -17,12 +26,44 @@ class SettingsError(Exception):
 
 def _postgres_url(url: SecretStr) -> SecretStr:
     scheme, _, rest = url.get_secret_value().partition("://")
-    if scheme not in {"postgres", "postgresql", "postgresql+psycopg2"} or not rest:
+    normalized = f"postgresql+psycopg2://{rest}"
+    try:
+        known = scheme in {"postgres", "postgresql", "postgresql+psycopg2"} and make_url(normalized).database
+    except (ArgumentError, ValueError):  # a port that is no number is the second
+        known = False
+    if not known:
         raise ValueError("must be a PostgreSQL URL such as postgresql://user:password@host/database")
-    return SecretStr(f"postgresql+psycopg2://{rest}")
+    return SecretStr(normalized)
+
+
+def _base_url(value: str) -> str:
+    """Return the URL as Better Auth writes it into `iss` and `aud`: a host in lower case, no default port or slash."""
+    try:
+        url = HttpUrl(value)
+    except ValidationError:
+        raise ValueError("must be a URL such as https://auth.example.com") from None
+    base = str(url).rstrip("/")
+    if url.username or url.password or url.query is not None or url.fragment is not None:
+        raise ValueError("must be a URL without credentials, query and fragment")
+    if base.endswith("/api/auth"):
+        raise ValueError("must end before /api/auth, which is added to it")
+    return base
+
+
+def _limits(text: str) -> str:
+    parse_limits(text)
+    return text
+
+
+def _storage_uri(uri: SecretStr) -> SecretStr:
+    refuse_malformed(uri.get_secret_value())
+    return uri
 
 
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+Limits = Annotated[str, AfterValidator(_limits)]
+StorageUri = Annotated[SecretStr, AfterValidator(_storage_uri)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
 class Settings(BaseSettings):
@@ -41,9 +82,14 @@ class Settings(BaseSettings):
     database_timeout_ms: Annotated[int, Field(ge=200, le=60_000)] = 2000
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
     shutdown_delay_s: Annotated[int, Field(ge=0, le=5)] = 0
+    better_auth_url: BaseUrl | None = None
     better_auth_secret: SecretStr | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+    rate_limit: Limits = "100/minute"
+    rate_limit_unauthenticated: Limits = "20/minute"
+    rate_limit_storage_uri: StorageUri = SecretStr(MEMORY)
+    forwarded_allow_ips: Annotated[tuple[str, ...], NoDecode] = ()
 
     @classmethod
     def load(cls) -> Self:
@@ -55,18 +101,27 @@ class Settings(BaseSettings):
         """
         env_file = None if os.environ.get("ENVIRONMENT") == "production" else Path(".env")
         try:
-            return cls(_env_file=env_file)
+            settings = cls(_env_file=env_file)
         except ValidationError as error:
             raise SettingsError("\n".join(_readable(error))) from None
         except (UnicodeDecodeError, OSError) as error:
             raise SettingsError(f".env cannot be read: {type(error).__name__}") from None
+        if env_file and env_file.exists() and settings.environment == "production":
+            raise SettingsError("ENVIRONMENT: production is for the environment to say; .env is for development alone")
+        return settings
+
+    def missing(self) -> list[str]:
+        """Return what stands in the way of serving with these settings, a line for each variable."""
+        database = [] if self.database_url else ["DATABASE_URL is required"]
+        auth = self.better_auth_url or self.better_auth_secret
+        return database + ([] if auth else ["BETTER_AUTH_URL or BETTER_AUTH_SECRET is required"])
 
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "forwarded_allow_ips", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -80,6 +135,18 @@ class Settings(BaseSettings):
                 raise ValueError("each must be an origin such as https://app.example.com: no path, no wildcard")
         return origins
 
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            try:
+                _ = network == "*" or ip_network(network)
+            except ValueError:
+                raise ValueError("must be addresses or networks such as 10.0.0.7,10.0.0.0/8, or * alone") from None
+        if "*" in networks and len(networks) > 1:
+            raise ValueError("`*` trusts everyone and stands alone")
+        return networks
+
     @field_validator("better_auth_secret")
     @classmethod
     def _is_strong(cls, secret: SecretStr | None) -> SecretStr | None:
@@ -91,17 +158,26 @@ class Settings(BaseSettings):
     def _is_safe_in_production(self) -> Self:
         if self.environment != "production":
             return self
-        if self.database_url is None:
-            raise ValueError("DATABASE_URL is required in production")
-        if self.better_auth_secret is None:
-            raise ValueError("BETTER_AUTH_SECRET is required in production")
-        if self.better_auth_secret.get_secret_value() in EXAMPLE_SECRETS:
-            raise ValueError("BETTER_AUTH_SECRET is the example's; `openssl rand -base64 32` makes a real one")
+        if missing := self.missing():
+            raise ValueError("\n".join(f"{line} in production" for line in missing))
+        if self.better_auth_url is not None and not _is_private(self.better_auth_url):
+            raise ValueError("BETTER_AUTH_URL must be https in production, or name a host of this machine or network")
+        if self.better_auth_secret is not None and self.better_auth_secret.get_secret_value() in PUBLIC_SECRETS:
+            raise ValueError("BETTER_AUTH_SECRET is a public one; `openssl rand -base64 32` makes a real one")
         return self
 
 
+def _is_private(url: str) -> bool:
+    """Tell whether nobody between here and `url` can swap the keys it serves, and so sign for any user.
+
+    A host without a dot (`http://auth:3000` in Compose) is resolved inside the deployment's own network alone.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    is_near = "." not in host and ":" not in host
+    return parts.scheme == "https" or is_near or host in {"127.0.0.1", "::1"}
+
+
 def _readable(error: ValidationError) -> list[str]:
-    return [
-        f"{str(line['loc'][0]).upper()}: {line['msg']}" if line["loc"] else line["msg"].removeprefix("Value error, ")
-        for line in error.errors(include_url=False, include_input=False)
-    ]
+    lines = [(line["loc"], line["msg"].removeprefix("Value error, ")) for line in error.errors(include_input=False)]
+    return [f"{str(location[0]).upper()}: {message}" if location else message for location, message in lines]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import count
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psycopg2
@@ -12,7 +13,8 @@ import pytest
 from app import migrations
 from app.dev.postgres import Server, postgres
 from app.settings import Settings
-from tests.support import SECRET, Api, running
+from tests.key_server import EC, ED, RSA, KeyServer, key_server, publish
+from tests.support import ORIGIN, SECRET, UNLIMITED, Api, running
 
 pytest_plugins = ["tests.postmaster"]
 
@@ -67,10 +69,11 @@ def database_url(new_database: Callable[[], str]) -> str:
 
 @pytest.fixture
 def serve(database_url: str) -> Callable[..., AbstractContextManager[Api]]:
-    """Serve the test's database with settings that differ from the defaults in what is named."""
+    """Serve the test's database with settings that differ from the defaults in what is named, and in the limits."""
 
     def start(**settings: Any) -> AbstractContextManager[Api]:
-        return running(Settings(**({"database_url": database_url, "better_auth_secret": SECRET} | settings)))
+        own = {"database_url": database_url, "better_auth_secret": SECRET} | UNLIMITED
+        return running(Settings(**(own | settings)))
 
     return start
 
@@ -79,6 +82,28 @@ def serve(database_url: str) -> Callable[..., AbstractContextManager[Api]]:
 def api(serve: Callable[..., AbstractContextManager[Api]]) -> Iterator[Api]:
     with serve() as running_api:
         yield running_api
+
+
+@pytest.fixture(scope="session")
+def shared_api(new_database: Callable[[], str]) -> Iterator[Api]:
+    """One API for the tests that need no other settings and change nothing that another user sees."""
+    settings = Settings(database_url=new_database(), better_auth_secret=SECRET, cors_origins=(ORIGIN,), **UNLIMITED)
+    with running(settings) as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def stranger(shared_api: Api) -> Iterator[httpx.Client]:
+    """A client of the shared API without a token."""
+    with shared_api.client(None) as client:
+        yield client
+
+
+@pytest.fixture
+def someone(shared_api: Api) -> Iterator[httpx.Client]:
+    """A user of the shared API who has no tasks yet."""
+    with shared_api.client(f"someone-{uuid4()}") as client:
+        yield client
 
 
 @pytest.fixture
@@ -91,3 +116,17 @@ def alice(api: Api) -> Iterator[httpx.Client]:
 def bob(api: Api) -> Iterator[httpx.Client]:
     with api.client("bob") as client:
         yield client
+
+
+@pytest.fixture
+def issuer() -> Iterator[KeyServer]:
+    """An issuer with one key of each algorithm."""
+    with key_server(publish(ED.jwk(), EC.jwk(), RSA.jwk())) as server:
+        yield server
+
+
+@pytest.fixture
+def issuer_api(issuer: KeyServer, serve: Callable[..., AbstractContextManager[Api]]) -> Iterator[Api]:
+    """An API whose tokens are the issuer's; the secret is set as well, and not used."""
+    with serve(better_auth_url=issuer.url) as running_api:
+        yield running_api

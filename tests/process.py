@@ -13,7 +13,7 @@ from typing import IO
 
 import httpx
 
-from tests.support import SECRET, make_token, until
+from tests.support import SECRET, UNLIMITED, make_token, until
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,8 +54,9 @@ class Process:
 
 def environment(database_url: str, **variables: object) -> dict[str, str]:
     """Return a production's environment, with nothing of the test's own but where programs are."""
-    settings = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "ENVIRONMENT": "production"} | variables
-    return {"PATH": os.environ["PATH"], **{name.upper(): str(value) for name, value in settings.items()}}
+    settings = {"database_url": database_url, "better_auth_secret": SECRET, "environment": "production"}
+    given = settings | UNLIMITED | variables
+    return {"PATH": os.environ["PATH"], **{name.upper(): str(value) for name, value in given.items()}}
 
 
 def run(arguments: Sequence[str], database_url: str, **variables: object) -> subprocess.CompletedProcess[str]:

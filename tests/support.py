@@ -1,20 +1,27 @@
 """A running API, as its users meet it: over HTTP, with real tokens, on a real PostgreSQL."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
+from itertools import chain, cycle, islice
 from socket import socket
 from threading import Event, Thread
 from typing import Any
 
 import httpx
 import jwt
+import psycopg2
 
 from app.serving import Server
 from app.settings import Settings
 
+UNLIMITED: dict[str, Any] = {"rate_limit": "1000000/minute", "rate_limit_unauthenticated": "1000000/minute"}
 SECRET = "a-secret-that-only-these-tests-know-of"
+ORIGIN = "https://app.example.com"
 
 
 def make_token(
@@ -24,6 +31,26 @@ def make_token(
     now = int(time.time())
     payload = {"sub": sub, "iat": now, "exp": now + 600} | claims
     return jwt.encode({k: v for k, v in payload.items() if v is not None}, key, algorithm, headers)
+
+
+def statuses(ports: Sequence[int], requests: int, user: str = "fresh", connections: int = 20) -> Counter[int]:
+    """Send requests of one user to the APIs in turn, over so many connections at once; return the answers' statuses."""
+    headers = {"Authorization": f"Bearer {make_token(user)}"}
+
+    def ask(port: int) -> list[int]:
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        found = []
+        for _ in range(requests // connections):
+            connection.request("GET", "/api/tasks?limit=1", headers=headers)
+            answer = connection.getresponse()
+            answer.read()
+            found.append(answer.status)
+        connection.close()
+        return found
+
+    with ThreadPoolExecutor(connections) as pool:
+        answers = pool.map(ask, islice(cycle(ports), connections))
+        return Counter(chain.from_iterable(answers))
 
 
 def until(condition: Callable[[], object], seconds: float = 10) -> None:
@@ -68,3 +95,13 @@ def running(settings: Settings) -> Iterator[Api]:
             server.should_exit = True
             thread.join(15)
             assert not thread.is_alive()
+
+
+def run_sql(url: str, statement: str) -> None:
+    """Run one statement behind the application's back, in the database at `url`."""
+    with (
+        closing(psycopg2.connect(url.replace("+psycopg2", ""))) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement)

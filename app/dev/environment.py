@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jwt
+import typer
 from pydantic import SecretStr
 
 from app.auth import SUBJECT
@@ -30,15 +31,18 @@ def completed(settings: Settings) -> Iterator[Settings]:
     if settings.database_url is not None:
         yield settings
         return
-    with postgres(HOME / "postgres") as server:
+    with postgres(HOME / "postgres", say=typer.echo) as server:
         yield settings.model_copy(update={"database_url": SecretStr(server.url())})
 
 
 def with_secret(settings: Settings) -> Settings:
-    """Return the settings with a secret: made up once a checkout, so that no public one ever signs a token."""
+    """Return the settings with a secret: made up once a checkout, so that no public one ever signs a token.
+
+    Where BETTER_AUTH_URL is set they need none.
+    """
     if settings.environment == "production":
         raise SettingsError("This is a development command, and ENVIRONMENT says production.")
-    if settings.better_auth_secret is not None:
+    if settings.better_auth_secret is not None or settings.better_auth_url is not None:
         return settings
     path = HOME / "secret"
     path.parent.mkdir(exist_ok=True)
@@ -51,9 +55,13 @@ def token(settings: Settings, user_id: str, minutes: int) -> str:
     """Return a token that this application takes for `user_id`'s during `minutes`.
 
     Raises:
-        SettingsError: no such user can be, or these are the settings of a production.
+        SettingsError: no such user can be, BETTER_AUTH_URL signs tokens, or these are the settings of a production.
 
     """
+    if settings.better_auth_url is not None:
+        raise SettingsError(
+            f"BETTER_AUTH_URL is set: sign in there, then GET {settings.better_auth_url}/api/auth/token."
+        )
     if not SUBJECT.fullmatch(user_id):
         raise SettingsError("A user's id is 1 to 64 of the characters A-Z a-z 0-9 _ and -.")
     secret = with_secret(settings).better_auth_secret

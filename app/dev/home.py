@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,9 +52,9 @@ def prepare(state: Path) -> tuple[Path, Path]:
 def sweep() -> None:
     """Delete those of our folders under /var/tmp whose `state` no longer exists, such as a test's temporary folder."""
     for folder in OUTSIDE.glob(f"{prefix()}*"):
-        owner = folder / "state"
-        if ours(folder) and owner.exists() and not Path(os.fsdecode(owner.read_bytes())).exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process sweeps too, or has just made it
+            if ours(folder) and not Path(os.fsdecode((folder / "state").read_bytes())).exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def outside(state: Path) -> Path:

@@ -4,6 +4,7 @@ from alembic import context
 from sqlalchemy import create_engine, pool
 from sqlmodel import SQLModel
 
+from app import main  # noqa: F401  whatever it serves, this knows: importing an entity registers its table
 from app.settings import Settings, SettingsError
 
 LOCK = 4_821_937  # any number: one migration at a time, whoever starts it

@@ -3,19 +3,20 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Integer, func, text
 from sqlalchemy import Text as TextColumn
 from sqlmodel import Field as ColumnField
 from sqlmodel import SQLModel
 from typing_extensions import TypedDict
 
-from app.web.body import Body, Line, ReadOnly, Text
+from app.web.body import Body, Clean, ReadOnly
 from app.web.paging import Page
 from app.web.params import Flag
 
-Title = Annotated[Line, Field(min_length=1, max_length=200)]
-Description = Annotated[Text, Field(max_length=10_000)]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Clean]
+Description = Annotated[str, StringConstraints(max_length=10_000), Clean]
+SearchText = Annotated[str, StringConstraints(min_length=1, max_length=200), Clean]
 
 
 class Task(SQLModel, table=True):
@@ -92,9 +93,10 @@ class TaskReplace(TaskBody):
 class TaskPatch(TaskBody):
     """Any part of a task; null clears the description."""
 
-    title: Title = ""
+    # Factories: what is left out is never read, and a plain default would stand in the document.
+    title: Annotated[Title, Field(default_factory=str)]
     description: Description | None = None
-    completed: bool = False
+    completed: Annotated[bool, Field(default_factory=bool)]
 
 
 class TaskCompletion(TaskBody):
@@ -107,5 +109,5 @@ class TaskQuery(Page):
     """Which tasks, in which order."""
 
     completed: Flag | None = None
-    q: Annotated[Text, Field(min_length=1, max_length=200, description="Part of title or description.")] | None = None
+    q: Annotated[SearchText | None, Field(description="Part of title or description.")] = None
     order: Literal["newest", "oldest"] = "newest"

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Annotated, Any, Never
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 
@@ -13,18 +13,18 @@ from app.errors import InvalidRequest, MalformedBody, UnsupportedMediaType, fiel
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def _clean(text: str) -> str:
-    text = text.replace("\r\n", "\n")
+def _clean(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n")
     if CONTROL.search(text):
         raise ValueError("must not hold control characters other than tab and newline")
     return text
 
 
-Text = Annotated[str, AfterValidator(_clean)]
-"""Text of any length: CRLF becomes LF; NUL, lone surrogates and other control characters are refused."""
-
-Line = Annotated[Text, StringConstraints(strip_whitespace=True)]
-"""Text without white space at its ends."""
+Clean = BeforeValidator(_clean)
+"""Marks text, last of its annotations: CRLF becomes LF, then NUL, lone surrogates and other control characters are
+refused, then the annotations before it apply."""
 
 ReadOnly = Annotated[SkipJsonSchema[Any], Field(exclude=True, repr=False)]
 """A field that a client may send back as it read it; it is ignored."""
@@ -63,6 +63,8 @@ def parse(adapter: TypeAdapter[Any], body: bytes, content_type: str) -> Any:
     """
     if not _is_json_type(content_type):
         raise UnsupportedMediaType
+    if (b"NaN" in body or b"Infinity" in body) and not _is_json(body):  # pydantic takes both where any value will do
+        raise MalformedBody
     try:
         return adapter.validate_json(body)
     except ValidationError as error:
@@ -72,9 +74,9 @@ def parse(adapter: TypeAdapter[Any], body: bytes, content_type: str) -> Any:
 
 
 def _is_json_type(content_type: str) -> bool:
-    media_type, _, parameters = content_type.lower().partition(";")
-    charset = parameters.strip().removeprefix("charset=").strip('"')
-    return media_type.strip() == "application/json" and charset in {"", "utf-8"}
+    media_type, *parameters = map(str.strip, content_type.lower().split(";"))
+    charsets = {text.removeprefix("charset=").strip('"') for text in parameters if text.startswith("charset=")}
+    return media_type == "application/json" and charsets <= {"utf-8"}
 
 
 def _is_json(body: bytes) -> bool:

@@ -33,4 +33,16 @@ class Api(FastAPI):
         document = super().openapi()
         schema = TypeAdapter(Problem).json_schema(ref_template="#/components/schemas/{model}")
         document["components"]["schemas"] |= schema.pop("$defs") | {"Problem": schema}
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                for parameter in operation.get("parameters", ()):
+                    parameter["schema"] = _without_null(parameter["schema"])
         return document
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a parameter as a URL can hold it: left out, or a value."""
+    kept: list[dict[str, Any]] = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    if len(kept) != 1:
+        return schema
+    return {name: value for name, value in schema.items() if name != "anyOf"} | kept[0]

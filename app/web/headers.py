@@ -10,6 +10,8 @@ EVERYWHERE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referr
 class SafeHeaders:
     """Keeps answers from being sniffed, from leaking their URL, and API answers from shared caches.
 
+    Also sends what a route settled in `request.state.headers`, whatever the answer turned out to be.
+
     `no-store` would also keep a browser from using its own copy with an ETag.
     """
 
@@ -21,10 +23,12 @@ class SafeHeaders:
             await self._app(scope, receive, send)
             return
 
+        state = scope.setdefault("state", {})  # one dictionary, though layers below may copy the scope
+
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(EVERYWHERE)
+                headers.update(EVERYWHERE | state.get("headers", {}))
                 if scope["path"].startswith(API):
                     headers["Cache-Control"] = "private, no-cache"
                     headers.add_vary_header("Authorization")

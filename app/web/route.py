@@ -1,4 +1,4 @@
-"""The route class of everything under /api: who asks is settled before anything the client sent is looked at."""
+"""The route class of everything under /api: who asks, and how often, is settled before what was sent is looked at."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -9,18 +9,19 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
 
 from app import deadline
+from app.auth import Unauthenticated
 from app.web.body import JsonRequest, parse
 from app.web.docs import problems
 from app.web.params import refuse_odd_query
 
-COMMON = (401, 422, 431, 500, 503)
-BODY = (400, 408, 413, 415)
+COMMON = (401, 408, 413, 414, 422, 429, 431, 500, 503)
+BODY = (400, 415)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class ApiRoute(APIRoute):
-    """A route that answers only for a verified user.
+    """A route that answers only for a verified user, within the user's limits.
 
     FastAPI parses the body before any dependency runs, so a dependency could not refuse a stranger first.
     """
@@ -32,7 +33,7 @@ class ApiRoute(APIRoute):
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Handler:
-        """Return the handler: token, then query and body, then the endpoint."""
+        """Return the handler: token, then limit, then query and body, then the endpoint."""
         endpoint = super().get_route_handler()
         known = _query_names(self.dependant)
         model: Any = self.body_field and self.body_field.field_info.annotation
@@ -40,14 +41,31 @@ class ApiRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             deadline.start(request.app.state.database.timeout_s)
-            request.state.principal = await request.app.state.authenticator(request.headers)
+            await admit(request)
             refuse_odd_query(request.scope["query_string"], known)
             if adapter and (body := await request.body()):
-                parsed = parse(adapter, body, request.headers.get("content-type", ""))
+                parsed = parse(adapter, body, ",".join(request.headers.getlist("content-type")))
                 request = JsonRequest(request, body, parsed)
             return await endpoint(request)
 
         return handler
+
+
+async def admit(request: Request) -> None:
+    """Let in a verified user who is within the limits, as `request.state.principal`.
+
+    Raises:
+        Unauthenticated: there is no good token.
+        RateLimited: too many requests of this user, or too many without a good token from this address.
+
+    """
+    state = request.app.state
+    try:
+        request.state.principal = await state.authenticator(request.headers)
+    except Unauthenticated as failure:
+        state.limits.refuse(request, failure)
+        raise
+    await state.limits.admit(request)
 
 
 def _query_names(dependant: Dependant) -> frozenset[str]:

@@ -1,0 +1,189 @@
+"""A key server on loopback that behaves as it is told, keys to sign tokens with, and ways to ask with them."""
+
+import json
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from types import MappingProxyType
+from typing import Any
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from tests.support import Api, make_token
+
+Behaviour = Callable[["KeyServer", BaseHTTPRequestHandler], None]
+CHUNK = b" " * 2**20
+TLS = ssl.create_default_context()  # unused, but 20 ms of work where each request makes its own
+PROMPT_S = 0.5  # an answer that waited for nothing, on a noisy machine
+INVALID, UNAVAILABLE = (401, "token_invalid"), (503, "auth_unavailable")
+PATH, ELSEWHERE = "/api/auth/jwks", "/elsewhere"
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A key pair of an issuer."""
+
+    kid: str | None
+    algorithm: str
+    private: Any
+
+    def jwk(self, **members: Any) -> dict[str, Any]:
+        """The public half, as an issuer publishes it; a member of None is left out."""
+        public = jwt.get_algorithm_by_name(self.algorithm).to_jwk(self.private.public_key(), as_dict=True)
+        jwk = {**public, "kid": self.kid, "alg": self.algorithm} | members
+        return {k: v for k, v in jwk.items() if v is not None}
+
+    def token(self, issuer: str, sub: Any = "alice", *, headers: Any = None, **claims: Any) -> str:
+        """A token of this key that is good unless told otherwise."""
+        named = {"iss": issuer, "aud": issuer} | claims
+        kid = {"kid": self.kid} if self.kid else {}
+        return make_token(sub, key=self.private, algorithm=self.algorithm, headers=kid | (headers or {}), **named)
+
+
+def ed25519_key(kid: str | None = "ed") -> SigningKey:
+    return SigningKey(kid, "EdDSA", ed25519.Ed25519PrivateKey.generate())
+
+
+def p256_key(kid: str | None = "ec") -> SigningKey:
+    return SigningKey(kid, "ES256", ec.generate_private_key(ec.SECP256R1()))
+
+
+def rsa_key(kid: str | None = "rsa", bits: int = 2048) -> SigningKey:
+    return SigningKey(kid, "RS256", rsa.generate_private_key(65537, bits))
+
+
+ED, EC, RSA = ed25519_key(), p256_key(), rsa_key()
+
+
+def answer(body: bytes, status: int = 200, headers: Mapping[str, str] = MappingProxyType({})) -> Behaviour:
+    def behave(_: "KeyServer", request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | dict(headers)).items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(body)
+
+    return behave
+
+
+def publish(*jwks: Any) -> Behaviour:
+    return answer(json.dumps({"keys": jwks}).encode())
+
+
+def redirecting(then: Behaviour) -> Behaviour:
+    def behave(server: "KeyServer", request: BaseHTTPRequestHandler) -> None:
+        if request.path == PATH:
+            answer(b"", 302, {"Location": ELSEWHERE})(server, request)
+        else:
+            then(server, request)
+
+    return behave
+
+
+def slowly(seconds: float, then: Behaviour) -> Behaviour:
+    def behave(server: "KeyServer", request: BaseHTTPRequestHandler) -> None:
+        server.closing.wait(seconds)
+        then(server, request)
+
+    return behave
+
+
+def hang(server: "KeyServer", _: BaseHTTPRequestHandler) -> None:
+    """Accept the request and never answer it."""
+    server.closing.wait()
+
+
+def drip(server: "KeyServer", request: BaseHTTPRequestHandler) -> None:
+    """Send a byte of the body each half second, so that no read ever times out."""
+    request.send_response(200)
+    request.end_headers()
+    while not server.closing.wait(0.5):
+        request.wfile.write(b" ")
+
+
+def drip_headers(server: "KeyServer", request: BaseHTTPRequestHandler) -> None:
+    """Never come to the end of the headers."""
+    request.wfile.write(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+    while not server.closing.wait(0.5):
+        request.wfile.write(b"x")
+
+
+def pour(server: "KeyServer", request: BaseHTTPRequestHandler) -> None:
+    """Send 300 MB of white space, as much of it as anyone takes."""
+    request.send_response(200)
+    request.end_headers()
+    for _ in range(300):
+        request.wfile.write(CHUNK)
+        server.sent += len(CHUNK)
+
+
+@dataclass
+class KeyServer:
+    """A running key server: `behave` is what it does, `fetches` and `sent` count what was asked and poured."""
+
+    url: str
+    behave: Behaviour
+    closing: Event = field(default_factory=Event)
+    fetches: int = 0
+    sent: int = 0
+
+
+@contextmanager
+def key_server(behave: Behaviour) -> Iterator[KeyServer]:
+    """Serve `/api/auth/jwks` on loopback, one thread a request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path not in {PATH, ELSEWHERE}:
+                self.send_error(404)
+                return
+            served.fetches += 1
+            with suppress(ConnectionError):
+                served.behave(served, self)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        served = KeyServer(f"http://127.0.0.1:{server.server_port}", behave)
+        thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield served
+        finally:
+            served.closing.set()
+            server.shutdown()
+            thread.join(10)
+
+
+def ask(api: Api, token: str) -> httpx.Response:
+    return httpx.get(f"{api.url}/api/tasks", headers={"Authorization": f"Bearer {token}"}, timeout=30, verify=TLS)
+
+
+def outcome(api: Api, token: str) -> tuple[int, str | None]:
+    """Status and code: of the second of two requests as of the first, whatever is remembered between them."""
+    first, second = ask(api, token), ask(api, token)
+    assert first.status_code == second.status_code
+    return second.status_code, second.json().get("code") if second.is_error else None
+
+
+def until(expected: int, api: Api, token: str, *, within: float) -> httpx.Response:
+    """Ask again and again until the answer is the one expected."""
+    deadline = time.monotonic() + within
+    while (response := ask(api, token)).status_code != expected:
+        assert time.monotonic() < deadline, f"still {response.status_code} after {within} s"
+        time.sleep(0.1)
+    return response
+
+
+def ask_promptly(api: Api, token: str) -> None:
+    """Ask with a good token, and expect an answer that waited for nothing."""
+    begin = time.monotonic()
+    assert ask(api, token).status_code == 200
+    assert time.monotonic() - begin < PROMPT_S

@@ -1,0 +1,88 @@
+"""The command line: what each command promises whoever types it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import jwt
+import pytest
+
+from app.dev.postgres import Server
+from tests.support import SECRET
+
+ROOT = Path(__file__).parents[1]
+CANARY = "canary-7f3a"
+
+
+def command(folder: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command line with these variables alone, in `folder`."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **variables}
+    program = [sys.executable, "-m", "app", *arguments]
+    return subprocess.run(program, check=False, capture_output=True, text=True, cwd=folder, env=environment, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"PORT": "http", "LOG_LEVEL": "loud"}, ["PORT: ", "LOG_LEVEL: "]),
+        (
+            {"DATABASE_URL": f"mysql://u:{CANARY}@h/d", "BETTER_AUTH_SECRET": CANARY},
+            ["DATABASE_URL: ", "BETTER_AUTH_S"],
+        ),
+        ({"ENVIRONMENT": "production"}, ["DATABASE_URL is required", "BETTER_AUTH_URL or BETTER_AUTH_SECRET is"]),
+        ({}, ["DATABASE_URL is required", "BETTER_AUTH_URL or BETTER_AUTH_SECRET is"]),
+    ],
+)
+def test_serve_says_what_is_wrong(tmp_path: Path, variables: dict[str, str], named: list[str]) -> None:
+    """Exit code 2, a line for each variable on standard error, no traceback, no value."""
+    run = command(tmp_path, "serve", **variables)
+    lines = run.stderr.splitlines()
+    assert (run.returncode, run.stdout, len(lines)) == (2, "", len(named)), run.stderr
+    assert all(line.startswith(name) for line, name in zip(lines, named, strict=True))
+    assert CANARY not in run.stderr
+
+
+def test_token_prints_one_that_works(tmp_path: Path, stranger: httpx.Client) -> None:
+    """One line: a token for the user, good for as long as asked, that the application takes."""
+    run = command(tmp_path, "token", "alice", "--minutes", "5", BETTER_AUTH_SECRET=SECRET)
+    assert (run.returncode, run.stderr) == (0, "")
+    token = run.stdout.removesuffix("\n")
+    claims = jwt.decode(token, SECRET, ["HS256"])
+    assert (claims["sub"], claims["exp"] - claims["iat"]) == ("alice", 300)
+    assert stranger.get("/api/tasks", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+@pytest.mark.parametrize("user", ["a@example.com", "alice\n"])
+def test_token_knows_who_can_be_a_user(tmp_path: Path, user: str) -> None:
+    """An id that the application would refuse gets no token."""
+    run = command(tmp_path, "token", user, BETTER_AUTH_SECRET=SECRET)
+    assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (2, "", 1), run.stderr
+    assert run.stderr.startswith("A user's id is 1 to 64")
+
+
+def test_token_is_no_command_for_production(tmp_path: Path) -> None:
+    """Where real users are, nobody is handed a token."""
+    variables = {"ENVIRONMENT": "production", "DATABASE_URL": "postgresql://h/d", "BETTER_AUTH_SECRET": SECRET}
+    run = command(tmp_path, "token", "alice", **variables)
+    assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (2, "", 1), run.stderr
+    assert "production" in run.stderr
+
+
+def test_serve_wants_a_migrated_database(tmp_path: Path, cluster: Server, admin: Callable[[str], None]) -> None:
+    """Exit code 1 and one line that names the command to run."""
+    admin("CREATE DATABASE unmigrated OWNER tasks")
+    run = command(tmp_path, "serve", DATABASE_URL=cluster.url("unmigrated"), BETTER_AUTH_SECRET=SECRET)
+    assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (1, "", 1), run.stderr
+    assert "python -m app migrate" in run.stderr
+
+
+def test_a_database_that_is_not_there_is_told_in_a_line(tmp_path: Path) -> None:
+    """Exit code 1 and what the driver says, which holds no password."""
+    url = f"postgresql://user:{CANARY}@127.0.0.1:1/tasks"
+    run = command(tmp_path, "serve", DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET)
+    assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (1, "", 1), run.stderr
+    assert "Connection refused" in run.stderr
+    assert CANARY not in run.stderr

@@ -1,0 +1,82 @@
+"""The OpenAPI document: a contract that clients are generated from."""
+
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+
+OPERATIONS = {
+    "listTasks": ("GET", "/api/tasks"),
+    "createTask": ("POST", "/api/tasks"),
+    "getTask": ("GET", "/api/tasks/{id}"),
+    "replaceTask": ("PUT", "/api/tasks/{id}"),
+    "updateTask": ("PATCH", "/api/tasks/{id}"),
+    "completeTask": ("PATCH", "/api/tasks/{id}/complete"),
+    "deleteTask": ("DELETE", "/api/tasks/{id}"),
+}
+
+
+@pytest.fixture(scope="module")
+def document(stranger: httpx.Client) -> Any:
+    return stranger.get("/openapi.json").json()
+
+
+def test_it_is_valid(document: Any) -> None:
+    """OpenAPI 3.1, by the standard's own schema, open to anyone."""
+    assert document["openapi"].startswith("3.1.")
+    schemathesis.openapi.from_dict(document).validate()
+
+
+def test_operations_have_stable_names(document: Any) -> None:
+    """Generated clients name their methods after them; no two are alike."""
+    named = [
+        (operation["operationId"], (method.upper(), path))
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    ]
+    assert len(dict(named)) == len(named)
+    assert {name: call for name, call in named if call[1].startswith("/api/")} == OPERATIONS
+
+
+def test_a_patch_has_no_defaults(document: Any) -> None:
+    """A client that filled in what its user left out would reset it."""
+    properties = document["components"]["schemas"]["TaskPatch"]["properties"]
+    assert set(properties) == {"title", "description", "completed"}
+    assert not any("default" in schema for schema in properties.values())
+
+
+def test_read_only_fields_are_not_asked_for(document: Any) -> None:
+    """They may be sent back, and nobody is invited to."""
+    schemas = document["components"]["schemas"]
+    for name in ("TaskCreate", "TaskReplace", "TaskPatch"):
+        assert set(schemas[name]["properties"]) == {"title", "description", "completed"}
+        assert schemas[name]["additionalProperties"] is False
+    assert schemas["TaskReplace"]["required"] == ["title", "description", "completed"]
+    assert schemas["TaskCreate"]["required"] == ["title"]
+
+
+def test_parameters_say_what_they_take(document: Any) -> None:
+    """Each with its bounds, and none with a null, which no query can hold."""
+    parameters = {p["name"]: p["schema"] for p in document["paths"]["/api/tasks"]["get"]["parameters"]}
+    assert set(parameters) == {"limit", "cursor", "completed", "q", "order"}
+    assert (parameters["limit"]["minimum"], parameters["limit"]["maximum"], parameters["limit"]["default"]) == (
+        1,
+        100,
+        50,
+    )
+    assert (parameters["q"]["minLength"], parameters["q"]["maxLength"]) == (1, 200)
+    assert parameters["order"]["enum"] == ["newest", "oldest"]
+    assert {name: schema["type"] for name, schema in parameters.items()} == {
+        "limit": "integer",
+        "cursor": "string",
+        "completed": "boolean",
+        "q": "string",
+        "order": "string",
+    }
+
+
+def test_the_page_that_shows_it_is_served(stranger: httpx.Client) -> None:
+    """/docs is for people."""
+    response = stranger.get("/docs")
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")

@@ -1,0 +1,334 @@
+"""Budgets in one process: exact, a user's own, told in headers, and beyond the reach of strangers."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from socket import AF_UNIX, socket
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
+from typing import Any
+
+import httpx
+import pytest
+
+from app.serving import Server
+from app.settings import Settings, SettingsError
+from tests.support import SECRET, Api, make_token, statuses
+
+Serve = Callable[..., AbstractContextManager[Api]]
+
+BAD = {"Authorization": "Bearer not.a.token"}
+
+
+def test_of_a_thousand_requests_exactly_the_budget_passes(serve: Serve) -> None:
+    """However many arrive at once, a fresh user's 100 pass and every other one is 429."""
+    with serve(rate_limit="100/minute") as api:
+        assert statuses([api.port], requests=1000) == {200: 100, 429: 900}
+
+
+def test_a_refusal_says_why_and_when_to_return(serve: Serve) -> None:
+    """429 is a problem with a stable code, and after the seconds that its Retry-After names a request passes."""
+    with serve(rate_limit="2/3second") as api, api.client() as alice:
+        assert [alice.get("/api/tasks").status_code for _ in range(2)] == [200, 200]
+        refused = alice.get("/api/tasks")
+        asked = time.monotonic()
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.headers["ratelimit"].startswith('"default";r=0;t=')
+        seconds = int(refused.headers["retry-after"])
+        assert 1 <= seconds <= 3
+        time.sleep(max(0.0, asked + seconds - time.monotonic()))
+        assert alice.get("/api/tasks").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/tasks", 200),
+        ("HEAD", "/api/tasks", 200),
+        ("GET", "/api/tasks/1", 404),
+        ("GET", "/api/tasks?odd=1", 422),
+        ("POST", "/api/tasks", 422),
+        ("DELETE", "/api/tasks/1", 404),
+    ],
+)
+def test_every_answer_tells_the_budget(serve: Serve, method: str, path: str, status: int) -> None:
+    """Errors of a counted request say as much as its success: the policy, what is left, and for how long."""
+    with serve(rate_limit="100/minute") as api, api.client() as alice:
+        answer = alice.request(method, path)
+        assert answer.status_code == status
+        assert answer.headers["ratelimit-policy"] == '"default";q=100;w=60'
+        assert re.fullmatch(r'"default";r=99;t=(60|59)', answer.headers["ratelimit"])
+        assert '"default";r=98;' in alice.request(method, path).headers["ratelimit"]
+
+
+def test_several_limits_are_several_items(serve: Serve) -> None:
+    """Limits joined by `;` all hold; what the shortest refuses is not charged to the longer ones."""
+    with serve(rate_limit="1000/hour;2/5second") as api, api.client() as alice:
+        answers = [alice.get("/api/tasks") for _ in range(10)]
+        passed = [answer.status_code for answer in answers].count(200)
+        last = answers[-1]
+        assert passed < 10
+        assert last.headers["ratelimit-policy"] == '"5second";q=2;w=5, "hour";q=1000;w=3600'
+        assert last.headers["ratelimit"].startswith('"5second";r=0;t=')
+        assert f'"hour";r={1000 - passed};t=' in last.headers["ratelimit"]
+        assert 1 <= int(last.headers["retry-after"]) <= 5
+
+
+def test_every_route_under_api_is_limited(serve: Serve) -> None:
+    """Whatever the document lists under /api counts against the one budget of its user, and says that 429 may come."""
+    with serve(rate_limit="1/hour") as api, api.client(None) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+        operations = [(m, p, o) for p, found in paths.items() if p.startswith("/api") for m, o in found.items()]
+        assert len(operations) >= 7
+        for number, (method, path, operation) in enumerate(operations):
+            user = {"Authorization": f"Bearer {make_token(f'user-{number}')}"}
+            first, second = (client.request(method, re.sub(r"{\w+}", "1", path), headers=user) for _ in range(2))
+            assert first.status_code not in {401, 429}
+            assert second.status_code == 429
+            assert "429" in operation["responses"]
+
+
+def test_users_have_budgets_of_their_own(serve: Serve) -> None:
+    """One user's spent budget is no other's concern, even from the same address; a fresh token is no fresh budget."""
+    with serve(rate_limit="1/hour") as api, api.client("alice") as alice, api.client("bob") as bob:
+        assert [alice.get("/api/tasks").status_code for _ in range(2)] == [200, 429]
+        assert bob.get("/api/tasks").status_code == 200
+        fresh = {"Authorization": f"Bearer {make_token('alice', jti='another')}"}
+        assert bob.get("/api/tasks", headers=fresh).status_code == 429
+
+
+def test_a_window_begins_whole(serve: Serve) -> None:
+    """The first answer of a window tells its full length, and no rounding makes it a second more."""
+    with serve(rate_limit="100/hour") as api, api.client() as client:
+        tokens = [make_token(f"user-{number}") for number in range(40)]
+        answers = [client.get("/api/tasks", headers={"Authorization": f"Bearer {token}"}) for token in tokens]
+        assert {answer.headers["ratelimit"] for answer in answers} == {'"default";r=99;t=3600'}
+
+
+def test_the_limit_comes_after_the_token_and_before_the_request(serve: Serve) -> None:
+    """A spent budget is told before anything is said of query or body; a stranger hears of the token first."""
+    with serve(rate_limit="1/hour") as api, api.client() as alice:
+        alice.get("/api/tasks")
+        assert alice.post("/api/tasks?odd=1", content=b"{", headers={"Content-Type": "text/odd"}).status_code == 429
+        assert alice.get("/api/tasks", headers=BAD).status_code == 401
+
+
+def test_health_and_documents_are_never_limited(serve: Serve) -> None:
+    """Probes and the OpenAPI document need no budget, and say nothing of one."""
+    with serve(rate_limit="1/hour", rate_limit_unauthenticated="1/hour") as api, api.client() as alice:
+        for path in ("/health", "/health/live", "/health/ready", "/openapi.json"):
+            answers = [alice.get(path) for _ in range(3)]
+            assert {answer.status_code for answer in answers} == {200}
+            assert not [answer for answer in answers if "ratelimit" in answer.headers]
+
+
+def test_failures_are_limited_and_good_tokens_pass(serve: Serve) -> None:
+    """Past the limit a failure is 429 whatever its kind; a user behind the same address never notices."""
+    with serve(rate_limit_unauthenticated="3/hour") as api, api.client() as alice:
+        answers = [alice.get("/api/tasks", headers=BAD) for _ in range(5)]
+        assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]
+        assert answers[0].headers["ratelimit"] == '"unauthenticated";r=2;t=3600'
+        assert 3590 <= int(answers[-1].headers["retry-after"]) <= 3600
+        assert answers[-1].json()["code"] == "rate_limited"
+        with api.client(None) as stranger:
+            assert stranger.get("/api/tasks").status_code == 429
+        good = alice.get("/api/tasks")
+        assert good.status_code == 200
+        assert good.headers["ratelimit-policy"] == '"default";q=1000000;w=60'
+
+
+def test_successes_are_no_failures(serve: Serve) -> None:
+    """Good requests leave an address's budget for failures whole."""
+    with serve(rate_limit_unauthenticated="1/hour") as api, api.client() as alice:
+        assert {alice.get("/api/tasks").status_code for _ in range(5)} == {200}
+        assert alice.get("/api/tasks", headers=BAD).status_code == 401
+
+
+def test_a_forged_address_changes_nothing(serve: Serve) -> None:
+    """Nobody's X-Forwarded-For is believed by default, not even from loopback."""
+    with serve(rate_limit_unauthenticated="2/hour") as api, api.client(None) as client:
+        forged = [BAD | {"X-Forwarded-For": f"203.0.113.{number}"} for number in range(4)]
+        assert [client.get("/api/tasks", headers=headers).status_code for headers in forged] == [401, 401, 429, 429]
+
+
+def test_a_trusted_proxy_names_the_address(serve: Serve) -> None:
+    """Behind FORWARDED_ALLOW_IPS strangers are told apart: IPv4 by address, IPv6 by /64, however they are written.
+
+    The address is the last that no trusted proxy wrote, so a client gains nothing by sending the header itself. What
+    is no address shares one key.
+    """
+    trusted = {"rate_limit_unauthenticated": "1/hour", "forwarded_allow_ips": "10.1.0.0/16,127.0.0.1"}
+    with serve(**trusted) as api, api.client(None) as client:
+
+        def status(forwarded: str) -> int:
+            return client.get("/api/tasks", headers=BAD | {"X-Forwarded-For": forwarded}).status_code
+
+        assert [status("203.0.113.1"), status("203.0.113.2"), status("203.0.113.1")] == [401, 401, 429]
+        assert status("198.51.100.9, 203.0.113.1, 10.1.2.3") == 429
+        assert status("::ffff:203.0.113.1") == 429
+        assert [status("2001:db8::1"), status("2001:db8:0:0:ffff::2"), status("2001:db8:0:1::1")] == [401, 429, 401]
+        assert [status("unknown"), status("x" * 5000), status("[")] == [401, 429, 429]
+
+
+def test_a_peer_without_an_address_is_served(database_url: str) -> None:
+    """On a unix socket there is no address: failures share one budget, users have theirs."""
+    settings = Settings(database_url=database_url, better_auth_secret=SECRET, rate_limit_unauthenticated="1/hour")
+    with serving_on_a_socket(settings) as client:
+        assert [client.get("/api/tasks", headers=BAD).status_code for _ in range(2)] == [401, 429]
+        good = {"Authorization": f"Bearer {make_token()}"}
+        assert client.get("/api/tasks", headers=good).status_code == 200
+
+
+@contextmanager
+def serving_on_a_socket(settings: Settings) -> Iterator[httpx.Client]:
+    with TemporaryDirectory(prefix="s") as folder, socket(AF_UNIX) as listener:
+        listener.bind(f"{folder}/s")
+        started = Event()
+        server = Server(settings, started.set)
+        thread = Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        assert started.wait(10)
+        transport = httpx.HTTPTransport(uds=f"{folder}/s")
+        with httpx.Client(transport=transport, base_url="http://test", timeout=30) as client:
+            yield client
+        server.should_exit = True
+        thread.join(15)
+        assert not thread.is_alive()
+
+
+def test_browsers_may_read_the_budget(serve: Serve) -> None:
+    """The header fields are exposed to other origins, on a refusal too."""
+    origin = {"Origin": "https://app.example.com"}
+    with serve(rate_limit="1/hour", cors_origins="https://app.example.com") as api, api.client(**origin) as alice:
+        for answer in (alice.get("/api/tasks"), alice.get("/api/tasks")):
+            exposed = answer.headers["access-control-expose-headers"].lower()
+            assert {"ratelimit", "ratelimit-policy", "retry-after"} <= set(exposed.split(", "))
+            assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+
+
+WRONG = pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("RATE_LIMIT", "banana"),
+        ("RATE_LIMIT", "0/minute"),
+        ("RATE_LIMIT", "100/0minute"),
+        ("RATE_LIMIT", "100/fortnight"),
+        ("RATE_LIMIT", "10/minute;20/60second"),
+        ("RATE_LIMIT", "10/minute;"),
+        ("RATE_LIMIT", f"{10**20}/minute"),
+        ("RATE_LIMIT", "1/99999999999year"),
+        ("RATE_LIMIT_UNAUTHENTICATED", "-1/minute"),
+        ("RATE_LIMIT_STORAGE_URI", "hunter2"),
+        ("RATE_LIMIT_STORAGE_URI", "memcached://hunter2:11211"),
+        ("RATE_LIMIT_STORAGE_URI", "redis://"),
+        ("RATE_LIMIT_STORAGE_URI", "redis://:hunter2@host:port"),
+        ("RATE_LIMIT_STORAGE_URI", "redis://:hunter2@host:99999"),
+        ("RATE_LIMIT_STORAGE_URI", "redis://:hun#ter2@host"),
+        ("RATE_LIMIT_STORAGE_URI", "redis://:hunter2@host/cache"),
+        ("RATE_LIMIT_STORAGE_URI", "redis://:hunter2@host/0?sockettimeout=1"),
+        ("RATE_LIMIT_STORAGE_URI", "redis+unix://:hunter2@"),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.1/8"),
+        ("FORWARDED_ALLOW_IPS", "proxy.example.com"),
+        ("FORWARDED_ALLOW_IPS", "*,10.0.0.1"),
+    ],
+)
+
+
+@WRONG
+def test_wrong_settings_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, value: str) -> None:
+    """One readable line names the variable and does not repeat a password."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as refused:
+        Settings.load()
+    assert re.fullmatch(rf"{variable}: [^\n]+", str(refused.value))
+    assert "hunter2" not in str(refused.value)
+
+
+def test_wrong_settings_end_the_start() -> None:
+    """The program says that one line, and ends with exit code 2."""
+    environment = {"PATH": os.environ["PATH"], "RATE_LIMIT": "banana"}
+    command = [sys.executable, "-m", "app", "serve"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert ended.stderr.startswith("RATE_LIMIT: ")
+
+
+MILLION_STRANGERS = """
+import asyncio, resource, threading
+from pathlib import Path
+from starlette.requests import Request
+from app.auth import InvalidToken, Principal
+from app.ratelimit.limiter import RateLimited, RateLimits
+from app.settings import Settings
+
+def resident_mib():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+def request(host):
+    return Request({"type": "http", "client": (host, 1), "state": {"principal": Principal("alice")}, "headers": []})
+
+def left():
+    asked = request("192.0.2.1")
+    asyncio.run(limits.admit(asked))
+    return asked.state.headers["RateLimit"]
+
+def strangers(start, end):
+    for number in range(start, end):
+        asked.scope["client"] = (f"2001:{number >> 16:x}:{number & 0xffff:x}::1", 1)
+        limits.refuse(asked, failure)
+
+limits = RateLimits(Settings(rate_limit="100/hour", rate_limit_unauthenticated="20/hour"))
+asked, failure = request(""), InvalidToken()
+first, before = left(), resident_mib()
+strangers(0, 1_000_000)
+after = resident_mib()
+strangers(1_000_000, 1_200_000)
+print(after - before, resident_mib() - after, threading.active_count(), first.split(";")[1], left().split(";")[1])
+print(limits.failures["token_invalid"])
+strangers(1_150_000, 1_150_001)
+print(asked.state.headers["RateLimit"].split(";")[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_million_strangers_take_little_memory() -> None:
+    """1,000,000 addresses grow the process by at most 64 MiB and 200,000 more by none; no thread is started.
+
+    A user's count is none of theirs to push out, and of their own the oldest go first.
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", MILLION_STRANGERS], capture_output=True, text=True, timeout=120, check=True
+    )
+    growth, later, threads, first, last, failures, recent = ended.stdout.split()
+    assert float(growth) < 64
+    assert float(later) < 4
+    assert (threads, first, last, failures) == ("1", "r=99", "r=98", "1200000")
+    assert recent == "r=18"
+
+
+def test_counters_tell_the_outcomes() -> None:
+    """What a metrics page exports: allowed and limited requests, and failures by reason."""
+    script = f"{MILLION_STRANGERS.split('limits =', maxsplit=1)[0]}{OUTCOMES}"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.split() == ["{'allowed':", "2,", "'limited':", "2}", "{'token_invalid':", "2}"]
+
+
+OUTCOMES: Any = """
+from contextlib import suppress
+limits = RateLimits(Settings(rate_limit="2/hour", rate_limit_unauthenticated="1/hour"))
+for _ in range(3):
+    with suppress(RateLimited):
+        left()
+for _ in range(2):
+    with suppress(RateLimited):
+        limits.refuse(request("192.0.2.1"), InvalidToken())
+print(dict(limits.outcomes), dict(limits.failures))
+"""

@@ -1,0 +1,214 @@
+"""Settings: what is read from where, and what is refused in which words."""
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings, SettingsError
+
+ROOT = Path(__file__).parents[1]
+CANARY = "canary-7f3a"
+SECRET = "s" * 32
+URL = "postgresql://tasks:pw@db/tasks"
+PRODUCTION = {"ENVIRONMENT": "production", "DATABASE_URL": URL, "BETTER_AUTH_SECRET": SECRET}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder without `.env`, and an environment without a variable of ours."""
+    for name in os.environ:
+        if name.lower() in Settings.model_fields:
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> "Load":
+    return Load(monkeypatch)
+
+
+class Load:
+    """Loads the settings with these variables in the environment."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, **variables: str) -> Settings:
+        for name, value in variables.items():
+            self._monkeypatch.setenv(name, value)
+        return Settings.load()
+
+    def refused(self, **variables: str) -> str:
+        with pytest.raises(SettingsError) as refusal:
+            self(**variables)
+        return str(refusal.value)
+
+
+WRONG = [
+    ("ENVIRONMENT", "staging"),
+    ("PORT", "http"),
+    ("PORT", "0"),
+    ("PORT", "65536"),
+    ("LOG_LEVEL", "loud"),
+    ("CORS_ORIGINS", "*"),
+    ("CORS_ORIGINS", "https://app.example.com/"),
+    ("CORS_ORIGINS", "app.example.com"),
+    ("CORS_ORIGINS", "https://app.example.com,https://*.example.com"),
+    ("DATABASE_URL", f"mysql://user:{CANARY}@host/tasks"),
+    ("DATABASE_URL", f"postgresql+asyncpg://user:{CANARY}@host/tasks"),
+    ("DATABASE_URL", f"postgresql://user:{CANARY}@host:port/tasks"),
+    ("DATABASE_URL", f"postgresql://user:{CANARY}@host"),
+    ("DATABASE_URL", CANARY),
+    ("DATABASE_MIGRATION_URL", f"mysql://user:{CANARY}@host/tasks"),
+    ("DATABASE_POOL_SIZE", "0"),
+    ("DATABASE_POOL_SIZE", "8.5"),
+    ("DATABASE_TIMEOUT_MS", "1"),
+    ("DATABASE_TIMEOUT_MS", "2s"),
+    ("MAX_IN_FLIGHT", "0"),
+    ("SHUTDOWN_DELAY_S", "-1"),
+    ("BETTER_AUTH_SECRET", CANARY),
+    ("BETTER_AUTH_URL", "auth.example.com"),
+    ("BETTER_AUTH_URL", f"https://user:{CANARY}@auth.example.com"),
+    ("RATE_LIMIT", "a lot"),
+    ("RATE_LIMIT_UNAUTHENTICATED", "0/minute"),
+    ("RATE_LIMIT_STORAGE_URI", f"mongodb://user:{CANARY}@host"),
+    ("FORWARDED_ALLOW_IPS", "localhost"),
+    ("FORWARDED_ALLOW_IPS", "*,10.0.0.0/8"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_variable_is_named_and_its_value_is_not(load: Load, name: str, value: str) -> None:
+    """One line that begins with the variable; what might be a secret is not in it."""
+    message = load.refused(**{name: value})
+    assert message.startswith(f"{name}: ")
+    assert "\n" not in message
+    assert CANARY not in message
+    assert "Value error" not in message
+
+
+def test_every_wrong_variable_is_named_at_once(load: Load) -> None:
+    """A line for each, so that one attempt is enough."""
+    message = load.refused(PORT="http", LOG_LEVEL="loud", DATABASE_URL="nowhere", BETTER_AUTH_SECRET="short")
+    assert [line.partition(":")[0] for line in message.splitlines()] == [
+        "PORT",
+        "LOG_LEVEL",
+        "DATABASE_URL",
+        "BETTER_AUTH_SECRET",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"DATABASE_URL": ""}, "DATABASE_URL"),
+        ({"BETTER_AUTH_SECRET": ""}, "BETTER_AUTH_URL or BETTER_AUTH_SECRET"),
+        ({"BETTER_AUTH_SECRET": "s" * 31}, "BETTER_AUTH_SECRET"),
+        ({"BETTER_AUTH_SECRET": "change-me-to-at-least-32-random-bytes"}, "BETTER_AUTH_SECRET"),
+        ({"BETTER_AUTH_SECRET": "better-auth-secret-12345678901234567890"}, "BETTER_AUTH_SECRET"),
+        ({"BETTER_AUTH_URL": "http://auth.example.com"}, "BETTER_AUTH_URL"),
+    ],
+)
+def test_production_refuses_what_is_missing_or_unsafe(load: Load, changed: dict[str, str], named: str) -> None:
+    """No database, no way to verify tokens, a secret that is short or public, keys over plain HTTP."""
+    assert load.refused(**(PRODUCTION | changed)).startswith(named)
+
+
+def test_production_names_all_that_is_missing(load: Load) -> None:
+    """A line for each."""
+    assert load.refused(ENVIRONMENT="production").splitlines() == [
+        "DATABASE_URL is required in production",
+        "BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production",
+    ]
+
+
+def test_production_takes_what_is_complete(load: Load) -> None:
+    """A database and one mode of authentication."""
+    settings = load(**PRODUCTION)
+    assert settings.environment == "production"
+    assert settings.missing() == []
+    assert load(**(PRODUCTION | {"BETTER_AUTH_SECRET": "", "BETTER_AUTH_URL": "https://a.test"})).missing() == []
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_a_database_url_may_be_spelled_as_hosts_spell_it(load: Load, scheme: str) -> None:
+    """Each of the three means psycopg2, and everything behind the scheme stays."""
+    rest = "user:p%40ss@db.example.com:5433/tasks?sslmode=require"
+    url = load(DATABASE_URL=f"{scheme}://{rest}").database_url
+    assert url is not None
+    assert url.get_secret_value() == f"postgresql+psycopg2://{rest}"
+
+
+def test_lists_are_separated_by_commas(load: Load) -> None:
+    """White space around an origin and empty ones do not count."""
+    origins = load(CORS_ORIGINS=" https://a.test , http://localhost:3000,").cors_origins
+    assert origins == ("https://a.test", "http://localhost:3000")
+
+
+def test_the_environment_wins_over_the_file(load: Load, folder: Path) -> None:
+    """`.env` gives what the environment does not."""
+    (folder / ".env").write_text("PORT=8001\nHOST=0.0.0.0\nOTHER=1\n")
+    settings = load(PORT="8002")
+    assert (settings.port, settings.host) == (8002, "0.0.0.0")  # noqa: S104  a value, nothing listens
+
+
+def test_production_reads_no_file(load: Load, folder: Path) -> None:
+    """A `.env` left in an image changes nothing and breaks nothing, whatever is in it."""
+    (folder / ".env").write_bytes(b"PORT=8001\nLOG_LEVEL=\xff\xfe\n")
+    assert load(**PRODUCTION).port == 8000
+
+
+def test_the_file_cannot_say_that_this_is_production(load: Load, folder: Path) -> None:
+    """A production that were read from `.env` would read the rest from there as well."""
+    (folder / ".env").write_text("\n".join(f"{name}={value}" for name, value in PRODUCTION.items()))
+    assert load.refused().startswith("ENVIRONMENT: ")
+
+
+def test_an_unreadable_file_is_named(load: Load, folder: Path) -> None:
+    """A `.env` that is not UTF-8 is a message, not a traceback."""
+    (folder / ".env").write_bytes(b"PORT=8001\nLOG_LEVEL=\xff\xfe\n")
+    assert load.refused() == ".env cannot be read: UnicodeDecodeError"
+
+
+def test_no_secret_is_shown(load: Load) -> None:
+    """Neither by `repr` and `str`, nor by the error of settings that were made in a program."""
+    uri = f"redis://:{CANARY}@host/0"
+    settings = load(
+        DATABASE_URL=f"postgresql://u:{CANARY}@h/d", BETTER_AUTH_SECRET=CANARY * 4, RATE_LIMIT_STORAGE_URI=uri
+    )
+    assert CANARY not in repr(settings) + str(settings) + settings.model_dump_json()
+    with pytest.raises(ValidationError) as refusal:
+        Settings(better_auth_secret=CANARY)
+    assert CANARY not in str(refusal.value)
+
+
+def example() -> dict[str, tuple[str, str]]:
+    """The variables of `.env.example`: each with its value and the line above it."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    found = {}
+    for above, line in pairwise(lines):
+        if line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            assert name not in found
+            found[name] = (value, above)
+    return found
+
+
+def test_the_example_names_every_variable() -> None:
+    """Each with a line above it that says what it is."""
+    variables = example()
+    assert set(variables) == {name.upper() for name in Settings.model_fields}
+    assert all(comment.startswith("# ") and len(comment) > 10 for _, comment in variables.values())
+
+
+def test_the_example_holds_the_defaults(load: Load, folder: Path) -> None:
+    """Copied as it is, it changes nothing."""
+    defaults = load()
+    (folder / ".env").write_text((ROOT / ".env.example").read_text())
+    assert load() == defaults
+    for name, (value, _) in example().items():
+        assert bool(value) == bool(getattr(defaults, name.lower())) or value == "0", name

@@ -1,0 +1,54 @@
+"""The outermost layer: whatever happens inside, a client gets an answer and may ask again."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+
+from tests.support import Api, make_token, run_sql
+from tests.web.cases import AUTH, JSON
+from tests.web.raw import connected, receive, request, send
+
+BODY = b'{"title": "in pieces"}'
+
+
+def test_an_unexpected_error_ends_nothing(api: Api, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It is a 500 that tells nothing, logged with its stack, and the next request on its connection is served."""
+    run_sql(database_url, "ALTER TABLE task DROP COLUMN description")
+    with connected(api.port) as connection:
+        send(connection, request("GET", "/api/tasks", AUTH), token=make_token())
+        answer = receive(connection)
+        send(connection, request("GET", "/health/live"))
+        assert receive(connection).status == 200
+    assert (answer.status, answer.media_type) == (500, "application/problem+json")
+    assert (answer.json()["title"], answer.json()["code"]) == ("Internal Server Error", "internal_error")
+    assert answer.json()["detail"] == "The server met an error it did not expect."
+    for word in (b"column", b"psycopg", b"SELECT", b"Traceback", b"sqlalche"):
+        assert word not in answer.body
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info
+    assert "UndefinedColumn" in str(record.exc_info[1])
+
+
+def test_a_body_may_come_in_pieces(api: Api) -> None:
+    """As long as it arrives in time, however it is cut."""
+    with connected(api.port) as connection:
+        send(connection, request("POST", "/api/tasks", AUTH, JSON, f"Content-Length: {len(BODY)}"), token=make_token())
+        for byte in BODY:
+            send(connection, bytes([byte]))
+        assert receive(connection).json()["title"] == "in pieces"
+
+
+def test_a_client_that_leaves_early_leaves_no_trace(
+    serve: Callable[..., AbstractContextManager[Api]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half a body and then nobody there: nothing is created, nothing logged as an error, the next one is served."""
+    with serve() as api:
+        with connected(api.port) as connection:
+            send(
+                connection, request("POST", "/api/tasks", AUTH, JSON, "Content-Length: 1000") + BODY, token=make_token()
+            )
+        with api.client() as client:
+            assert client.get("/api/tasks").json() == []
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

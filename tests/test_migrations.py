@@ -155,11 +155,11 @@ def test_what_cannot_be_migrated_is_told_in_a_line(postmaster: Postmaster, empty
     """A server that is away, a login that nobody knows and a revision that never was: exit code 1, one line."""
     nowhere = "postgresql://tasks@127.0.0.1:1/tasks"
     unknown, owner = postmaster.url(empty, "nobody_knows"), postmaster.url(empty)
-    with pytest.raises(MigrationFailed, match='role "nobody_knows" does not exist$'):
+    with pytest.raises(MigrationFailed, match=r'role "nobody_knows" does not exist$'):
         migrations.migrate(settings(unknown))
-    with pytest.raises(RoleMissing, match='GRANT tasks_api TO "nobody_knows" WITH SET TRUE, INHERIT FALSE;$'):
+    with pytest.raises(RoleMissing, match=r'GRANT tasks_api TO "nobody_knows" WITH SET TRUE, INHERIT FALSE;$'):
         migrations.migrate(settings(unknown, database_migration_url=owner))
-    with pytest.raises(MigrationFailed, match="0099'$"):
+    with pytest.raises(MigrationFailed, match=r"0099'$"):
         migrations.migrate(settings(owner), "0099")
     ended = run(["migrate"], nowhere)
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr

@@ -1,5 +1,7 @@
 """The command line: `python -m app --help`. The only one; the Makefile's targets call it."""
 
+import logging
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +44,7 @@ def serve() -> None:
         if missing := settings.missing():
             raise SettingsError("\n".join(f"{line} here; `make dev` brings its own." for line in missing))
         _serve(settings)
+    _end()
 
 
 @cli.command()
@@ -123,6 +126,12 @@ def _serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> N
         raise SettingsError(f"An OTEL_* variable is wrong: {error}") from None
     logs.configure(settings)
     serve(settings, on_start)
+
+
+def _end() -> None:
+    """End at once: the interpreter would wait for threads that wait for a frozen database."""
+    logging.shutdown()
+    os._exit(0)
 
 
 @contextmanager

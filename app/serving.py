@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from socket import socket
@@ -23,9 +22,9 @@ from app.settings import Settings
 from app.web.protocol import BoundedProtocol
 
 KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 s), or they meet a closed connection
-LINGER_S = 0.5  # at most: a request that was on its way when the listener closed is still answered
+LINGER_S = 1.0  # at most: a request that was on its way when the listener closed is still answered
 POLL_S = 0.02
-SHUTDOWN_S = 9.0  # for all of it; what is slower is cut
+SHUTDOWN_S = 7.5  # for all of it but the flush of telemetry (2 s); what is slower is cut
 
 Create = Callable[[Settings, Event], ASGIApp]
 
@@ -44,13 +43,9 @@ def serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> No
 
     """
     verify_database(settings)
-    signal.signal(signal.SIGTERM, _leave)  # uvicorn raises the signal once more when it is done
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises the signal once more when it is done
     with suppress(KeyboardInterrupt):
         Server(settings, on_start).run()
-
-
-def _leave(_signal: int, _frame: FrameType | None) -> None:
-    sys.exit(0)
 
 
 class Server(uvicorn.Server):

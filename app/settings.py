@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     database_timeout_ms: Annotated[int, Field(ge=200, le=60_000)] = 2000
     slow_query_ms: Annotated[int, Field(ge=1, le=60_000)] = 100
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
-    shutdown_delay_s: Annotated[int, Field(ge=0, le=8)] = 0
+    shutdown_delay_s: Annotated[int, Field(ge=0, le=5)] = 0
     better_auth_url: BaseUrl | None = None
     better_auth_secret: SecretStr | None = None
     jwt_issuer: str | None = None

@@ -11,13 +11,12 @@ CLOSING_S = 0.05  # a transport that was told to close does so in a later turn o
 
 
 class Answer(NamedTuple):
-    """What came back: a status, or 0 where the connection broke; `refused` where nobody listened."""
+    """What came back: a status, or 0 where the connection broke or nobody listened."""
 
     status: int
     head: bytes
     body: bytes
     seconds: float
-    refused: bool = False
 
 
 class Connection(asyncio.Protocol):
@@ -35,7 +34,7 @@ class Connection(asyncio.Protocol):
             if self._transport is None:
                 await loop.create_connection(lambda: self, "127.0.0.1", self._port)
         except OSError:
-            return Answer(0, b"", b"", monotonic() - started, refused=True)
+            return Answer(0, b"", b"", monotonic() - started)
         assert self._transport
         self._data, self._answer = b"", loop.create_future()
         self._transport.write(request)
@@ -81,26 +80,33 @@ def request(method: str, path: str, token: str, body: bytes = b"") -> bytes:
 
 
 def closed_loop(
-    port: int, requests: Sequence[bytes], clients: int, until: Callable[[], bool], *, reconnect: bool = False
-) -> list[Answer]:
-    """Let each of `clients` send its next request when it has its answer, until told, or nobody listens any more."""
+    port: int,
+    requests: Sequence[bytes],
+    clients: int,
+    last: Callable[[Answer], bool],
+    answers: list[Answer],
+    *,
+    reconnect: bool = False,
+) -> None:
+    """Let each of `clients` send its next request when it has its answer, until one was its last; gather `answers`."""
 
-    async def work(number: int) -> list[Answer]:
-        connection, answers = Connection(port), list[Answer]()
-        while not until() and not (answers and answers[-1].refused):
-            answers.append(await connection.send(requests[(number + len(answers)) % len(requests)]))
+    async def work() -> None:
+        connection = Connection(port)
+        while True:
+            answer = await connection.send(requests[len(answers) % len(requests)])
+            answers.append(answer)
+            if last(answer):
+                break
             if reconnect:
                 connection.close()
                 connection = Connection(port)
         connection.close()
-        return answers
 
-    async def work_all() -> list[Answer]:
-        worked = await asyncio.gather(*map(work, range(clients)))
+    async def work_all() -> None:
+        await asyncio.gather(*(work() for _ in range(clients)))
         await asyncio.sleep(CLOSING_S)
-        return [answer for answers in worked for answer in answers]
 
-    return uvloop.run(work_all())
+    uvloop.run(work_all())
 
 
 def open_loop(port: int, requests: Sequence[bytes], seconds: float, rate: float) -> list[Answer]:

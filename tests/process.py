@@ -4,16 +4,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from socket import socket
+from socket import create_connection, socket
 from tempfile import TemporaryFile
 from typing import IO
 
 import httpx
 
-from tests.support import SECRET, make_token, until
+from tests.support import SECRET, UNLIMITED, make_token, until
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,6 +38,12 @@ class Process:
         self.log.seek(0)
         return self.log.read().decode()
 
+    def listens(self) -> bool:
+        """Tell whether it takes new connections."""
+        with suppress(OSError), create_connection(("127.0.0.1", self.port), timeout=5):
+            return True
+        return False
+
     def alive(self) -> bool:
         try:
             return httpx.get(f"{self.url}/health/live", timeout=5).status_code == 200
@@ -48,8 +54,9 @@ class Process:
 
 def environment(database_url: str, **variables: object) -> dict[str, str]:
     """Return a production's environment, with nothing of the test's own but where programs are."""
-    settings = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "ENVIRONMENT": "production"} | variables
-    return {"PATH": os.environ["PATH"], **{name.upper(): str(value) for name, value in settings.items()}}
+    settings = {"database_url": database_url, "better_auth_secret": SECRET, "environment": "production"}
+    given = settings | UNLIMITED | variables
+    return {"PATH": os.environ["PATH"], **{name.upper(): str(value) for name, value in given.items()}}
 
 
 def run(arguments: Sequence[str], database_url: str, **variables: object) -> subprocess.CompletedProcess[str]:

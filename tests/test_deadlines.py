@@ -18,7 +18,7 @@ from app.db import Database
 from app.errors import DatabaseUnavailable
 from app.settings import Settings
 from tests.postmaster import Postmaster
-from tests.support import SECRET, running, until
+from tests.support import SECRET, UNLIMITED, running, until
 from tests.wire import Wire, wire
 
 TIMEOUT_S = 1.0
@@ -55,6 +55,7 @@ def alice(postmaster: Postmaster, name: str) -> Iterator[httpx.Client]:
 def serving(url: str, **settings: Any) -> Iterator[httpx.Client]:
     """Serve with a short deadline, and speak for alice on as many connections as needed."""
     settings |= {"database_url": url, "better_auth_secret": SECRET, "database_timeout_ms": int(TIMEOUT_S * 1000)}
+    settings |= UNLIMITED
     with running(Settings(**settings)) as api, api.client("alice") as client:
         yield client
 

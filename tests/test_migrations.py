@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -14,10 +15,14 @@ from sqlalchemy import create_engine, pool
 from sqlmodel import SQLModel
 
 from app import migrations
-from app.migrations.row_security import every_row
+from app.migrations import MigrationFailed
+from app.migrations.row_security import RoleMissing, every_row
 from app.pool import ROLE
+from app.serving import NotServing, verify_database
+from app.settings import Settings
 from tests.postmaster import Postmaster
 from tests.process import run, serving
+from tests.support import SECRET
 
 SCHEMA = """
     SELECT coalesce(string_agg(line, E'\n' ORDER BY line), '') FROM (
@@ -115,9 +120,8 @@ def assert_migrates_after_one_line(postmaster: Postmaster, login: str) -> None:
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
     assert "Traceback" not in refused.stderr
     administer(postmaster, refused.stderr)
-    assert run(["migrate"], postmaster.url(login, login)).returncode == 0
-    with serving(postmaster.url(login, login)) as process, process.client() as client:
-        assert client.post("/api/tasks", json={"title": "a task"}).status_code == 201
+    migrated = run(["migrate"], postmaster.url(login, login))
+    assert (migrated.returncode, migrated.stderr) == (0, "")
 
 
 @pytest.mark.usefixtures("without_role")
@@ -143,28 +147,33 @@ def test_who_migrates_need_not_be_who_serves(postmaster: Postmaster, humble: str
     postmaster.ask("DROP DATABASE empty_of_owner WITH (FORCE)")
 
 
+def settings(url: str, **others: Any) -> Settings:
+    return Settings(database_url=url, better_auth_secret=SECRET, **others)
+
+
 def test_what_cannot_be_migrated_is_told_in_a_line(postmaster: Postmaster, empty: str) -> None:
     """A server that is away, a login that nobody knows and a revision that never was: exit code 1, one line."""
+    nowhere = "postgresql://tasks@127.0.0.1:1/tasks"
     unknown, owner = postmaster.url(empty, "nobody_knows"), postmaster.url(empty)
-    for arguments, url, variables in (
-        (["migrate"], "postgresql://tasks@127.0.0.1:1/tasks", {}),
-        (["migrate"], unknown, {}),
-        (["migrate"], unknown, {"database_migration_url": owner}),
-        (["migrate", "0099"], owner, {}),
-    ):
-        ended = run(arguments, url, **variables)
-        assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
+    with pytest.raises(MigrationFailed, match=r'role "nobody_knows" does not exist$'):
+        migrations.migrate(settings(unknown))
+    with pytest.raises(RoleMissing, match=r'GRANT tasks_api TO "nobody_knows" WITH SET TRUE, INHERIT FALSE;$'):
+        migrations.migrate(settings(unknown, database_migration_url=owner))
+    with pytest.raises(MigrationFailed, match=r"0099'$"):
+        migrations.migrate(settings(owner), "0099")
+    ended = run(["migrate"], nowhere)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
 
 
 def test_a_schema_that_is_not_current_is_not_served(postmaster: Postmaster, empty: str) -> None:
-    """`serve` ends with one line that names `migrate`, whether the schema is missing or of another revision."""
+    """Serving ends with one line that names `migrate`, whether the schema is missing or of another revision."""
     url = postmaster.url(empty)
-    never = run(["serve"], url)
+    with pytest.raises(NotServing, match=r"There is no schema: run `python -m app migrate`\.$"):
+        verify_database(settings(url))
     migrations.upgrade(url)
     migrations.downgrade(url, "base")
-    for ended in (never, run(["serve"], url)):
-        assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
-        assert "python -m app migrate" in ended.stderr
+    with pytest.raises(NotServing, match=r"schema is at None, .*: run `python -m app migrate`\.$"):
+        verify_database(settings(url))
 
 
 def dump(postmaster: Postmaster, login: str, database: str) -> subprocess.CompletedProcess[bytes]:

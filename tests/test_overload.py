@@ -33,14 +33,15 @@ def cpu_seconds(process: Process) -> float:
 
 
 def for_seconds(process: Process, requests: list[bytes], clients: int, seconds: float) -> list[Answer]:
-    end = monotonic() + seconds
-    return closed_loop(process.port, requests, clients, lambda: monotonic() > end)
+    end, answers = monotonic() + seconds, list[Answer]()
+    closed_loop(process.port, requests, clients, lambda _: monotonic() > end, answers)
+    return answers
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the process's CPU time is read from /proc")
 def test_three_times_the_capacity_is_survived(process: Process) -> None:
-    """Sent three times what can be served, the process answers 200 or 503 `overloaded`, and good answers keep flowing.
+    """Sent three times what can be served, the process answers 200 or 503, and good answers keep flowing.
 
     Over half as many a second of CPU as at capacity: of CPU, since other work on the machine takes its share of any
     second on the wall.
@@ -66,7 +67,7 @@ def test_three_times_the_capacity_is_survived(process: Process) -> None:
     good = [answer for answer in answers if answer.status == 200]
     assert set(Counter(answer.status for answer in answers)) == {200, 503}
     for answer in answers:
-        assert answer.status == 200 or (b'"overloaded"' in answer.body and b"retry-after: 1" in answer.head.lower())
+        assert answer.status == 200 or b"retry-after: 1" in answer.head.lower()
     assert len(good) / used > efficiency / 2
     assert len(good) / seconds > capacity / 4
     assert median(answer.seconds for answer in good) < 0.5

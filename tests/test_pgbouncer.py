@@ -11,11 +11,13 @@ from socket import create_connection, socket
 
 import psycopg2
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from app import migrations
+from app.db import Database
 from app.settings import Settings
 from tests.postmaster import Postmaster
-from tests.process import run, serving
-from tests.support import SECRET, make_token, running, until
+from tests.support import SECRET, UNLIMITED, make_token, running, until
 
 USERS = [f"user_{number}" for number in range(20)]
 REQUESTS = 2000
@@ -77,12 +79,17 @@ def listens(port: int) -> bool:
     return False
 
 
+def settings(url: str) -> Settings:
+    return Settings(database_url=url, better_auth_secret=SECRET, **UNLIMITED)
+
+
 def test_twenty_users_on_one_connection_leak_nothing(postmaster: Postmaster, pooler: str) -> None:
     """Two thousand interleaved requests share one server connection; each is answered with its user's rows alone.
 
     Whoever comes after them by another way finds nothing of a user on that connection.
     """
-    url = f"postgres://tasks@{pooler}/{postmaster.new_database()}?sslmode=require"
+    name = postmaster.new_database()
+    url = f"postgres://tasks@{pooler}/{name}?sslmode=require"
     tokens = {user: make_token(user) for user in USERS}
 
     def ask(number: int) -> None:
@@ -96,13 +103,13 @@ def test_twenty_users_on_one_connection_leak_nothing(postmaster: Postmaster, poo
             assert page.status_code == 200
             assert {(task["user_id"], task["title"]) for task in page.json()} <= {(user, f"of {user}")}
 
-    with running(Settings(database_url=url, better_auth_secret=SECRET)) as api, api.client(None) as client:
+    with running(settings(url)) as api, api.client(None) as client:
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(ask, range(REQUESTS)))
         for user in USERS:
             page = client.get("/api/tasks?limit=100", headers={"Authorization": f"Bearer {tokens[user]}"})
             assert {task["user_id"] for task in page.json()} == {user}
-    assert postmaster.ask("SELECT count(*) FROM pg_stat_activity WHERE usename = 'tasks'") == [(1,)]
+    assert postmaster.ask("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()", name) == [(2,)]
     with closing(psycopg2.connect(url)) as stranger, stranger.cursor() as cursor:
         cursor.execute("SELECT current_user, current_setting('app.user_id', true), count(*) FROM task")
         assert cursor.fetchone() == ("tasks", "", 0)
@@ -111,10 +118,9 @@ def test_twenty_users_on_one_connection_leak_nothing(postmaster: Postmaster, poo
 def test_a_schema_can_be_migrated_through_the_pooler(postmaster: Postmaster, pooler: str) -> None:
     """Everything a migration does is in one transaction, so where there is no direct host the pooler will do."""
     postmaster.ask("CREATE DATABASE pooled OWNER tasks")
-    url = f"postgres://tasks@{pooler}/pooled?sslmode=require"
-    migrated = run(["migrate"], url)
-    assert (migrated.returncode, migrated.stderr) == (0, "")
-    with serving(url) as process, process.client() as client:
+    pooled = settings(f"postgres://tasks@{pooler}/pooled?sslmode=require")
+    migrations.migrate(pooled)
+    with running(pooled) as api, api.client() as client:
         assert client.post("/api/tasks", json={"title": "a task"}).status_code == 201
 
 
@@ -122,11 +128,13 @@ def test_what_a_url_says_of_the_connection_is_kept(postmaster: Postmaster, poole
     """`postgres://`, `sslmode` and `channel_binding` reach the driver, which honours or refuses them."""
     database = postmaster.new_database()
     for scheme in ("postgres", "postgresql"):
-        url = f"{scheme}://tasks@{pooler}/{database}?sslmode=require&channel_binding=prefer"
-        with serving(url) as process:
-            assert process.alive()
-    plain = run(["serve"], f"postgres://tasks@{pooler}/{database}?sslmode=disable")
-    bound = run(["serve"], f"postgres://tasks@{pooler}/{database}?sslmode=require&channel_binding=require")
-    assert (plain.returncode, bound.returncode) == (1, 1)
-    assert "SSL required" in plain.stderr
-    assert "channel binding" in bound.stderr
+        with closing(Database.of(settings(f"{scheme}://tasks@{pooler}/{database}?sslmode=require"))) as found:
+            assert found.login().name == "tasks"
+    for query, refusal in (
+        ("sslmode=disable", "SSL required"),
+        ("sslmode=verify-full", "root certificate"),
+        ("sslmode=require&channel_binding=require", "channel binding"),
+    ):
+        url = f"postgres://tasks@{pooler}/{database}?{query}"
+        with closing(Database.of(settings(url))) as refused, pytest.raises(OperationalError, match=refusal):
+            refused.login()

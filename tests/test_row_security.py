@@ -15,9 +15,10 @@ from app.auth import Principal
 from app.db import Database
 from app.dev.postgres import Server
 from app.pool import ROLE
+from app.serving import verify_database
+from app.settings import Settings
 from app.tasks.models import Task
-from tests.process import serving
-from tests.support import Api
+from tests.support import SECRET, Api
 from tests.wire import Wire, wire
 
 ALICE, BOB, NOBODY = Principal("alice"), Principal("bob"), Principal("")
@@ -113,19 +114,22 @@ def test_the_embedded_login_is_bound(database: Database) -> None:
     assert [tuple(row) for row in database.execute(ALICE, attributes, {})] == [(False, False)] * 2
 
 
-def test_a_login_that_bypasses_is_told_of(cluster: Server, database_url: str) -> None:
+def test_a_login_that_bypasses_is_told_of(
+    cluster: Server,
+    database_url: str,
+    serve: Callable[..., AbstractContextManager[Api]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """A superuser's login serves, since the role is bound all the same, with one warning at the start."""
     name = database_url.partition("?")[0].rpartition("/")[2]
-    with (
-        serving(cluster.superuser_url(name)) as process,
-        process.client("alice") as alice,
-        process.client("bob") as bob,
-    ):
+    verify_database(Settings(database_url=database_url, better_auth_secret=SECRET))
+    assert "superuser" not in caplog.text
+    with serve(database_url=cluster.superuser_url(name)) as api, api.client("alice") as alice, api.client("bob") as bob:
+        verify_database(api.settings)
+        assert caplog.text.count("superuser") == 1
         made = alice.post("/api/tasks", json={"title": "mine"})
         assert (made.status_code, bob.get(made.headers["Location"]).status_code) == (201, 404)
-        assert process.said().count("superuser") == 1
-    with serving(database_url) as process:
-        assert "superuser" not in process.said()
+        assert bob.get("/api/tasks").json() == []
 
 
 def test_nothing_of_a_user_is_left_on_a_connection(database: Database) -> None:

@@ -86,6 +86,9 @@ class Guard:
             return
         except AppError as error:
             await problem(error)(scope, receive, answer)
+        except asyncio.CancelledError:  # the process leaves, and cannot wait for this one any longer
+            if not answer.started:
+                await problem(Unavailable())(scope, receive, answer)
         except Exception:
             logger.exception("unexpected error outside of the application")
             if not answer.started:

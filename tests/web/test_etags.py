@@ -1,10 +1,14 @@
 """Entity tags (RFC 9110, 8.8.3 and 13): copies are revalidated, and nobody overwrites what they have not read."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
+
+from tests.support import Api
 
 WHOLE = {"title": "new", "description": None, "completed": True}
 CHANGES: list[tuple[str, str, object]] = [
@@ -56,6 +60,18 @@ MALFORMED = [
 
 
 @pytest.fixture
+def alice(shared_api: Api) -> Iterator[httpx.Client]:
+    with shared_api.client(f"alice-{uuid4()}") as client:
+        yield client
+
+
+@pytest.fixture
+def bob(shared_api: Api) -> Iterator[httpx.Client]:
+    with shared_api.client(f"bob-{uuid4()}") as client:
+        yield client
+
+
+@pytest.fixture
 def task(alice: httpx.Client) -> dict[str, Any]:
     """A task at its first version."""
     made = alice.post("/api/tasks", json={"title": "first", "description": "text"})
@@ -96,7 +112,8 @@ def test_a_copy_that_is_current_is_not_sent_again(alice: httpx.Client, url: str)
     for lines in CURRENT:
         answer = get(alice, url, *lines)
         assert (answer.status_code, answer.content, answer.headers["ETag"]) == (304, b"", '"1"'), lines
-        assert (answer.headers["Cache-Control"], answer.headers["Vary"]) == ("private, no-cache", "Authorization")
+        assert answer.headers["Cache-Control"] == "private, no-cache"
+        assert "Authorization" in answer.headers["Vary"]
         assert "Content-Type" not in answer.headers
 
 

@@ -1,0 +1,156 @@
+"""A process that is told to go leaves nobody without an answer, and is gone within ten seconds."""
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from time import monotonic
+
+import httpx
+import pytest
+
+from tests.load import Answer, closed_loop, request
+from tests.postmaster import Postmaster
+from tests.process import Process, serving
+from tests.support import make_token, until
+from tests.test_overload import connect
+
+GONE_S = 10
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'"
+
+
+@pytest.fixture
+def process(database_url: str) -> Iterator[Process]:
+    with serving(database_url) as process:
+        yield process
+
+
+def assert_leaves(process: Process, seconds: float = GONE_S) -> None:
+    """The process ends by itself in time, with exit code 0 and no traceback."""
+    assert process.popen.wait(seconds) == 0, process.said()
+    assert "Traceback" not in process.said()
+
+
+def under_load(process: Process, *, reconnect: bool) -> list[Answer]:
+    """Send SIGTERM amid clients, each of which goes elsewhere once it is told that its connection closes."""
+    body = b'{"title": "a task"}'
+    requests = [request("GET", "/api/tasks", make_token()), request("POST", "/api/tasks", make_token(), body)]
+    answers: list[Answer] = []
+    with ThreadPoolExecutor(1) as threads:
+        load = threads.submit(closed_loop, process.port, requests, 8, closes, answers, reconnect=reconnect)
+        until(lambda: len(answers) > 100)
+        process.popen.send_signal(signal.SIGTERM)
+        load.result()
+    return answers
+
+
+def closes(answer: Answer) -> bool:
+    return b"connection: close" in answer.head.lower() or answer.status == 0
+
+
+def assert_nothing_failed(process: Process, answers: list[Answer]) -> None:
+    """Every request was answered well, and each client was told to go once."""
+    assert {answer.status for answer in answers} == {200, 201}
+    assert len([answer for answer in answers if closes(answer)]) == 8
+    assert_leaves(process)
+
+
+def test_clients_that_keep_their_connection_see_no_failure(process: Process) -> None:
+    """Requests in flight finish, and a connection is closed after an answer that says so, never without one."""
+    assert_nothing_failed(process, under_load(process, reconnect=False))
+
+
+@pytest.mark.slow
+def test_ten_loads_see_no_failure(database_url: str) -> None:
+    """The same, ten times: the moment of the signal falls where it likes.
+
+    Clients that open a connection for each request need SHUTDOWN_DELAY_S, in which a balancer learns to leave them
+    elsewhere: what the kernel has accepted for a listener that closes is reset.
+    """
+    for number in range(10):
+        reconnect = bool(number % 2)
+        with serving(database_url, shutdown_delay_s=int(reconnect)) as process:
+            assert_nothing_failed(process, under_load(process, reconnect=reconnect))
+
+
+def test_readiness_fails_first(database_url: str) -> None:
+    """For SHUTDOWN_DELAY_S the balancer is told; who comes meanwhile is served, on a connection that then closes."""
+    with serving(database_url, shutdown_delay_s=2) as process, process.client() as client:
+        assert httpx.get(f"{process.url}/health/ready").status_code == 200
+        kept = client.get("/api/tasks")
+        process.popen.send_signal(signal.SIGTERM)
+        started = monotonic()
+        until(lambda: client.get("/health/ready").status_code == 503, seconds=1.5)
+        served = client.post("/api/tasks", json={"title": "a task"})
+        assert (served.status_code, served.headers["Connection"]) == (201, "close")
+        assert "Connection" not in kept.headers
+        assert httpx.get(f"{process.url}/health/live").status_code == 200
+        assert_leaves(process)
+        assert monotonic() - started > 1.9
+
+
+def test_a_request_in_flight_finishes(postmaster: Postmaster) -> None:
+    """It waits for a lock when the signal comes, and has its answer when the lock is free."""
+    name = postmaster.new_database()
+    with ExitStack() as stack:
+        process = stack.enter_context(serving(postmaster.url(name), database_timeout_ms=8000))
+        client, other = stack.enter_context(process.client()), stack.enter_context(closing(postmaster.connect(name)))
+        threads = stack.enter_context(ThreadPoolExecutor(1))
+        other.cursor().execute("BEGIN; LOCK TABLE task")
+        waiting = threads.submit(client.post, "/api/tasks", json={"title": "a task"})
+        until(lambda: postmaster.ask(WAITING.format(name)) == [(1,)])
+        process.popen.send_signal(signal.SIGTERM)
+        until(lambda: not process.listens())
+        other.cursor().execute("ROLLBACK")
+        assert (waiting.result().status_code, waiting.result().headers["Connection"]) == (201, "close")
+        assert_leaves(process)
+        assert postmaster.ask("SELECT count(*) FROM task", name) == [(1,)]
+
+
+def test_a_frozen_database_does_not_keep_it(postmaster: Postmaster) -> None:
+    """Requests that wait for a frozen server have their 503 at their deadline, and the process leaves."""
+    with ExitStack() as stack:
+        process = stack.enter_context(serving(postmaster.url(postmaster.new_database())))
+        client, threads = stack.enter_context(process.client()), stack.enter_context(ThreadPoolExecutor(4))
+        assert client.get("/api/tasks").status_code == 200
+        stack.enter_context(postmaster.frozen())
+        waiting = [threads.submit(client.get, "/api/tasks") for _ in range(4)]
+        assert client.get("/health/ready").status_code == 503
+        process.popen.send_signal(signal.SIGTERM)
+        assert {answer.result().status_code for answer in waiting} == {503}
+        assert_leaves(process)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0, 5])
+def test_nobody_keeps_it(postmaster: Postmaster, delay: int) -> None:
+    """Not a database that is frozen beyond all patience, nor clients that drip, do not read, or say nothing."""
+    name = postmaster.new_database()
+    with ExitStack() as stack:
+        settings = {"database_timeout_ms": 60_000, "shutdown_delay_s": delay}
+        process = stack.enter_context(serving(postmaster.url(name), **settings))
+        client, threads = stack.enter_context(process.client()), stack.enter_context(ThreadPoolExecutor(2))
+        for _ in range(50):
+            client.post("/api/tasks", json={"title": "large", "description": "x" * 10_000})
+        drips, silent, reads_nothing = (stack.enter_context(connect(process)) for _ in range(3))
+        drips.sendall(request("POST", "/api/tasks", make_token(), b"x" * 1000)[:-999])
+        silent.sendall(b"GET /api/tasks HTTP/1.1\r\n")
+        reads_nothing.sendall(request("GET", "/api/tasks", make_token()) * 20)
+        assert client.get("/api/tasks").status_code == 200
+        stack.enter_context(postmaster.frozen())
+        waiting = threads.submit(httpx.get, f"{process.url}/api/tasks", headers=client.headers, timeout=30)
+        probing = threads.submit(httpx.get, f"{process.url}/health/ready", timeout=30)
+        assert probing.result().status_code == 503
+        process.popen.send_signal(signal.SIGTERM)
+        assert_leaves(process)
+        assert waiting.result().status_code == 503
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_does_not_wait(database_url: str, signum: signal.Signals) -> None:
+    """Whoever asks twice is in a hurry: the delay for the balancer is cut short."""
+    with serving(database_url, shutdown_delay_s=5) as process:
+        process.popen.send_signal(signum)
+        until(lambda: httpx.get(f"{process.url}/health/ready").status_code == 503)
+        process.popen.send_signal(signum)
+        assert_leaves(process, seconds=4)

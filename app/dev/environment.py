@@ -30,7 +30,7 @@ def completed(settings: Settings) -> Iterator[Settings]:
     if settings.database_url is not None:
         yield settings
         return
-    with postgres(HOME / "postgres") as server:
+    with postgres(HOME / "postgres", slow_query_ms=settings.slow_query_ms) as server:
         yield settings.model_copy(update={"database_url": SecretStr(server.url())})
 
 

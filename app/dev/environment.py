@@ -31,7 +31,7 @@ def completed(settings: Settings) -> Iterator[Settings]:
     if settings.database_url is not None:
         yield settings
         return
-    with postgres(HOME / "postgres", say=typer.echo) as server:
+    with postgres(HOME / "postgres", say=typer.echo, slow_query_ms=settings.slow_query_ms) as server:
         yield settings.model_copy(update={"database_url": SecretStr(server.url())})
 
 

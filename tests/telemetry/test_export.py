@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ from app.telemetry.export import Export, exporter
 from tests.otlp_receiver import Receiver, Span
 from tests.support import Api
 from tests.telemetry.process import Process
-from tests.telemetry.support import server_span
+from tests.telemetry.support import server_span, statements
 
 Serve = Callable[..., AbstractContextManager[Api]]
 Run = Callable[..., AbstractContextManager[Process]]
@@ -52,6 +53,7 @@ def send_everything(protocol: str, receiver: Receiver) -> list[Span]:
     remote = SpanContext(
         1, 2, is_remote=True, trace_flags=TraceFlags(1), trace_state=TraceState([("a", "b"), ("c", "d")])
     )
+    equal = iter([True, 1, 1.0, "1"] * 3)  # to Python, the first three are
     for scope, version in (("one", "1.0"), ("two", "")):
         tracer = provider.get_tracer(scope, version, "https://example.com/schema")
         for kind in SpanKind:
@@ -60,6 +62,7 @@ def send_everything(protocol: str, receiver: Receiver) -> list[Span]:
                 f"ü {kind.name}", parent, kind, links=[Link(remote, {"why": "because"}), Link(remote)]
             )
             span.set_attributes({f"value.{number}": value for number, value in enumerate(VALUES)})
+            span.set_attribute("equal", next(equal))
             span.add_event("event ü", {"number": 1.5, "text": "ü"}, timestamp=7)
             span.set_status(Status(StatusCode.ERROR, "went wrong ü"))
             span.end()
@@ -175,8 +178,10 @@ def test_a_collector_in_trouble_costs_a_request_nothing(
             started = time.monotonic()
         ended = time.monotonic() - started
     assert slowest < 1.0
-    assert ended < 4.0
-    assert "spans were dropped since the start" in log.getvalue()
+    assert ended < 8.0
+    told = re.search(r"(\d+) spans were dropped since the start", log.getvalue())
+    assert told
+    assert int(told[1]) + len(receiver.spans) >= 200  # two for each request, none of which is forgotten
 
 
 def duration(client: httpx.Client) -> float:
@@ -191,7 +196,7 @@ def test_the_process_ends_soon_whatever_the_collector_does(run: Run, receiver: R
     with in_trouble(fault, receiver) as url, run(OTEL_EXPORTER_OTLP_ENDPOINT=url) as process:
         with process.client() as alice:
             alice.get("/api/tasks")
-        assert process.stop() < 4.0
+        assert process.stop() < 8.0  # 30 s and more without a bound of our own
     assert process.popen.returncode == 0
 
 
@@ -220,7 +225,7 @@ def test_a_receiver_that_asks_for_patience_gets_the_batch_again(alice: httpx.Cli
     answer = alice.get("/api/tasks")
     receiver.until(lambda _: receiver.refused)
     receiver.answer = 200
-    server_span(receiver, answer)
+    assert [span["name"] for span in statements(receiver, answer)] == ["SELECT task"]
 
 
 def test_the_resource_says_what_runs_where(run: Run, receiver: Receiver) -> None:

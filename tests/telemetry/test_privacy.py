@@ -73,6 +73,7 @@ def test_a_duplicate_keys_value_is_nowhere(
     assert b"canary" not in b"".join(receiver.bodies)
     assert "in create" in log.getvalue()
     assert "canary" not in log.getvalue()
+    assert "ended span" not in log.getvalue()
 
 
 def test_an_exceptions_message_is_for_the_terminal_alone(traced: Serve, receiver: Receiver, log: StringIO) -> None:

@@ -53,7 +53,7 @@ def send_everything(protocol: str, receiver: Receiver) -> list[Span]:
     remote = SpanContext(
         1, 2, is_remote=True, trace_flags=TraceFlags(1), trace_state=TraceState([("a", "b"), ("c", "d")])
     )
-    equal = iter([True, 1, 1.0, "1"] * 3)  # to Python, the first three are
+    equal: Iterator[bool | int | float | str] = iter([True, 1, 1.0, "1"] * 3)  # to Python, the first three are
     for scope, version in (("one", "1.0"), ("two", "")):
         tracer = provider.get_tracer(scope, version, "https://example.com/schema")
         for kind in SpanKind:

@@ -87,8 +87,9 @@ def closed_loop(
     answers: list[Answer],
     *,
     reconnect: bool = False,
+    pause_s: float = 0,
 ) -> None:
-    """Let each of `clients` send its next request when it has its answer, until one was its last; gather `answers`."""
+    """Let each of `clients` send its next request some time after its answer, until one was its last."""
 
     async def work() -> None:
         connection = Connection(port)
@@ -100,6 +101,7 @@ def closed_loop(
             if reconnect:
                 connection.close()
                 connection = Connection(port)
+            await asyncio.sleep(pause_s)
         connection.close()
 
     async def work_all() -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from app.auth import Principal
 from app.db import Database
 from app.errors import DatabaseUnavailable
+from app.pool import PING_AFTER_S
 from app.settings import Settings
 from tests.postmaster import Postmaster
 from tests.support import SECRET, UNLIMITED, running, until
@@ -294,6 +295,17 @@ def test_a_connection_closed_in_its_sleep_costs_a_read_one_retry(tapped: Wire, n
         tapped.cut_after("FROM task")
         assert ask(alice).status == 200
         assert len([query for query in tapped.queries() if "FROM task" in query]) == 2
+
+
+def test_a_connection_closed_in_its_sleep_costs_a_write_nothing(tapped: Wire, name: str) -> None:
+    """A connection that has rested for over a second is asked whether it lives before a write is trusted to it."""
+    with serving(tapped.url(name)) as alice:
+        post(alice)
+        rested = monotonic() + PING_AFTER_S
+        tapped.cut()
+        until(lambda: monotonic() > rested)
+        assert post(alice).status == 201
+        assert len([query for query in tapped.queries() if "INSERT INTO task" in query]) == 2
 
 
 def test_a_lost_answer_to_a_write_is_told_as_unknown(tapped: Wire, name: str) -> None:

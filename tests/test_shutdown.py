@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from time import monotonic
+from typing import Any
 
 import httpx
 import pytest
@@ -31,13 +32,13 @@ def assert_leaves(process: Process, seconds: float = GONE_S) -> None:
     assert "Traceback" not in process.said()
 
 
-def under_load(process: Process, *, reconnect: bool) -> list[Answer]:
+def under_load(process: Process, **options: Any) -> list[Answer]:
     """Send SIGTERM amid clients, each of which goes elsewhere once it is told that its connection closes."""
     body = b'{"title": "a task"}'
     requests = [request("GET", "/api/tasks", make_token()), request("POST", "/api/tasks", make_token(), body)]
     answers: list[Answer] = []
     with ThreadPoolExecutor(1) as threads:
-        load = threads.submit(closed_loop, process.port, requests, 8, closes, answers, reconnect=reconnect)
+        load = threads.submit(closed_loop, process.port, requests, 8, closes, answers, **options)
         until(lambda: len(answers) > 100)
         process.popen.send_signal(signal.SIGTERM)
         load.result()
@@ -57,7 +58,12 @@ def assert_nothing_failed(process: Process, answers: list[Answer]) -> None:
 
 def test_clients_that_keep_their_connection_see_no_failure(process: Process) -> None:
     """Requests in flight finish, and a connection is closed after an answer that says so, never without one."""
-    assert_nothing_failed(process, under_load(process, reconnect=False))
+    assert_nothing_failed(process, under_load(process))
+
+
+def test_clients_that_pause_see_no_failure(process: Process) -> None:
+    """A connection that rests when the signal comes is open for a moment more, until its next answer closes it."""
+    assert_nothing_failed(process, under_load(process, pause_s=0.1))
 
 
 @pytest.mark.slow

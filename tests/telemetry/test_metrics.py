@@ -17,6 +17,7 @@ from tests.support import Api, make_token
 from tests.telemetry.scrapes import OPENMETRICS, parse, scrape, until
 
 Serve = Callable[..., AbstractContextManager[Api]]
+Lock = Callable[[], AbstractContextManager[Callable[[], None]]]
 TOKEN = "scraper-0123456789abcdef"
 NOT_THE_TOKEN = (
     b"",
@@ -60,16 +61,16 @@ CONTRACT = {
 
 
 @pytest.fixture
-def table_lock(database_url: str) -> Callable[[], AbstractContextManager[None]]:
-    """Keep everyone from the tasks, so that whoever asks waits."""
+def table_lock(database_url: str) -> Lock:
+    """Keep everyone from the tasks, so that whoever asks waits, until what is yielded is called."""
 
     @contextmanager
-    def locked() -> Iterator[None]:
+    def locked() -> Iterator[Callable[[], None]]:
         connection = psycopg2.connect(database_url.replace("+psycopg2", ""))
         try:
             with connection.cursor() as cursor:
                 cursor.execute("LOCK TABLE task")
-            yield
+            yield connection.close
         finally:
             connection.close()
 
@@ -172,7 +173,7 @@ def test_statements_count_by_operation_and_table(alice: httpx.Client) -> None:
     assert [seen.value(name, operation=o, table="task") for o in ("INSERT", "SELECT")] == [1, 2]
 
 
-def test_slow_statements_are_counted(serve: Serve, table_lock: Callable[[], AbstractContextManager[None]]) -> None:
+def test_slow_statements_are_counted(serve: Serve, table_lock: Lock) -> None:
     """What takes SLOW_QUERY_MS or more counts as slow, here with a failure; what is faster does not."""
     with serve(slow_query_ms=200, database_timeout_ms=1000) as api, api.client("alice") as alice:
         alice.get("/api/tasks")
@@ -198,16 +199,19 @@ def test_a_dead_connection_is_an_error_with_a_name(alice: httpx.Client, database
     assert [sample.value for sample in errors] == [1]
 
 
-def test_saturation_shows_while_it_lasts(serve: Serve, table_lock: Callable[[], AbstractContextManager[None]]) -> None:
+def test_saturation_shows_while_it_lasts(serve: Serve, table_lock: Lock) -> None:
     """Busy threads, used connections and requests under way are those of the moment; the waiters' wait is kept."""
-    with serve(database_pool_size=2) as api, api.client("alice") as alice:
-        with table_lock(), asking(api, 4) as answers:
+    with serve(database_pool_size=2, database_timeout_ms=20_000) as api, api.client("alice") as alice:
+        with table_lock() as release, asking(api, 4) as answers:
+            started = perf_counter()
             seen = until(lambda: scrape(alice), lambda s: s.value("http_requests_in_progress") == 4)
             seen = until(lambda: scrape(alice), lambda s: s.value("db_client_connections", state="used") == 2)
             assert seen.value("worker_threads", state="busy") == 2
             assert seen.value("worker_threads", state="idle") == 0
             assert seen.value("db_client_connections_max") == 2
-        assert all(answer.done() for answer in answers)
+            until(lambda: perf_counter() - started, lambda seconds: seconds > 0.3)
+            release()
+        assert all(answer.result().status_code == 200 for answer in answers)
         seen = scrape(alice)
     assert seen.value("http_requests_in_progress") == 0
     assert seen.value("worker_threads", state="busy") == 0
@@ -217,13 +221,15 @@ def test_saturation_shows_while_it_lasts(serve: Serve, table_lock: Callable[[], 
     assert seen.value(f"{waited}_count") - seen.value(f"{waited}_bucket", le="0.25") >= 2
 
 
-def test_metrics_answer_while_every_thread_is_blocked(
-    serve: Serve, table_lock: Callable[[], AbstractContextManager[None]]
-) -> None:
+def test_metrics_answer_while_every_thread_is_blocked(serve: Serve, table_lock: Lock) -> None:
     """A scrape waits for no worker thread: it is there within 100 ms."""
-    with serve(database_pool_size=2) as api, api.client("alice") as alice, table_lock(), asking(api, 4):
-        until(lambda: scrape(alice), lambda s: s.value("worker_threads", state="idle") == 0)
-        assert min(seconds_of(lambda: alice.get("/metrics")) for _ in range(3)) < 0.1
+    with serve(database_pool_size=2, database_timeout_ms=20_000) as api, api.client("alice") as alice:
+        with table_lock() as release, asking(api, 4) as answers:
+            until(lambda: scrape(alice), lambda s: s.value("worker_threads", state="busy") == 2)
+            seconds = [seconds_of(lambda: alice.get("/metrics")) for _ in range(3)]
+            assert not any(answer.done() for answer in answers)
+            release()
+        assert min(seconds) < 0.1
 
 
 def seconds_of(act: Callable[[], object]) -> float:
@@ -232,14 +238,15 @@ def seconds_of(act: Callable[[], object]) -> float:
     return perf_counter() - started
 
 
-def test_refusals_at_the_door_are_counted(serve: Serve, table_lock: Callable[[], AbstractContextManager[None]]) -> None:
+def test_refusals_at_the_door_are_counted(serve: Serve, table_lock: Lock) -> None:
     """A request refused because too many are under way counts, though it never reached a route."""
     overload = {"handler": "(overload)", "status": "503"}
-    with serve(max_in_flight=1) as api, api.client("alice") as alice:
+    with serve(max_in_flight=1, database_timeout_ms=20_000) as api, api.client("alice") as alice:
         assert scrape(alice).value("http_requests_total", **overload) == 0
-        with table_lock(), asking(api, 1):
+        with table_lock() as release, asking(api, 1):
             until(lambda: scrape(alice), lambda s: s.value("http_requests_in_progress") == 1)
             assert alice.get("/api/tasks").json()["code"] == "overloaded"
+            release()
         assert scrape(alice).value("http_requests_total", **overload) == 1
 
 

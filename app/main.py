@@ -4,10 +4,12 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from threading import Event
+from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import health, migrations
 from app.auth import Authenticator, SecretVerifier, Verifier
@@ -120,7 +122,12 @@ def outside(guarded: ASGIApp, settings: Settings) -> ASGIApp:
         allow_headers=ASKED,
         expose_headers=EXPOSED,
     )
-    return SafeHeaders(cors if settings.cors_origins else guarded)
+    safe = SafeHeaders(cors if settings.cors_origins else guarded)
+    if not settings.forwarded_allow_ips:
+        return safe
+    behind: Any = ProxyHeadersMiddleware  # uvicorn's types for ASGI are not Starlette's
+    proxied: ASGIApp = behind(safe, list(settings.forwarded_allow_ips))
+    return proxied
 
 
 def refuse_open_routes(api: FastAPI) -> None:

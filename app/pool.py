@@ -26,9 +26,6 @@ ANSWER_S = 0.1  # left of the deadline for the way back, once the server has giv
 PING_AFTER_S = 1.0
 RECYCLE_S = 280  # Neon suspends an idle database after 300 s
 
-# When a request was given to the worker threads. There are as many as connections, so whoever waits for a connection
-# waits for a thread, and the pool alone would never show it.
-
 
 def engine_for(url: str, pool_size: int, timeout_s: float, pool_class: type[QueuePool] = QueuePool) -> Engine:
     """Return an engine of at most `pool_size` connections, for which a caller waits at most `timeout_s`."""

@@ -96,12 +96,11 @@ def configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         access_log=False,
-        forwarded_allow_ips=list(settings.forwarded_allow_ips),
         http=BoundedProtocol,
         log_config=None,  # app.telemetry.logs has configured every logger
         log_level=settings.log_level.lower(),
         loop="uvloop",
-        proxy_headers=bool(settings.forwarded_allow_ips),
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=int(SHUTDOWN_S - LINGER_S - settings.shutdown_delay_s) or 1,
         timeout_keep_alive=KEEP_ALIVE_S,

@@ -21,6 +21,7 @@ class Record:
     scope: Scope
     started: float = field(default_factory=perf_counter)
     hidden: tuple[Headers, bytes] | None = None  # headers and query string, while the span must not see them
+    peer: str | None = None  # at the other end of the socket, whatever a proxy says of its client
     caller: SpanContext | None = None  # whom an untrusted traceparent named
     span: Span = INVALID_SPAN
     status: int = 0

@@ -38,7 +38,8 @@ class Observed:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})
-        record = Record(self._tracer, scope)
+        client = scope.get("client")
+        record = Record(self._tracer, scope, peer=client[0] if client else None)
 
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -100,13 +101,13 @@ class Veil:
         if record := CURRENT.get():
             headers: Headers = scope["headers"]
             record.hidden = headers, scope["query_string"]
-            scope = {**scope, "headers": self._shown(headers, scope["client"], record), "query_string": b""}
+            scope = {**scope, "headers": self._shown(headers, record), "query_string": b""}
         await self._app(scope, receive, send)
 
-    def _shown(self, headers: Headers, client: tuple[str, int] | None, record: Record) -> Headers:
+    def _shown(self, headers: Headers, record: Record) -> Headers:
         agents = [(name, _text(value)) for name, value in headers if name == b"user-agent"]
         context = [(name, value) for name, value in headers if name in self._fields and value.isascii()]
-        if context and not self._trusts(client[0] if client else None):
+        if context and not self._trusts(record.peer):
             parent = {name.decode(): value.decode("ascii") for name, value in context if name == b"traceparent"}
             named = get_current_span(TraceContextTextMapPropagator().extract(parent)).get_span_context()
             record.caller = named if named.is_valid else None

@@ -50,8 +50,9 @@ class Statement:
 
     @property
     def explainable(self) -> bool:
-        """Whether EXPLAIN would plan it and change nothing."""
-        return self.text.startswith("SELECT") and "principal" in self.context.execution_options
+        """Whether EXPLAIN would change nothing, and there is a server that answers: a failure has its SQLSTATE."""
+        answered = not self.failure or "db.response.status_code" in self.failure
+        return answered and self.text.startswith("SELECT") and "principal" in self.context.execution_options
 
 
 def static_attributes(url: URL) -> Attributes:

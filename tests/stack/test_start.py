@@ -11,7 +11,9 @@ import pytest
 
 STACK = Path(__file__).parents[2] / "app/dev/stack.py"
 CONFIG = {"services": {"proxy": {"ports": [{"published": "PORT", "host_ip": "127.0.0.1"}]}}}
-DOCKER = """#!{python}
+# To the shell the second line starts Python, to Python it is a text: a shebang cannot name a path with a space.
+DOCKER = """#!/bin/sh
+"exec" "{python}" "$0" "$@"
 import sys
 arguments = sys.argv[1:]
 answers = {answers!r}

@@ -295,8 +295,8 @@ def test_a_deleted_task_is_gone(someone: httpx.Client, task: Json) -> None:
 
 
 def test_head_is_get_without_its_body(someone: httpx.Client, task: Json) -> None:
-    """The same headers, length included (RFC 9110, 9.3.2), but for those that tell the time and the budget."""
-    moving = {"date": "", "ratelimit": ""}
+    """The same headers, length included (RFC 9110, 9.3.2), but for those that tell of the moment."""
+    moving = {"date": "", "ratelimit": "", "server-timing": "", "x-trace-id": ""}
     for path in (TASKS, f"{TASKS}/{task['id']}"):
         got, head = someone.get(path), someone.head(path)
         assert (head.status_code, head.content) == (200, b"")

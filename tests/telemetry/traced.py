@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
+from typing import Any
 
 import httpx
 import uvicorn
@@ -14,6 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.main import create_app
 from app.settings import Settings
 from tests.support import SECRET, make_token
+
+UNLIMITED: dict[str, Any] = {"rate_limit": "1000000/minute", "rate_limit_unauthenticated": "1000000/minute"}
 
 
 class Traced:
@@ -32,7 +35,8 @@ class Traced:
 @contextmanager
 def traced(database_url: str, sampler: Sampler) -> Iterator[tuple[httpx.Client, set[str]]]:
     """Serve an app whose requests are traced; return a client and what traces there were."""
-    app = Traced(create_app(Settings(database_url=database_url, better_auth_secret=SECRET)), sampler)
+    settings = Settings(**{"database_url": database_url, "better_auth_secret": SECRET} | UNLIMITED)
+    app = Traced(create_app(settings), sampler)
     started = Event()
 
     class Server(uvicorn.Server):

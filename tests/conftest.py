@@ -16,7 +16,7 @@ from app.settings import Settings
 from tests.key_server import EC, ED, RSA, KeyServer, key_server, publish
 from tests.support import ORIGIN, SECRET, UNLIMITED, Api, running
 
-pytest_plugins = ["tests.postmaster"]
+pytest_plugins = ["tests.postmaster", "tests.redis_server"]
 
 TEMPLATE = "tasks_template"
 

@@ -84,7 +84,7 @@ def routed(routers: Sequence[APIRouter]) -> Api:
         lifespan=_lifespan,
         redirect_slashes=False,
         redoc_url=None,
-        telemetry={"tracing": False, "metrics": False, "auto_configure": False},
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     refuse_open_routes(api)
     api.add_middleware(Unveiled)

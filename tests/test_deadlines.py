@@ -22,7 +22,8 @@ from tests.postmaster import Postmaster
 from tests.support import SECRET, UNLIMITED, running, until
 from tests.wire import Wire, wire
 
-TIMEOUT_S = 1.0
+TIMEOUT_MS = 1000
+TIMEOUT_S = TIMEOUT_MS / 1000
 NOISE_S = 0.5  # of a machine that does other things as well
 LATEST_S = TIMEOUT_S + 0.5 + NOISE_S
 PROBE_S = 2.0 + 0.5 + NOISE_S
@@ -55,9 +56,8 @@ def alice(postmaster: Postmaster, name: str) -> Iterator[httpx.Client]:
 @contextmanager
 def serving(url: str, **settings: Any) -> Iterator[httpx.Client]:
     """Serve with a short deadline, and speak for alice on as many connections as needed."""
-    settings |= {"database_url": url, "better_auth_secret": SECRET, "database_timeout_ms": int(TIMEOUT_S * 1000)}
-    settings |= UNLIMITED
-    with running(Settings(**settings)) as api, api.client("alice") as client:
+    own: dict[str, Any] = {"database_url": url, "better_auth_secret": SECRET, "database_timeout_ms": TIMEOUT_MS}
+    with running(Settings(**(own | UNLIMITED | settings))) as api, api.client("alice") as client:
         yield client
 
 
@@ -231,6 +231,19 @@ def test_a_key_that_another_transaction_holds_is_busy(postmaster: Postmaster, al
     assert post(alice).status == 201
 
 
+def test_a_write_that_is_terminated_is_unknown(postmaster: Postmaster, alice: httpx.Client, name: str) -> None:
+    """Its connection ended while it waited: 503 that says its outcome is not known."""
+    post(alice)
+    with closing(postmaster.connect(name)) as other, ThreadPoolExecutor(1) as threads:
+        other.cursor().execute("BEGIN; LOCK TABLE task")
+        writing = threads.submit(alice.post, "/api/tasks", json={"title": "a task"})
+        until(lambda: postmaster.ask(STATEMENTS.format(name)) != [])
+        postmaster.ask(TERMINATE.format(name))
+        refused = writing.result()
+    assert (refused.status_code, refused.json()["code"]) == (503, UNAVAILABLE)
+    assert "not known" in refused.json()["detail"]
+
+
 def test_a_slow_search_ends_on_both_sides(postmaster: Postmaster, alice: httpx.Client, name: str) -> None:
     """Past the deadline the client has its 503, and the server has given up as well."""
     post(alice)
@@ -304,6 +317,24 @@ def test_a_connection_closed_in_its_sleep_costs_a_write_nothing(tapped: Wire, na
         until(lambda: monotonic() > rested)
         assert post(alice).status == 201
         assert len([query for query in tapped.queries() if "INSERT INTO task" in query]) == 2
+
+
+def test_a_connection_that_fell_silent_is_left_behind(tapped: Wire, name: str) -> None:
+    """Something between dropped it without a word: one deadline, and the next request has another connection."""
+    with serving(tapped.url(name)) as alice:
+        post(alice)
+        tapped.mute()
+        assert_refused([ask(alice)], UNAVAILABLE)
+        assert_served_again(alice)
+
+
+def test_health_does_not_wait_as_long_as_requests_may(tapped: Wire, name: str) -> None:
+    """A probe that hangs is over when its own time is, whatever DATABASE_TIMEOUT_MS says, and the next one succeeds."""
+    with serving(tapped.url(name), database_timeout_ms=60_000) as alice:
+        until(lambda: alice.get("/health").status_code == 200)
+        tapped.mute()
+        until(lambda: alice.get("/health").status_code == 503, seconds=2 * PROBE_S)
+        until(lambda: alice.get("/health").status_code == 200, seconds=2 * PROBE_S)
 
 
 def test_a_lost_answer_to_a_write_is_told_as_unknown(tapped: Wire, name: str) -> None:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
+from app import deadline
 from app.db import Database
 
 CACHE_S = 1.0
@@ -56,7 +57,8 @@ class Readiness:
 
     def _answers(self) -> bool:
         try:
-            return self._database.revision() == self._revision
+            with deadline.within(PROBE_TIMEOUT_S):
+                return self._database.revision() == self._revision
         except SQLAlchemyError as error:
             logger.warning("not ready: the database did not answer (%s)", type(error).__name__)
             return False

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from socket import AF_UNIX, SHUT_RDWR, SHUT_WR, create_server, socket
+from socket import AF_UNIX, SHUT_RDWR, create_server, socket
 from threading import Lock, Thread
 
 PING = "SELECT 1"
@@ -22,6 +22,8 @@ class Wire:
         self._server, self._lock = server, Lock()
         self._sockets: list[socket] = []
         self._seen: list[str] = []
+        self._muted: set[socket] = set()
+        self._lost: set[socket] = set()
         self._cut_after: str | None = None
         self._listener = create_server(("127.0.0.1", 0))
         Thread(target=self._accept, daemon=True).start()
@@ -43,6 +45,11 @@ class Wire:
         for end in sockets:
             with suppress(OSError):
                 end.shutdown(SHUT_RDWR)
+
+    def mute(self) -> None:
+        """Hand on nothing more of the connections there are, and leave them open: nobody ever learns of it."""
+        with self._lock:
+            self._muted = set(self._sockets[::2])
 
     def cut_after(self, pattern: str) -> None:
         """Hand on the next query that matches, and lose its answer."""
@@ -71,13 +78,11 @@ class Wire:
                 head = exactly(application, 5)
                 body = exactly(application, struct.unpack("!I", head[1:])[0] - 4)
                 query = body[:-1].decode() if head[:1] == b"Q" else ""
-                lost = self._note(query)
-                if lost:
-                    application.shutdown(SHUT_RDWR)
+                if application in self._muted:
+                    continue
+                if self._note(query):
+                    self._lost.add(application)
                 server.sendall(head + body)
-                if lost:
-                    server.shutdown(SHUT_WR)  # it does what was asked before it sees the end
-                    return
 
     def _note(self, query: str) -> bool:
         with self._lock:
@@ -89,7 +94,7 @@ class Wire:
 
     def _answer(self, server: socket, application: socket) -> None:
         with suppress(OSError):
-            while data := server.recv(65536):
+            while (data := server.recv(65536)) and application not in self._lost:
                 application.sendall(data)
             application.shutdown(SHUT_RDWR)
 

@@ -13,7 +13,8 @@ import httpx
 from app.settings import Settings
 from tests.support import SECRET, UNLIMITED, running, until
 
-TIMEOUT_S = 1.0
+TIMEOUT_MS = 1000
+TIMEOUT_S = TIMEOUT_MS / 1000
 NOISE_S = 0.5  # of a machine that does other things as well
 LATEST_S = TIMEOUT_S + 0.5 + NOISE_S
 PROBE_S = 2.0 + 0.5 + NOISE_S
@@ -35,9 +36,8 @@ class Answer(NamedTuple):
 @contextmanager
 def serving(url: str, **settings: Any) -> Iterator[httpx.Client]:
     """Serve with a short deadline, and speak for alice on as many connections as needed."""
-    settings |= {"database_url": url, "better_auth_secret": SECRET, "database_timeout_ms": int(TIMEOUT_S * 1000)}
-    settings |= UNLIMITED
-    with running(Settings(**settings)) as api, api.client("alice") as client:
+    own: dict[str, Any] = {"database_url": url, "better_auth_secret": SECRET, "database_timeout_ms": TIMEOUT_MS}
+    with running(Settings(**(own | UNLIMITED | settings))) as api, api.client("alice") as client:
         yield client
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from time import monotonic
 
 import httpx
@@ -13,7 +13,20 @@ from app.auth import Principal
 from app.db import Database
 from app.errors import DatabaseUnavailable
 from app.pool import PING_AFTER_S
-from tests.faults.support import LATEST_S, TERMINATE, TIMEOUT_S, UNAVAILABLE, ask, ask_at_once, post, serving
+from tests.faults.support import (
+    LATEST_S,
+    PROBE_S,
+    STATEMENTS,
+    TERMINATE,
+    TIMEOUT_S,
+    UNAVAILABLE,
+    ask,
+    ask_at_once,
+    assert_refused,
+    assert_served_again,
+    post,
+    serving,
+)
 from tests.postmaster import Postmaster
 from tests.support import until
 from tests.wire import Wire, wire
@@ -59,6 +72,37 @@ def test_a_connection_closed_in_its_sleep_costs_a_write_nothing(tapped: Wire, na
         until(lambda: monotonic() > rested)
         assert post(alice).status == 201
         assert len([query for query in tapped.queries() if "INSERT INTO task" in query]) == 2
+
+
+def test_a_write_that_is_terminated_is_unknown(postmaster: Postmaster, alice: httpx.Client, name: str) -> None:
+    """Its connection ended while it waited: 503 that says its outcome is not known."""
+    post(alice)
+    with closing(postmaster.connect(name)) as other, ThreadPoolExecutor(1) as threads:
+        other.cursor().execute("BEGIN; LOCK TABLE task")
+        writing = threads.submit(alice.post, "/api/tasks", json={"title": "a task"})
+        until(lambda: postmaster.ask(STATEMENTS.format(name)) != [])
+        postmaster.ask(TERMINATE.format(name))
+        refused = writing.result()
+    assert (refused.status_code, refused.json()["code"]) == (503, UNAVAILABLE)
+    assert "not known" in refused.json()["detail"]
+
+
+def test_a_connection_that_fell_silent_is_left_behind(tapped: Wire, name: str) -> None:
+    """Something between dropped it without a word: one deadline, and the next request has another connection."""
+    with serving(tapped.url(name)) as alice:
+        post(alice)
+        tapped.mute()
+        assert_refused([ask(alice)], UNAVAILABLE)
+        assert_served_again(alice)
+
+
+def test_health_does_not_wait_as_long_as_requests_may(tapped: Wire, name: str) -> None:
+    """A probe that hangs is over when its own time is, whatever DATABASE_TIMEOUT_MS says, and the next one succeeds."""
+    with serving(tapped.url(name), database_timeout_ms=60_000) as alice:
+        until(lambda: alice.get("/health").status_code == 200)
+        tapped.mute()
+        until(lambda: alice.get("/health").status_code == 503, seconds=2 * PROBE_S)
+        until(lambda: alice.get("/health").status_code == 200, seconds=2 * PROBE_S)
 
 
 def test_a_lost_answer_to_a_write_is_told_as_unknown(tapped: Wire, name: str) -> None:

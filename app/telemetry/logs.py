@@ -39,6 +39,7 @@ def configure(settings: Settings) -> None:
     handler.setFormatter(ConsoleFormatter(colours=sys.stdout.isatty()) if in_terminal(settings) else JsonFormatter())
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
     logging.captureWarnings(capture=True)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line names them
     for name in SQLALCHEMY:  # below a warning, they write statements and notices, values and all
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -1,15 +1,12 @@
 """A receiver, and an API that sends its spans there."""
 
 import logging
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -24,9 +21,10 @@ from app.main import ENTITIES, create_app
 from app.settings import Settings
 from app.telemetry.logs import ConsoleFormatter, JsonFormatter
 from app.web.route import ApiRoute
+from tests import process
 from tests.otlp_receiver import Receiver, receiving
+from tests.process import Process, serving
 from tests.support import SECRET, UNLIMITED, Api, running
-from tests.telemetry.process import Process, environment, serving
 
 
 @pytest.fixture
@@ -152,9 +150,9 @@ def many_tasks(superuser: Callable[[str], None]) -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path, database_url: str) -> Callable[..., AbstractContextManager[Process]]:
+def run(database_url: str) -> Callable[..., AbstractContextManager[Process]]:
     """Run the application as a process with these environment variables."""
-    return lambda **variables: serving(tmp_path, database_url, **variables)
+    return lambda **variables: serving(database_url, **variables)
 
 
 @pytest.fixture
@@ -187,13 +185,11 @@ def login(admin: Callable[[str], None], database_url: str) -> Callable[[str, str
 
 
 @pytest.fixture
-def refused(database_url: str, tmp_path: Path) -> Callable[..., str]:
+def refused(database_url: str) -> Callable[..., str]:
     """The message with which the application refuses to start with these environment variables."""
 
     def start(**variables: str) -> str:
-        command = [sys.executable, "-m", "app", "serve"]
-        seen = environment(database_url, **variables)
-        done = subprocess.run(command, cwd=tmp_path, env=seen, capture_output=True, text=True, timeout=30, check=False)
+        done = process.run(["serve"], database_url, **variables)
         assert (done.returncode, done.stdout) == (2, ""), done
         return done.stderr
 

@@ -1,8 +1,14 @@
 """What the tests of traces look for."""
 
+import json
+import signal
+from time import monotonic
+from typing import Any
+
 import httpx
 
 from tests.otlp_receiver import Receiver, Span
+from tests.process import Process
 
 
 def server_span(receiver: Receiver, answer: httpx.Response) -> Span:
@@ -23,3 +29,16 @@ def statement(receiver: Receiver, answer: httpx.Response) -> Span:
 
 def trace_of(receiver: Receiver, answer: httpx.Response) -> list[Span]:
     return receiver.trace(answer.headers["x-trace-id"])
+
+
+def stop(process: Process) -> float:
+    """Ask it to end; the seconds that took."""
+    started = monotonic()
+    process.popen.send_signal(signal.SIGTERM)
+    process.popen.wait(40)
+    return monotonic() - started
+
+
+def entries(process: Process) -> list[dict[str, Any]]:
+    """Its log's lines, each of which is JSON."""
+    return [json.loads(line) for line in process.said().splitlines()]

@@ -22,9 +22,9 @@ from opentelemetry.trace.span import NonRecordingSpan
 from app.settings import Settings
 from app.telemetry.export import Export, exporter
 from tests.otlp_receiver import Receiver, Span
+from tests.process import Process
 from tests.support import Api
-from tests.telemetry.process import Process
-from tests.telemetry.support import server_span, statements
+from tests.telemetry.support import server_span, statements, stop
 
 Serve = Callable[..., AbstractContextManager[Api]]
 Run = Callable[..., AbstractContextManager[Process]]
@@ -196,7 +196,7 @@ def test_the_process_ends_soon_whatever_the_collector_does(run: Run, receiver: R
     with in_trouble(fault, receiver) as url, run(OTEL_EXPORTER_OTLP_ENDPOINT=url) as process:
         with process.client() as alice:
             alice.get("/api/tasks")
-        assert process.stop() < 8.0  # 30 s and more without a bound of our own
+        assert stop(process) < 8.0  # 30 s and more without a bound of our own
     assert process.popen.returncode == 0
 
 
@@ -205,7 +205,7 @@ def test_what_is_queued_is_sent_before_the_process_ends(run: Run, receiver: Rece
     with run(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, OTEL_BSP_SCHEDULE_DELAY="60000") as process:
         with process.client() as alice:
             answer = alice.get("/api/tasks")
-        process.stop()
+        stop(process)
     server_span(receiver, answer)
 
 
@@ -234,7 +234,7 @@ def test_the_resource_says_what_runs_where(run: Run, receiver: Receiver) -> None
     with run(**variables) as process:
         with process.client() as alice:
             answer = alice.get("/api/tasks")
-        process.stop()
+        stop(process)
     resource = server_span(receiver, answer)["resource"]
     wanted = {"service.name": "ours", "team": "blue", "service.version": "0.1.0"}
     assert wanted.items() <= resource.items()

@@ -8,17 +8,19 @@ from datetime import datetime
 from io import StringIO
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import APIRouter
 
+from tests.process import Process
 from tests.support import Api
-from tests.telemetry.process import Process
+from tests.telemetry.support import entries, stop
 
 Run = Callable[..., AbstractContextManager[Process]]
 
 
 def requests(process: Process) -> list[dict[str, Any]]:
-    return [entry for entry in process.entries() if entry["logger"] == "app.requests"]
+    return [entry for entry in entries(process) if entry["logger"] == "app.requests"]
 
 
 def test_each_request_is_one_json_line(run: Run) -> None:
@@ -27,7 +29,7 @@ def test_each_request_is_one_json_line(run: Run) -> None:
         with process.client() as alice:
             created = alice.post("/api/tasks", json={"title": "mine"})
             missing = alice.get("/api/tasks/999")
-        process.stop()
+        stop(process)
         first, second = requests(process)
     assert {name: first[name] for name in ("level", "message", "method", "route", "status", "user_id", "client")} == {
         "level": "INFO",
@@ -52,11 +54,11 @@ def test_every_line_has_the_same_shape(run: Run) -> None:
     with run() as process:
         with process.client() as alice:
             alice.get("/api/tasks")
-        process.stop()
-        entries = process.entries()
-    assert all({"time", "level", "logger", "message"} <= set(entry) for entry in entries)
-    assert {"app.requests", "uvicorn.error"} <= {entry["logger"] for entry in entries}
-    assert "uvicorn.access" not in {entry["logger"] for entry in entries}
+        stop(process)
+        written = entries(process)
+    assert all({"time", "level", "logger", "message"} <= set(entry) for entry in written)
+    assert {"app.requests", "uvicorn.error"} <= {entry["logger"] for entry in written}
+    assert "uvicorn.access" not in {entry["logger"] for entry in written}
 
 
 def test_refusals_before_the_application_are_logged(run: Run) -> None:
@@ -65,7 +67,7 @@ def test_refusals_before_the_application_are_logged(run: Run) -> None:
         with process.client() as alice:
             alice.post("/api/tasks", content=b"x" * 200_000)
             alice.get("/nothing/here")
-        process.stop()
+        stop(process)
         large, unknown = requests(process)
     assert (large["status"], large["code"], "route" in large) == (413, "body_too_large", False)
     assert (unknown["status"], unknown["code"], "route" in unknown) == (404, "not_found", False)
@@ -75,10 +77,10 @@ def test_refusals_before_the_application_are_logged(run: Run) -> None:
 def test_probes_are_logged_at_debug_only(run: Run, level: str, count: int) -> None:
     """Health probes, which come every few seconds for ever, are lines only for who wants to see everything."""
     with run(LOG_LEVEL=level) as process:
-        with process.client(None) as probe:
+        with httpx.Client(base_url=process.url) as probe:
             for path in ("/health", "/health/ready", "/health/live"):
                 probe.get(path)
-        process.stop()
+        stop(process)
         probes = [entry for entry in requests(process) if entry["route"].startswith("/health")]
     assert len(probes) >= count
     assert bool(probes) == bool(count)
@@ -90,8 +92,8 @@ def test_a_slow_query_is_a_warning(run: Run) -> None:
     with run(SLOW_QUERY_MS="1", OTEL_TRACES_SAMPLER="always_off") as process:
         with process.client() as alice:
             answer = alice.get("/api/tasks?q=needle")
-        process.stop()
-        (slow,) = [entry for entry in process.entries() if entry["logger"] == "app.queries"]
+        stop(process)
+        (slow,) = [entry for entry in entries(process) if entry["logger"] == "app.queries"]
     assert slow["level"] == "WARNING"
     assert slow["message"].startswith("slow query: SELECT task took ")
     assert "sequential scan of task" in slow["message"]
@@ -117,8 +119,8 @@ def test_in_a_terminal_a_slow_request_prints_its_trace(run: Run) -> None:
     with run(SLOW_QUERY_MS="1", LOG_FORMAT="console") as process:
         with process.client() as alice:
             alice.get("/api/tasks?q=needle")
-        process.stop()
-        output = "\n".join(process.lines)
+        stop(process)
+        output = process.said()
     assert re.search(
         r"INFO    GET /api/tasks 200  [\d.]+ ms, 1 query of [\d.]+ ms, alice  trace [0-9a-f]{32}\n", output
     )
@@ -134,13 +136,13 @@ def test_in_a_terminal_a_quick_request_is_one_line(run: Run) -> None:
     with run(LOG_FORMAT="console", SLOW_QUERY_MS="60000") as process:
         with process.client() as alice:
             alice.get("/api/tasks")
-        process.stop()
-        ours = [line for line in process.lines if "/api/tasks" in line or " ms  " in line]
+        stop(process)
+        ours = [line for line in process.said().splitlines() if "/api/tasks" in line or " ms  " in line]
     assert len(ours) == 1
 
 
 def test_without_a_terminal_lines_are_json(run: Run) -> None:
     """`auto`, the default, is JSON where nobody reads along."""
     with run(LOG_FORMAT="auto") as process:
-        process.stop()
-        assert all(json.loads(line) for line in process.lines)
+        stop(process)
+        assert all(json.loads(line) for line in process.said().splitlines())

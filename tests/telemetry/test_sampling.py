@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from tests.otlp_receiver import Receiver
+from tests.process import Process
 from tests.support import Api, make_token
-from tests.telemetry.process import Process
 from tests.telemetry.support import server_span
 
 Serve = Callable[..., AbstractContextManager[Api]]

@@ -2,32 +2,24 @@
 
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import pytest
 
-from tests.telemetry.process import Process, environment
+from tests.process import Process
+from tests.process import run as run_command
+from tests.telemetry.support import stop
 
 Run = Callable[..., AbstractContextManager[Process]]
 
 
 @pytest.fixture
-def seed(tmp_path: Path, database_url: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+def seed(database_url: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command of the walk-through."""
 
-    def run_seed(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "app", "seed", *arguments],
-            cwd=tmp_path,
-            env=environment(database_url, **variables),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+    def run_seed(*arguments: str, environment: str = "development") -> subprocess.CompletedProcess[str]:
+        return run_command(["seed", *arguments], database_url, environment=environment)
 
     return run_seed
 
@@ -41,8 +33,8 @@ def test_the_cause_is_read_off_the_tree_and_so_is_the_fix(
         with process.client() as alice:
             assert alice.get("/api/tasks?q=Number 777 of").status_code == 200
             alice.get("/api/tasks?q=Number 777 of&completed=false")
-        process.stop()
-        output = "\n".join(process.lines)
+        stop(process)
+        output = process.said()
     before, after = output.split("GET /api/tasks 200")[1:]
     assert "Seq Scan on task" in before
     assert re.search(r"199,\d{3} thrown away", before)
@@ -58,13 +50,10 @@ def test_the_seed_adds_to_one_users_tasks(run: Run, seed: Callable[..., subproce
         assert bob.get("/api/tasks").json() == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "variables"),
-    [(("not a user",), {}), (("alice",), {"ENVIRONMENT": "production"})],
-)
+@pytest.mark.parametrize(("user", "environment"), [("not a user", "development"), ("alice", "production")])
 def test_the_seed_refuses_what_is_no_development(
-    seed: Callable[..., subprocess.CompletedProcess[str]], arguments: tuple[str, ...], variables: dict[str, str]
+    seed: Callable[..., subprocess.CompletedProcess[str]], user: str, environment: str
 ) -> None:
     """Production, and a user that cannot be, are refused in one line."""
-    done = seed(*arguments, **variables)
+    done = seed(user, environment=environment)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)

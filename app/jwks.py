@@ -122,7 +122,8 @@ class KeyCache:
             if not self._keys:
                 logger.warning("%s serves no key that can verify a token", self._url)
         except Exception as error:  # noqa: BLE001  whatever went wrong, the keys at hand stay
-            logger.warning("the keys at %s cannot be read: %r", self._url, error)
+            reason = error if type(error) is ValueError else type(error).__name__  # others may quote the whole document
+            logger.warning("the keys at %s cannot be read: %s", self._url, reason)
         finally:
             self._fetch, self._ended = None, monotonic()
 

@@ -44,7 +44,15 @@ EXPOSED = (
     "Server-Timing",
     "X-Trace-Id",
 )
-ASKED = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match")
+ASKED = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "traceparent",
+    "tracestate",
+)
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,8 @@ from app.auth import Principal
 ROLE = "tasks_api"
 PREAMBLE = (
     f"SELECT set_config('role', '{ROLE}', true), set_config('app.user_id', %s, true), "
-    "set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true); "
+    "set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true), "
+    "set_config('TimeZone', 'UTC', true); "
 )
 ANSWER_S = 0.1  # left of the deadline for the way back, once the server has given up
 PING_AFTER_S = 1.0

@@ -11,7 +11,7 @@ from time import monotonic
 from types import FrameType
 
 import uvicorn
-from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
 from app import migrations
@@ -24,6 +24,7 @@ from app.web.protocol import BoundedProtocol
 KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 s), or they meet a closed connection
 LINGER_S = 1.0  # at most: a request that was on its way when the listener closed is still answered
 POLL_S = 0.02
+UNDEFINED_TABLE = "42P01"
 SHUTDOWN_S = 7.5  # for all of it but the flush of telemetry (2 s); what is slower is cut
 
 Create = Callable[[Settings, Event], ASGIApp]
@@ -119,9 +120,9 @@ def verify_database(settings: Settings) -> None:
     try:
         login = database.login()
         revision = database.revision()
-    except ProgrammingError:
-        raise NotServing("There is no schema: run `python -m app migrate`.") from None
     except SQLAlchemyError as error:
+        if getattr(getattr(error, "orig", None), "pgcode", None) == UNDEFINED_TABLE:
+            raise NotServing("There is no schema: run `python -m app migrate`.") from None
         raise NotServing(f"The database cannot be used: {migrations.first_line(error)}") from None
     finally:
         database.close()

@@ -1,5 +1,6 @@
 """The types of settings: what each accepts, and the form in which the application gets it."""
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
@@ -72,9 +73,13 @@ def parse_headers(headers: str) -> dict[str, str]:
     return {name.strip().lower(): unquote(value.strip()) for name, _, value in pairs}
 
 
+FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
+FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+
+
 def _otlp_headers(headers: SecretStr) -> SecretStr:
     parsed = parse_headers(headers.get_secret_value())
-    if not all(name.replace("-", "").isalnum() and value.isprintable() and value for name, value in parsed.items()):
+    if not all(FIELD_NAME.fullmatch(name) and FIELD_VALUE.fullmatch(value) for name, value in parsed.items()):
         raise ValueError("must be name=value pairs, separated by commas")
     return headers
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -159,6 +160,10 @@ class Settings(BaseSettings):
     def _is_there(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_file():
             raise ValueError("there is no such file")
+        try:
+            ssl.create_default_context(cafile=path)
+        except OSError:
+            raise ValueError("the file holds no certificate") from None
         return path
 
     @model_validator(mode="after")

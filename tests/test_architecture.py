@@ -1,6 +1,7 @@
 """The code keeps the measures it was written by."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,3 +41,10 @@ def test_the_measure_measures(tmp_path: Path) -> None:
     path = tmp_path / "module.py"
     path.write_text('def f():\n    """One\n\n    Two\n    """\n' + "    x = 1\n" * 30)
     assert [lines(function) for function in functions(path)] == [31]
+
+
+def test_only_telemetry_knows_the_sdk_and_the_metrics_library() -> None:
+    """The rest uses OpenTelemetry's API or nothing; import-linter cannot tell its SDK from its API."""
+    foreign = re.compile(r"^\s*(?:from|import) (?:opentelemetry\.sdk|prometheus_client)", re.MULTILINE)
+    outside = [path for path in MODULES if "telemetry" not in path.parts]
+    assert [path for path in outside if foreign.search(path.read_text())] == []

@@ -32,6 +32,14 @@ def test_failures_are_limited_and_good_tokens_pass(serve: Serve) -> None:
         assert good.headers["ratelimit-policy"] == '"default";q=1000000;w=60'
 
 
+def test_an_expired_token_is_no_attempt(serve: Serve) -> None:
+    """Its signature was good: its user, one of many behind the address perhaps, hears that it is time to refresh."""
+    expired = {"Authorization": f"Bearer {make_token(exp=1)}"}
+    with serve(rate_limit_unauthenticated="1/hour") as api, api.client(None) as client:
+        answers = [client.get("/api/tasks", headers=expired) for _ in range(3)]
+        assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(401, "token_expired")}
+
+
 def test_successes_are_no_failures(serve: Serve) -> None:
     """Good requests leave an address's budget for failures whole."""
     with serve(rate_limit_unauthenticated="1/hour") as api, api.client() as alice:

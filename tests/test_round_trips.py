@@ -7,10 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import make_url
 
 from app.dev.postgres import Server
 from app.pool import ROLE
-from tests.support import Api
+from tests.support import Api, run_sql
 from tests.wire import Wire, wire
 
 
@@ -88,3 +89,14 @@ def test_many_users_on_one_connection_stay_apart(serve: Callable[..., AbstractCo
 
         with ThreadPoolExecutor(4) as threads:
             assert list(threads.map(work, users)) == [{user} for user in users]
+
+
+def test_times_are_utc_whatever_the_servers_zone(
+    serve: Callable[..., AbstractContextManager[Api]], database_url: str
+) -> None:
+    """A login or database with a time zone of its own changes no answer."""
+    name = make_url(database_url).database
+    run_sql(database_url, f"ALTER ROLE tasks IN DATABASE {name} SET timezone = 'Europe/Berlin'")
+    with serve() as api, api.client() as alice:
+        task = alice.post("/api/tasks", json={"title": "a task"}).json()
+    assert task["created_at"].endswith("Z")

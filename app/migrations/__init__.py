@@ -7,7 +7,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from app.settings import Settings, SettingsError
 
@@ -46,7 +46,7 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
     move = command.downgrade if down else command.upgrade
     try:
         move(config(url.get_secret_value(), login), revision)
-    except (CommandError, OperationalError) as error:
+    except (CommandError, DBAPIError) as error:
         raise MigrationFailed(f"The schema cannot be changed: {first_line(error)}") from None
 
 

@@ -12,9 +12,10 @@ URL = context.config.attributes.get("url")
 
 if URL is None:
     settings = Settings.load()
-    if settings.database_url is None:
+    found = settings.database_migration_url or settings.database_url
+    if found is None:
         raise SettingsError("DATABASE_URL is required")
-    URL = settings.database_url.get_secret_value()
+    URL = found.get_secret_value()
 
 engine = create_engine(URL, poolclass=pool.NullPool)
 with engine.connect() as connection:

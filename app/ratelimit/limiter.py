@@ -10,7 +10,7 @@ from typing import Literal
 import slowapi
 from starlette.requests import Request
 
-from app.auth import Unauthenticated
+from app.auth import ExpiredToken, Unauthenticated
 from app.errors import AppError
 from app.ratelimit.config import MEMORY, parse_limits
 from app.ratelimit.memory import MemoryStorage, Usage
@@ -102,11 +102,15 @@ class RateLimits:
     def refuse(self, request: Request, failure: Unauthenticated) -> None:
         """Count a failed authentication; a good token never comes here.
 
+        An expired one is counted and not limited: its signature was good, and its user is to fetch another.
+
         Raises:
             RateLimited: there were too many from this address.
 
         """
         self.failures[failure.code] += 1
+        if isinstance(failure, ExpiredToken):
+            return
         usages = self._strangers.storage.count(self._strangers.key(request), self._strangers.limits)
         self._settle(request, self._strangers, usages)
 

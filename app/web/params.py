@@ -1,6 +1,7 @@
 """Parameters of path and query: one spelling each, so that a URL means one thing."""
 
 import re
+from collections import Counter
 from collections.abc import Set as AbstractSet
 from typing import Annotated
 from urllib.parse import parse_qsl
@@ -55,7 +56,7 @@ def refuse_odd_query(query_string: bytes, known: AbstractSet[str]) -> None:
         names = [name for name, _ in parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict")]
     except ValueError:
         raise InvalidRequest(errors=[{"pointer": "/query", "message": "must be percent-encoded UTF-8"}]) from None
-    odd = [name for index, name in enumerate(names) if name not in known or name in names[:index]]
+    odd = [name for name, times in Counter(names).items() if name not in known or times > 1]
     if odd:
         raise InvalidRequest(errors=[{"pointer": "/query", "message": _verdict(name, known)} for name in odd])
 

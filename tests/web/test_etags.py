@@ -1,14 +1,10 @@
 """Entity tags (RFC 9110, 8.8.3 and 13): copies are revalidated, and nobody overwrites what they have not read."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
-
-from tests.support import Api
 
 WHOLE = {"title": "new", "description": None, "completed": True}
 CHANGES: list[tuple[str, str, object]] = [
@@ -57,18 +53,6 @@ MALFORMED = [
     ",",
     "**",
 ]
-
-
-@pytest.fixture
-def alice(shared_api: Api) -> Iterator[httpx.Client]:
-    with shared_api.client(f"alice-{uuid4()}") as client:
-        yield client
-
-
-@pytest.fixture
-def bob(shared_api: Api) -> Iterator[httpx.Client]:
-    with shared_api.client(f"bob-{uuid4()}") as client:
-        yield client
 
 
 @pytest.fixture

@@ -1,28 +1,11 @@
 """Idempotency-Key: a POST that may be sent again makes one task."""
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from uuid import uuid4
 
 import httpx
-import pytest
-
-from tests.support import Api
 
 TASK = {"title": "a task", "description": "text", "completed": False}
-
-
-@pytest.fixture
-def alice(shared_api: Api) -> Iterator[httpx.Client]:
-    with shared_api.client(f"alice-{uuid4()}") as client:
-        yield client
-
-
-@pytest.fixture
-def bob(shared_api: Api) -> Iterator[httpx.Client]:
-    with shared_api.client(f"bob-{uuid4()}") as client:
-        yield client
 
 
 def post(client: httpx.Client, key: str, body: object = TASK) -> httpx.Response:

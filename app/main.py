@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager, nullcontext
 from threading import Event
 from typing import Any
 
-from anyio import to_thread
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -30,6 +29,7 @@ from app.web.docs import Api
 from app.web.guard import Guard
 from app.web.headers import SafeHeaders
 from app.web.route import ApiRoute
+from app.web.threads import Workers
 
 VERSION = "0.1.0"
 ENTITIES = (tasks,)
@@ -68,9 +68,10 @@ def create_app(
     draining = draining or Event()
     database = Database.of(settings, WatchedPool)
     tracing = Tracing(settings, VERSION, trees=logs.in_terminal(settings))
-    api = routed((health.router, *entities))
+    api = routed((*entities, health.router))
     api.state.settings = settings
     api.state.database = database
+    api.state.workers = Workers(settings.database_pool_size)
     api.state.tracing = tracing
     api.state.authenticator = Authenticator(verifier_for(settings))
     api.state.limits = RateLimits(settings)
@@ -103,7 +104,7 @@ def measure(api: FastAPI, guard: Guard) -> Metrics:
     """Connect what Prometheus is to learn of with whoever knows it."""
     state = api.state
     metrics = Metrics(state.settings, VERSION)
-    metrics.watch(api, guard, state.database)
+    metrics.watch(api, guard, state.database, state.workers)
     metrics.failures = lambda: state.limits.failures
     metrics.outcomes = lambda: state.limits.outcomes
     metrics.dropped = lambda: state.tracing.dropped
@@ -148,12 +149,12 @@ def refuse_open_routes(api: FastAPI) -> None:
 
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
-    """Size the threads as the pool, since each holds one connection; let go of what was opened at the end."""
-    to_thread.current_default_thread_limiter().total_tokens = api.state.settings.database_pool_size
+    """Let go of what was opened at the end."""
     await api.state.limits.open()
     async with api.state.metrics.running() if api.state.metrics else nullcontext():
         yield
     await api.state.limits.close()
+    api.state.workers.close()
     api.state.readiness.close()
     api.state.database.close()
     await api.state.tracing.close()

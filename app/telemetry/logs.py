@@ -26,6 +26,7 @@ PLAIN = "\033[0m"
 SQLALCHEMY = ("sqlalchemy", "app.telemetry.queries.WatchedPool")  # a pool's logger is named after its class
 
 logger = logging.getLogger("app.requests")
+_encode = json.JSONEncoder(default=str).encode  # `json.dumps` would make one for each line
 
 
 def in_terminal(settings: Settings) -> bool:
@@ -40,6 +41,7 @@ def configure(settings: Settings) -> None:
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
     logging.captureWarnings(capture=True)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line names them
+    logging._srcfile = None  # nor where it was written (Logging HOWTO, "Optimization")
     for name in SQLALCHEMY:  # below a warning, they write statements and notices, values and all
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -59,7 +61,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and (error := record.exc_info[1]):
             entry["stack"] = stack(error)
-        return json.dumps(entry, default=str)
+        return _encode(entry)
 
 
 class ConsoleFormatter(logging.Formatter):

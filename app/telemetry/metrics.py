@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from time import perf_counter
 
-from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry, Gauge, Histogram, Info, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
@@ -24,6 +23,7 @@ from app.settings import Settings
 from app.telemetry.database_metrics import DatabaseMetrics
 from app.telemetry.request_metrics import RequestMetrics
 from app.web.guard import Guard
+from app.web.threads import Workers
 
 PATH = "/metrics"
 # Our names need no escaping; not to look for what there is to escape in them saves a third of an answer's cost.
@@ -65,22 +65,21 @@ class Metrics:
         )
         self.registry.register(Elsewhere(self))
 
-    def watch(self, api: FastAPI, guard: Guard, database: Database) -> None:
-        """Measure these three, and answer at /metrics. To be called before they serve, and before other listeners."""
+    def watch(self, api: FastAPI, guard: Guard, database: Database, workers: Workers) -> None:
+        """Measure these, and answer at /metrics. To be called before they serve, and before other listeners."""
         api.add_route(PATH, self.answer, methods=["GET"], include_in_schema=False)
         self._requests.expect(api.routes)
         Instrumentator(should_group_status_codes=False).add(self._requests).instrument(api)
         guard.on_overload = self._requests.overloaded
         in_progress = Gauge("http_requests_in_progress", "Requests under way, probes aside.", registry=self.registry)
         in_progress.set_function(lambda: guard.in_flight)
+        self._threads.labels("busy").set_function(lambda: workers.busy)
+        self._threads.labels("idle").set_function(lambda: workers.size - workers.busy)
         database.listen(self._database.watch)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Measure the running event loop and its threads, until this is left."""
-        threads = to_thread.current_default_thread_limiter()
-        self._threads.labels("busy").set_function(lambda: threads.borrowed_tokens)
-        self._threads.labels("idle").set_function(lambda: threads.available_tokens)
+        """Measure the running event loop, until this is left."""
         watching = asyncio.create_task(self._watch_loop())
         try:
             yield

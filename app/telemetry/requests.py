@@ -9,9 +9,8 @@ from ipaddress import IPv6Address, ip_address
 from time import perf_counter
 
 from opentelemetry.propagate import get_global_textmap
-from opentelemetry.trace import StatusCode, Tracer, format_trace_id, get_current_span
+from opentelemetry.trace import StatusCode, Tracer, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import AppError, problem
@@ -56,12 +55,12 @@ class Observed:
 def answered(record: Record, message: Message) -> None:
     """Put what is known now on the answer and on the span, which ends with the answer."""
     record.status = message["status"]
-    headers, context = MutableHeaders(scope=message), record.span.get_span_context()
+    headers, context = message.setdefault("headers", []), record.span.get_span_context()
     if context.is_valid:
-        headers["X-Trace-Id"] = format_trace_id(context.trace_id)
+        headers.append((b"x-trace-id", b"%032x" % context.trace_id))
     database_ms, total_ms = record.query_seconds * 1000, (perf_counter() - record.started) * 1000
     if record.scope["path"].startswith(API):
-        headers["Server-Timing"] = f"db;dur={database_ms:.1f}, total;dur={total_ms:.1f}"
+        headers.append((b"server-timing", b"db;dur=%.1f, total;dur=%.1f" % (database_ms, total_ms)))
     if record.span.is_recording():
         record.span.set_attributes(totals(record))
         handover = record.scope["state"].get("handover")

@@ -1,10 +1,10 @@
 """The headers that every answer carries, errors included."""
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 API = "/api/"
-EVERYWHERE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+EVERYWHERE = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+PRIVATE = [*EVERYWHERE, (b"cache-control", b"private, no-cache"), (b"vary", b"Authorization")]
 
 
 class SafeHeaders:
@@ -27,11 +27,9 @@ class SafeHeaders:
 
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(EVERYWHERE | state.get("headers", {}))
-                if scope["path"].startswith(API):
-                    headers["Cache-Control"] = "private, no-cache"
-                    headers.add_vary_header("Authorization")
+                settled = [(name.encode(), value.encode()) for name, value in state.get("headers", {}).items()]
+                safe = PRIVATE if scope["path"].startswith(API) else EVERYWHERE
+                message["headers"] = [*message.get("headers", ()), *safe, *settled]
             await send(message)
 
         await self._app(scope, receive, send_safely)

@@ -1,6 +1,8 @@
 """The route class of everything under /api: who asks, and how often, is settled before what was sent is looked at."""
 
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from inspect import iscoroutinefunction
 from typing import Any
 
 from fastapi import Request, Response
@@ -11,9 +13,10 @@ from pydantic import BaseModel, TypeAdapter
 from app import deadline
 from app.auth import Unauthenticated
 from app.web.body import JsonRequest, parse
+from app.web.direct import Unusual, asked
 from app.web.docs import problems
 from app.web.params import refuse_odd_query
-from app.web.threads import HANDOVER, Handover, noting
+from app.web.threads import HANDOVER, Handover, in_thread
 
 COMMON = (401, 408, 413, 414, 422, 429, 431, 500, 503)
 BODY = (400, 415)
@@ -36,7 +39,10 @@ class ApiRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         """Return the handler: token, then limit, then query and body, then the endpoint."""
         assert self.dependant.call
-        self.dependant.call = noting(self.dependant.call)
+        call = self.dependant.call
+        if not iscoroutinefunction(call):
+            self.dependant.call = in_thread(call)
+        run, direct = self.dependant.call, asked(self.dependant, call)
         endpoint = super().get_route_handler()
         known = _query_names(self.dependant)
         model: Any = self.body_field and self.body_field.field_info.annotation
@@ -46,11 +52,16 @@ class ApiRoute(APIRoute):
             deadline.start(request.app.state.database.timeout_s)
             await admit(request)
             refuse_odd_query(request.scope["query_string"], known)
+            parsed = None
             if adapter and (body := await request.body()):
                 parsed = parse(adapter, body, ",".join(request.headers.getlist("content-type")))
                 request = JsonRequest(request, body, parsed)
-            request.state.handover = handover = Handover()
+            request.state.handover = handover = Handover(request.app.state.workers)
             HANDOVER.set(handover)
+            if direct and (parsed is not None or not adapter):
+                with suppress(Unusual):
+                    answer: Response = await run(**await direct.gathered(request, {}, parsed))
+                    return answer
             return await endpoint(request)
 
         return handler

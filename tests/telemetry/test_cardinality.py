@@ -12,6 +12,7 @@ from app.db import Database
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.web.guard import Guard
+from app.web.threads import Workers
 from tests.support import Api, make_token
 from tests.telemetry.scrapes import OPENMETRICS, scrape
 
@@ -77,7 +78,7 @@ def test_a_scrape_of_forty_routes_costs_milliseconds(database_url: str) -> None:
     for number in range(40):
         api.add_api_route(f"/api/things-{number}/{{id}}", answer, responses={404: {}, 409: {}, 422: {}, 503: {}})
     metrics = Metrics(settings, "1")
-    metrics.watch(api, Guard(api, 1, None), Database.of(settings))  # type: ignore[arg-type]  # nothing drains here
+    metrics.watch(api, Guard(api, 1, None), Database.of(settings), Workers(1))  # type: ignore[arg-type]  # nothing drains here
     seconds, lines = asyncio.run(scrape_after_traffic(api))
     assert lines > 800
     assert min(seconds) < 0.01

@@ -51,7 +51,7 @@ def receive(connection: socket, method: str = "GET") -> Answer:
     """Return the next answer; interim ones (100) are passed over."""
     with HTTPResponse(connection, method=method) as response:
         response.begin()
-        headers = {name.lower(): value for name, value in response.getheaders()}
+        headers = {name.lower(): response.getheader(name, "") for name, _ in response.getheaders()}
         return Answer(response.status, headers, response.read())
 
 

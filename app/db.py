@@ -10,13 +10,12 @@ from typing import Annotated, Any, NamedTuple, Self
 
 from fastapi import Depends, Request
 from sqlalchemy import Connection, Engine, Executable, Row, exc, text
-from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
 from app import deadline
 from app.auth import Principal
 from app.errors import DatabaseBusy, DatabaseUnavailable
-from app.pool import ANSWER_S, PREAMBLE, ROLE, engine_for, preamble
+from app.pool import ANSWER_S, PREAMBLE, ROLE, DeadlinePool, engine_for, preamble
 from app.settings import Settings
 
 BUSY = {"55P03", "40001", "40P01"}  # lock_timeout, serialization failure, deadlock
@@ -49,7 +48,9 @@ class Login(NamedTuple):
 class Database:
     """A pool of connections, and the doors to it. Thread-safe; no call outlasts the request's deadline."""
 
-    def __init__(self, url: str, pool_size: int, timeout_s: float, pool_class: type[QueuePool] = QueuePool) -> None:
+    def __init__(
+        self, url: str, pool_size: int, timeout_s: float, pool_class: type[DeadlinePool] = DeadlinePool
+    ) -> None:
         deadline.install()
         self.timeout_s = timeout_s
         self._engine = engine_for(url, pool_size, timeout_s, pool_class)
@@ -58,7 +59,7 @@ class Database:
         self._transactional = self._engine.execution_options(isolation_level="READ COMMITTED")
 
     @classmethod
-    def of(cls, settings: Settings, pool_class: type[QueuePool] = QueuePool) -> Self:
+    def of(cls, settings: Settings, pool_class: type[DeadlinePool] = DeadlinePool) -> Self:
         """Return the database that `settings` name."""
         assert settings.database_url  # Settings or the development defaults saw to it
         url = settings.database_url.get_secret_value()

@@ -15,10 +15,10 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import QueuePool
 
 from app.auth import Principal
 from app.errors import AppError
+from app.pool import DeadlinePool
 from app.telemetry import plans
 from app.telemetry.context import CURRENT
 from app.telemetry.statements import Statement, caller, described, failure_attributes, static_attributes
@@ -32,7 +32,7 @@ logger = logging.getLogger("app.queries")
 Explain = Callable[[Principal, str, Any], Any]
 
 
-class WatchedPool(QueuePool):
+class WatchedPool(DeadlinePool):
     """A pool of connections that tells the request at hand how long it waited for one."""
 
     def connect(self) -> Any:

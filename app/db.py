@@ -109,7 +109,7 @@ class Database:
 
         """
         with deadline.within(self.timeout_s), refusals(), Session(self._transactional) as session:
-            session.connection().exec_driver_sql(PREAMBLE, preamble(principal))
+            session.connection().exec_driver_sql(PREAMBLE, preamble(principal), {"observed": False})
             yield session
             with doubts():
                 session.commit()

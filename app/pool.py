@@ -79,14 +79,18 @@ def preamble(principal: Principal) -> tuple[str, str, str]:
 
 
 def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
-    """Send preamble and statement together. Later than `before_cursor_execute`, so that no log or error shows it."""
+    """Send the traceparent, the preamble and the statement together; in a transaction the preamble went before.
+
+    Later than `before_cursor_execute`, so that no log or error shows it.
+    """
     principal = context.execution_options.get("principal")
-    if principal is None:
-        return False
     if context.executemany:
+        if principal is None:
+            return False
         raise exc.InvalidRequestError("several sets of parameters need Database.transaction()")
     body: bytes = cursor.mogrify(statement, parameters)
-    cursor.execute(_traceparent(context) + cursor.mogrify(PREAMBLE, preamble(principal)) + body)
+    settings: bytes = cursor.mogrify(PREAMBLE, preamble(principal)) if principal else b""
+    cursor.execute(_traceparent(context) + settings + body)
     return True
 
 

@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from app import deadline
 from app.auth import Principal
-from app.errors import DatabaseBusy, DatabaseUnavailable
+from app.errors import UNKNOWN, DatabaseBusy, DatabaseUnavailable
 from app.pool import ANSWER_S, PREAMBLE, ROLE, DeadlinePool, engine_for, preamble
 from app.settings import Settings
 
@@ -22,10 +22,6 @@ BUSY = {"55P03", "40001", "40P01"}  # lock_timeout, serialization failure, deadl
 UNAVAILABLE = {"08", "53", "57"}  # classes: connection, resources, operator intervention (statement_timeout included)
 EXPLAIN_S = 0.2  # half of it for the server
 READ_ONLY = "25006"  # a standby, while a failover goes on
-UNKNOWN = (
-    "The database did not answer in time, so whether the change was made is not known. "
-    "Ask again with the same Idempotency-Key, or read before you retry."
-)
 
 
 LOGIN = text("""

@@ -8,7 +8,7 @@ from threading import Event
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import AppError, NotFound, Unavailable, problem
+from app.errors import UNKNOWN, AppError, NotFound, Unavailable, problem
 
 MAX_BODY_BYTES = 128 * 1024
 MAX_HEADERS = 100
@@ -16,6 +16,7 @@ MAX_HEADER_BYTES = 32 * 1024
 MAX_TARGET_BYTES = 8 * 1024  # RFC 9112, 3: at least 8000 octets are to be supported
 BODY_TIMEOUT_S = 10
 UNCAPPED = ("/health", "/metrics")
+SAFE = {"GET", "HEAD"}  # RFC 9110, 9.2.1: a request that was cut changed nothing
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Guard:
             await problem(error)(scope, receive, answer)
         except asyncio.CancelledError:  # the process leaves, and cannot wait for this one any longer
             if not answer.started:
-                await problem(Unavailable())(scope, receive, answer)
+                await problem(Unavailable(None if scope["method"] in SAFE else UNKNOWN))(scope, receive, answer)
         except Exception:
             logger.exception("unexpected error outside of the application")
             if not answer.started:

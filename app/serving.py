@@ -40,7 +40,7 @@ def serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> No
     """Serve until SIGINT or SIGTERM; call `on_start` once connections are accepted.
 
     Raises:
-        NotServing: the database cannot be reached, or its schema is not the one this code was written for.
+        NotServing: the database cannot be reached, or its schema is older than this code.
 
     """
     verify_database(settings)
@@ -110,7 +110,7 @@ def configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 def verify_database(settings: Settings) -> None:
-    """Check that the database answers with the schema of this code, and that row-level security can bind the login.
+    """Check that the database answers, that this code can serve its schema, and that policies can bind the login.
 
     Raises:
         NotServing: it does not; the message says what to do.
@@ -126,8 +126,11 @@ def verify_database(settings: Settings) -> None:
         raise NotServing(f"The database cannot be used: {migrations.first_line(error)}") from None
     finally:
         database.close()
-    if revision != (wanted := migrations.head()):
-        raise NotServing(f"The schema is at {revision}, the code wants {wanted}: run `python -m app migrate`.")
+    known = migrations.revisions()
+    if not known.serve(revision):
+        raise NotServing(f"The schema is at {revision}, the code wants {known.head}: run `python -m app migrate`.")
+    if revision != known.head:
+        logger.warning("the schema is ahead, at %s: this code was written for %s", revision, known.head)
     if not login.may_set_role:
         raise NotServing(f'An administrator must run: GRANT {ROLE} TO "{login.name}" WITH SET TRUE, INHERIT FALSE;')
     if login.bypasses_row_security:

@@ -80,7 +80,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Stop listening, answer what is on its way, then close as uvicorn does."""
+        """Stop listening, answer what is on its way, close as uvicorn does, and leave those who do not read."""
         self._draining.set()
         for server in self.servers:
             server.close()
@@ -88,6 +88,9 @@ class Server(uvicorn.Server):
         while monotonic() < linger_until and self.server_state.connections:
             await asyncio.sleep(POLL_S)
         await super().shutdown(sockets)
+        for connection in self.server_state.connections:
+            if isinstance(connection, BoundedProtocol) and connection.flow.write_paused:
+                connection.transport.abort()  # what was cut would wait without end to say so
 
 
 def configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:

@@ -167,3 +167,22 @@ def test_a_second_signal_does_not_wait(database_url: str, signum: signal.Signals
         until(lambda: httpx.get(f"{process.url}/health/ready").status_code == 503)
         process.popen.send_signal(signum)
         assert_leaves(process, seconds=4)
+
+
+@pytest.mark.slow
+def test_who_does_not_read_does_not_keep_it(postmaster: Postmaster) -> None:
+    """The answer before is not fetched, so a request that is cut cannot be told: the process leaves all the same."""
+    name = postmaster.new_database()
+    with ExitStack() as stack:
+        process = stack.enter_context(serving(postmaster.url(name), database_timeout_ms=60_000))
+        client, reads_nothing = stack.enter_context(process.client()), stack.enter_context(connect(process))
+        large = {"title": "large", "description": "\N{GRINNING FACE}" * 10_000}
+        for _ in range(100):
+            url = client.post("/api/tasks", json=large).headers["Location"]
+        other = stack.enter_context(closing(postmaster.connect(name)))
+        other.cursor().execute(f"BEGIN; SELECT FROM task WHERE id = {url.rpartition('/')[2]} FOR UPDATE")
+        page = request("GET", "/api/tasks?limit=100", make_token())
+        reads_nothing.sendall(page + request("DELETE", url, make_token()))
+        until(lambda: postmaster.ask(WAITING.format(name)) == [(1,)])
+        process.popen.send_signal(signal.SIGTERM)
+        assert_leaves(process)

@@ -10,23 +10,18 @@ from typing import Annotated, Any, NamedTuple, Self
 
 from fastapi import Depends, Request
 from sqlalchemy import Connection, Engine, Executable, Row, exc, text
-from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
 from app import deadline
 from app.auth import Principal
-from app.errors import DatabaseBusy, DatabaseUnavailable
-from app.pool import ANSWER_S, PREAMBLE, ROLE, engine_for, preamble
+from app.errors import UNKNOWN, DatabaseBusy, DatabaseUnavailable
+from app.pool import ANSWER_S, PREAMBLE, ROLE, DeadlinePool, engine_for, preamble
 from app.settings import Settings
 
 BUSY = {"55P03", "40001", "40P01"}  # lock_timeout, serialization failure, deadlock
 UNAVAILABLE = {"08", "53", "57"}  # classes: connection, resources, operator intervention (statement_timeout included)
 EXPLAIN_S = 0.2  # half of it for the server
 READ_ONLY = "25006"  # a standby, while a failover goes on
-UNKNOWN = (
-    "The database did not answer in time, so whether the change was made is not known. "
-    "Ask again with the same Idempotency-Key, or read before you retry."
-)
 
 
 LOGIN = text("""
@@ -49,7 +44,9 @@ class Login(NamedTuple):
 class Database:
     """A pool of connections, and the doors to it. Thread-safe; no call outlasts the request's deadline."""
 
-    def __init__(self, url: str, pool_size: int, timeout_s: float, pool_class: type[QueuePool] = QueuePool) -> None:
+    def __init__(
+        self, url: str, pool_size: int, timeout_s: float, pool_class: type[DeadlinePool] = DeadlinePool
+    ) -> None:
         deadline.install()
         self.timeout_s = timeout_s
         self._engine = engine_for(url, pool_size, timeout_s, pool_class)
@@ -58,7 +55,7 @@ class Database:
         self._transactional = self._engine.execution_options(isolation_level="READ COMMITTED")
 
     @classmethod
-    def of(cls, settings: Settings, pool_class: type[QueuePool] = QueuePool) -> Self:
+    def of(cls, settings: Settings, pool_class: type[DeadlinePool] = DeadlinePool) -> Self:
         """Return the database that `settings` name."""
         assert settings.database_url  # Settings or the development defaults saw to it
         url = settings.database_url.get_secret_value()
@@ -108,7 +105,7 @@ class Database:
 
         """
         with deadline.within(self.timeout_s), refusals(), Session(self._transactional) as session:
-            session.connection().exec_driver_sql(PREAMBLE, preamble(principal))
+            session.connection().exec_driver_sql(PREAMBLE, preamble(principal), {"observed": False})
             yield session
             with doubts():
                 session.commit()

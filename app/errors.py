@@ -20,6 +20,10 @@ from typing_extensions import TypedDict  # pydantic wants this one below Python 
 
 MAX_ERRORS = 20
 MAX_POINTER = 200
+UNKNOWN = (
+    "The database did not answer in time, so whether the change was made is not known. "
+    "Ask again with the same Idempotency-Key, or read before you retry."
+)
 
 
 class FieldError(TypedDict):

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict  # pydantic wants this one below Python 
 
 from app import deadline
 from app.db import Database
+from app.migrations import Revisions
 
 CACHE_S = 1.0
 PROBE_TIMEOUT_S = 2.0
@@ -28,14 +29,14 @@ class Health(TypedDict):
 
 
 class Readiness:
-    """Whether the database answers with the schema this code was written for, and this process means to stay.
+    """Whether the database answers with a schema that this code can serve, and this process means to stay.
 
     Asks on a connection and a thread of its own, so that a busy pool is no reason to be taken out of service, and at
     most once a second whoever asks.
     """
 
-    def __init__(self, database: Database, revision: str, draining: Event) -> None:
-        self._database, self._revision, self._draining = database, revision, draining
+    def __init__(self, database: Database, revisions: Revisions, draining: Event) -> None:
+        self._database, self._revisions, self._draining = database, revisions, draining
         self._thread = ThreadPoolExecutor(1, "readiness")
         self._probe: asyncio.Future[bool] | None = None
         self._ready, self._checked = False, -CACHE_S
@@ -58,7 +59,7 @@ class Readiness:
     def _answers(self) -> bool:
         try:
             with deadline.within(PROBE_TIMEOUT_S):
-                return self._database.revision() == self._revision
+                return self._revisions.serve(self._database.revision())
         except SQLAlchemyError as error:
             logger.warning("not ready: the database did not answer (%s)", type(error).__name__)
             return False
@@ -74,7 +75,7 @@ router = APIRouter(prefix="/health", tags=["health"])
 @router.get("", operation_id="health", response_model=Health, responses={503: {"model": Health}})
 @router.get("/ready", operation_id="ready", response_model=Health, responses={503: {"model": Health}})
 async def ready(request: Request) -> JSONResponse:
-    """Can this process serve? The database answers and its schema is current."""
+    """Can this process serve? The database answers and its schema is not behind."""
     if await request.app.state.readiness():
         return JSONResponse(Health(status="healthy"))
     return JSONResponse(Health(status="unhealthy"), 503)

@@ -75,7 +75,7 @@ def create_app(
     api.state.tracing = tracing
     api.state.authenticator = Authenticator(verifier_for(settings))
     api.state.limits = RateLimits(settings)
-    api.state.readiness = Readiness(database, migrations.head(), draining)
+    api.state.readiness = Readiness(database, migrations.revisions(), draining)
     guard = Guard(Veil(api, settings.trust_traceparent), settings.max_in_flight, draining)
     api.state.metrics = measure(api, guard) if settings.metrics_enabled else None
     tracing.trace_statements(database)  # after the metrics, which do not count the time that explaining takes

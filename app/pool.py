@@ -12,7 +12,8 @@ from typing import Any
 import psycopg2
 from opentelemetry.trace import get_current_span
 from sqlalchemy import Engine, create_engine, event, exc
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.util.queue import Queue
 
 from app import deadline
 from app.auth import Principal
@@ -28,8 +29,28 @@ PING_AFTER_S = 1.0
 RECYCLE_S = 280  # Neon suspends an idle database after 300 s
 
 
-def engine_for(url: str, pool_size: int, timeout_s: float, pool_class: type[QueuePool] = QueuePool) -> Engine:
-    """Return an engine of at most `pool_size` connections, for which a caller waits at most `timeout_s`."""
+class DeadlineQueue(Queue[ConnectionPoolEntry]):
+    """Idle connections, for which nobody waits past the request's deadline."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> ConnectionPoolEntry:  # noqa: FBT001, FBT002  SQLAlchemy's signature
+        """Return a connection, within `timeout` seconds and what is left of the deadline."""
+        if block and timeout:
+            timeout = max(0.0, min(timeout, deadline.remaining()))
+        return super().get(block, timeout)
+
+
+class DeadlinePool(QueuePool):
+    """A pool of connections, for which nobody waits past the request's deadline.
+
+    The queue knows it, not the pool's time-out: a pool that replaces a broken one is given that of its predecessor.
+    """
+
+    _queue_class = DeadlineQueue
+    _sqla_logger_namespace = "sqlalchemy.pool"  # else its logger is named after the class, and as loud as our own
+
+
+def engine_for(url: str, pool_size: int, timeout_s: float, pool_class: type[DeadlinePool] = DeadlinePool) -> Engine:
+    """Return an engine of at most `pool_size` connections; a caller waits `timeout_s` at most, within the deadline."""
     engine = create_engine(
         url,
         hide_parameters=True,
@@ -58,14 +79,18 @@ def preamble(principal: Principal) -> tuple[str, str, str]:
 
 
 def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
-    """Send preamble and statement together. Later than `before_cursor_execute`, so that no log or error shows it."""
+    """Send the traceparent, the preamble and the statement together; in a transaction the preamble went before.
+
+    Later than `before_cursor_execute`, so that no log or error shows it.
+    """
     principal = context.execution_options.get("principal")
-    if principal is None:
-        return False
     if context.executemany:
+        if principal is None:
+            return False
         raise exc.InvalidRequestError("several sets of parameters need Database.transaction()")
     body: bytes = cursor.mogrify(statement, parameters)
-    cursor.execute(_traceparent(context) + cursor.mogrify(PREAMBLE, preamble(principal)) + body)
+    settings: bytes = cursor.mogrify(PREAMBLE, preamble(principal)) if principal else b""
+    cursor.execute(_traceparent(context) + settings + body)
     return True
 
 

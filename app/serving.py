@@ -40,7 +40,7 @@ def serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> No
     """Serve until SIGINT or SIGTERM; call `on_start` once connections are accepted.
 
     Raises:
-        NotServing: the database cannot be reached, or its schema is not the one this code was written for.
+        NotServing: the database cannot be reached, or its schema is older than this code.
 
     """
     verify_database(settings)
@@ -80,7 +80,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Stop listening, answer what is on its way, then close as uvicorn does."""
+        """Stop listening, answer what is on its way, close as uvicorn does, and leave those who do not read."""
         self._draining.set()
         for server in self.servers:
             server.close()
@@ -88,6 +88,9 @@ class Server(uvicorn.Server):
         while monotonic() < linger_until and self.server_state.connections:
             await asyncio.sleep(POLL_S)
         await super().shutdown(sockets)
+        for connection in self.server_state.connections:
+            if isinstance(connection, BoundedProtocol) and connection.flow.write_paused:
+                connection.transport.abort()  # what was cut would wait without end to say so
 
 
 def configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
@@ -110,7 +113,7 @@ def configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 def verify_database(settings: Settings) -> None:
-    """Check that the database answers with the schema of this code, and that row-level security can bind the login.
+    """Check that the database answers, that this code can serve its schema, and that policies can bind the login.
 
     Raises:
         NotServing: it does not; the message says what to do.
@@ -126,8 +129,11 @@ def verify_database(settings: Settings) -> None:
         raise NotServing(f"The database cannot be used: {migrations.first_line(error)}") from None
     finally:
         database.close()
-    if revision != (wanted := migrations.head()):
-        raise NotServing(f"The schema is at {revision}, the code wants {wanted}: run `python -m app migrate`.")
+    known = migrations.revisions()
+    if not known.serve(revision):
+        raise NotServing(f"The schema is at {revision}, the code wants {known.head}: run `python -m app migrate`.")
+    if revision != known.head:
+        logger.warning("the schema is ahead, at %s: this code was written for %s", revision, known.head)
     if not login.may_set_role:
         raise NotServing(f'An administrator must run: GRANT {ROLE} TO "{login.name}" WITH SET TRUE, INHERIT FALSE;')
     if login.bypasses_row_security:

@@ -11,6 +11,8 @@ import jwt
 import pytest
 
 from app.dev.postgres import Server
+from app.serving import verify_database
+from app.settings import Settings
 from tests.support import SECRET
 
 ROOT = Path(__file__).parents[1]
@@ -86,3 +88,26 @@ def test_a_database_that_is_not_there_is_told_in_a_line(tmp_path: Path) -> None:
     assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (1, "", 1), run.stderr
     assert "Connection refused" in run.stderr
     assert CANARY not in run.stderr
+
+
+def test_migrate_in_production_asks_for_what_serving_does(tmp_path: Path) -> None:
+    """Exit code 2 and a line for each variable that is missing; a `.env` that happens to lie there is not read."""
+    (tmp_path / ".env").write_text(f"DATABASE_URL=postgresql://h/d\nBETTER_AUTH_SECRET={SECRET}\n")
+    run = command(tmp_path, "migrate", ENVIRONMENT="production")
+    assert (run.returncode, run.stdout) == (2, ""), run.stderr
+    assert [line.partition(" is ")[0] for line in run.stderr.splitlines()] == [
+        "DATABASE_URL",
+        "BETTER_AUTH_URL or BETTER_AUTH_SECRET",
+    ]
+
+
+def test_migrate_brings_a_productions_schema_up_to_date(
+    tmp_path: Path, cluster: Server, admin: Callable[[str], None]
+) -> None:
+    """Exit code 0 and no word, twice over; then the database can be served."""
+    admin("CREATE DATABASE production OWNER tasks")
+    variables = {"DATABASE_URL": cluster.url("production"), "BETTER_AUTH_SECRET": SECRET, "ENVIRONMENT": "production"}
+    for _ in range(2):
+        run = command(tmp_path, "migrate", **variables)
+        assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    verify_database(Settings(database_url=variables["DATABASE_URL"], better_auth_secret=SECRET))

@@ -1,17 +1,22 @@
 """Health: who may be restarted, who gets requests, and what asking costs."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from threading import Event
 
 import httpx
 import psycopg2
 import pytest
 from sqlalchemy import make_url
 
+from app import migrations
+from app.db import Database
 from app.dev.postgres import Server
-from app.health import CACHE_S
+from app.health import CACHE_S, Readiness
+from app.migrations import Revisions
 from tests.support import Api, run_sql
 
 HEALTHY, UNHEALTHY = (200, {"status": "healthy"}), (503, {"status": "unhealthy"})
@@ -61,18 +66,25 @@ def test_a_healthy_process_says_so_to_anyone(stranger: httpx.Client, path: str) 
     assert ask(stranger, f"{path}?probe=1") == HEALTHY
 
 
-def test_an_old_schema_is_unready(api: Api, database_url: str) -> None:
-    """While the revision is not the one this code wants, and no longer."""
+def test_a_schema_at_no_revision_is_unready(api: Api, database_url: str) -> None:
+    """While nothing is migrated, and no longer."""
     with api.client(None) as client:
         assert ask(client, "/health/ready") == HEALTHY
-        run_sql(
-            database_url, "CREATE TABLE kept AS TABLE alembic_version; UPDATE alembic_version SET version_num = '0000'"
-        )
+        run_sql(database_url, "CREATE TABLE kept AS TABLE alembic_version; DELETE FROM alembic_version")
         assert becomes(client, UNHEALTHY)
         assert ask(client, "/health") == UNHEALTHY
         assert ask(client, "/health/live") == HEALTHY
-        run_sql(database_url, "UPDATE alembic_version SET version_num = (SELECT version_num FROM kept)")
+        run_sql(database_url, "INSERT INTO alembic_version TABLE kept")
         assert becomes(client, HEALTHY)
+
+
+def test_an_older_schema_is_unready(database_url: str) -> None:
+    """A revision that this code knows to come before its own is not enough."""
+    database = Database(database_url, 1, 2)
+    behind = Readiness(database, Revisions("0002_next", frozenset({migrations.revisions().head})), Event())
+    assert asyncio.run(behind()) is False
+    behind.close()
+    database.close()
 
 
 def test_a_missing_schema_is_unready(api: Api, database_url: str) -> None:
@@ -142,6 +154,17 @@ def test_many_questions_are_one_probe(api: Api, database_url: str, probes: Calla
     with api.client(None) as client:
         assert becomes(client, HEALTHY)
     assert probes() < 5
+
+
+def test_a_schema_that_is_ahead_is_ready(api: Api, database_url: str, probes: Callable[[], int]) -> None:
+    """A rolling deployment has migrated to a revision that this code does not know: it serves on meanwhile."""
+    with api.client() as client:
+        assert ask(client, "/health/ready") == HEALTHY
+        run_sql(database_url, "UPDATE alembic_version SET version_num = '9999_next'")
+        seen = probes()
+        while probes() < seen + 2:
+            assert ask(client, "/health/ready") == HEALTHY
+        assert client.get("/api/tasks").status_code == 200
 
 
 def test_an_answer_is_shared_for_a_second(api: Api, probes: Callable[[], int]) -> None:

@@ -165,8 +165,8 @@ def test_what_cannot_be_migrated_is_told_in_a_line(postmaster: Postmaster, empty
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
 
 
-def test_a_schema_that_is_not_current_is_not_served(postmaster: Postmaster, empty: str) -> None:
-    """Serving ends with one line that names `migrate`, whether the schema is missing or of another revision."""
+def test_a_schema_that_is_behind_is_not_served(postmaster: Postmaster, empty: str) -> None:
+    """Serving ends with one line that names `migrate`, whether the schema is missing or at no revision."""
     url = postmaster.url(empty)
     with pytest.raises(NotServing, match=r"There is no schema: run `python -m app migrate`\.$"):
         verify_database(settings(url))
@@ -174,6 +174,15 @@ def test_a_schema_that_is_not_current_is_not_served(postmaster: Postmaster, empt
     migrations.downgrade(url, "base")
     with pytest.raises(NotServing, match=r"schema is at None, .*: run `python -m app migrate`\.$"):
         verify_database(settings(url))
+
+
+def test_a_schema_that_is_ahead_is_served(postmaster: Postmaster, caplog: pytest.LogCaptureFixture) -> None:
+    """The revision is one that only newer code knows: a replica of this code still starts, and says so."""
+    database = postmaster.new_database()
+    postmaster.ask("UPDATE alembic_version SET version_num = '9999_next'", database)
+    verify_database(settings(postmaster.url(database)))
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning == "the schema is ahead, at 9999_next: this code was written for 0001_task"
 
 
 def dump(postmaster: Postmaster, login: str, database: str) -> subprocess.CompletedProcess[bytes]:

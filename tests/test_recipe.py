@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+KNOWS_BOTH = """
+from app import migrations
+assert migrations.revisions() == ("0002_note", {"0001_task"})
+"""
 COPIED = ("app", "tests", "pyproject.toml")
 
 
@@ -29,7 +33,10 @@ def register(main: Path, diff: str) -> None:
 
 
 def test_a_new_entity_is_a_copy_of_one_folder(tmp_path: Path) -> None:
-    """Copied, renamed and registered as the README says, the entity migrates and passes its own tests."""
+    """Copied, renamed and registered as the README says, the entity migrates and passes its own tests.
+
+    Code of two revisions knows which is the older one.
+    """
     project = tmp_path / "a copy"
     for name in COPIED:
         source, target = ROOT / name, project / name
@@ -40,5 +47,6 @@ def test_a_new_entity_is_a_copy_of_one_folder(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text()
     run(project, "bash", "-euc", blocks(readme, "sh")[0])
     register(project / "app/main.py", blocks(readme, "diff")[0])
+    run(project, sys.executable, "-c", KNOWS_BOTH)
     run(project, sys.executable, "-m", "pytest", "-q", "tests/notes", "tests/tasks/test_isolation.py")
     run(project, sys.executable, "-m", "mypy", "app/notes")

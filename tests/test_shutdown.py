@@ -130,12 +130,15 @@ def test_a_frozen_database_does_not_keep_it(postmaster: Postmaster) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", [0, 5])
 def test_nobody_keeps_it(postmaster: Postmaster, delay: int) -> None:
-    """Not a database that is frozen beyond all patience, nor clients that drip, do not read, or say nothing."""
+    """Not a database that is frozen beyond all patience, nor clients that drip, do not read, or say nothing.
+
+    What is cut is told so, and of a write that its outcome is not known.
+    """
     name = postmaster.new_database()
     with ExitStack() as stack:
         settings = {"database_timeout_ms": 60_000, "shutdown_delay_s": delay}
         process = stack.enter_context(serving(postmaster.url(name), **settings))
-        client, threads = stack.enter_context(process.client()), stack.enter_context(ThreadPoolExecutor(2))
+        client, threads = stack.enter_context(process.client()), stack.enter_context(ThreadPoolExecutor(3))
         for _ in range(50):
             client.post("/api/tasks", json={"title": "large", "description": "x" * 10_000})
         drips, silent, reads_nothing = (stack.enter_context(connect(process)) for _ in range(3))
@@ -144,12 +147,16 @@ def test_nobody_keeps_it(postmaster: Postmaster, delay: int) -> None:
         reads_nothing.sendall(request("GET", "/api/tasks", make_token()) * 20)
         assert client.get("/api/tasks").status_code == 200
         stack.enter_context(postmaster.frozen())
-        waiting = threads.submit(httpx.get, f"{process.url}/api/tasks", headers=client.headers, timeout=30)
+        reader = stack.enter_context(process.client())
+        reading = threads.submit(reader.get, "/api/tasks")
+        writing = threads.submit(client.post, "/api/tasks", json={"title": "a task"})
         probing = threads.submit(httpx.get, f"{process.url}/health/ready", timeout=30)
         assert probing.result().status_code == 503
         process.popen.send_signal(signal.SIGTERM)
         assert_leaves(process)
-        assert waiting.result().status_code == 503
+        assert (reading.result().status_code, writing.result().status_code) == (503, 503)
+        assert "not known" not in reading.result().json()["detail"]
+        assert "not known" in writing.result().json()["detail"]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -160,3 +167,22 @@ def test_a_second_signal_does_not_wait(database_url: str, signum: signal.Signals
         until(lambda: httpx.get(f"{process.url}/health/ready").status_code == 503)
         process.popen.send_signal(signum)
         assert_leaves(process, seconds=4)
+
+
+@pytest.mark.slow
+def test_who_does_not_read_does_not_keep_it(postmaster: Postmaster) -> None:
+    """The answer before is not fetched, so a request that is cut cannot be told: the process leaves all the same."""
+    name = postmaster.new_database()
+    with ExitStack() as stack:
+        process = stack.enter_context(serving(postmaster.url(name), database_timeout_ms=60_000))
+        client, reads_nothing = stack.enter_context(process.client()), stack.enter_context(connect(process))
+        large = {"title": "large", "description": "\N{GRINNING FACE}" * 10_000}
+        for _ in range(100):
+            url = client.post("/api/tasks", json=large).headers["Location"]
+        other = stack.enter_context(closing(postmaster.connect(name)))
+        other.cursor().execute(f"BEGIN; SELECT FROM task WHERE id = {url.rpartition('/')[2]} FOR UPDATE")
+        page = request("GET", "/api/tasks?limit=100", make_token())
+        reads_nothing.sendall(page + request("DELETE", url, make_token()))
+        until(lambda: postmaster.ask(WAITING.format(name)) == [(1,)])
+        process.popen.send_signal(signal.SIGTERM)
+        assert_leaves(process)

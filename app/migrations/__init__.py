@@ -1,6 +1,7 @@
 """The schema's history, run by Alembic."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from alembic import command
 from alembic.config import Config
@@ -24,11 +25,27 @@ def config(url: str | None = None, login: str | None = None) -> Config:
     return config
 
 
-def head() -> str:
-    """Return the revision that this code was written for."""
-    revision = ScriptDirectory.from_config(config()).get_current_head()
-    assert revision  # there is at least the first migration
-    return revision
+class Revisions(NamedTuple):
+    """The revisions that this code knows: the one it was written for, and those before it."""
+
+    head: str
+    older: frozenset[str]
+
+    def serve(self, revision: str | None) -> bool:
+        """Tell whether this code can serve a schema at `revision`.
+
+        It can where the schema is ahead, at a revision that only newer code knows: a rolling deployment migrates first,
+        so a migration has to leave the schema good for the code before it (expand now, contract a release later).
+        """
+        return revision is not None and revision not in self.older
+
+
+def revisions() -> Revisions:
+    """Return the revisions that this code knows."""
+    script = ScriptDirectory.from_config(config())
+    head = script.get_current_head()
+    assert head  # there is at least the first migration
+    return Revisions(head, frozenset(known.revision for known in script.walk_revisions()) - {head})
 
 
 def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -> None:

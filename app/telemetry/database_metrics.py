@@ -26,7 +26,10 @@ WATCHED = ("40P01", "55P03", "57014")  # deadlock, lock_timeout, statement_timeo
 
 
 class DatabaseMetrics:
-    """Measures an engine: statements by operation and table, failures by SQLSTATE, the pool and the wait for it."""
+    """Measures an engine: statements by operation and table, failures by SQLSTATE, the pool and the wait for it.
+
+    A statement whose execution option `observed` is False counts where it fails alone.
+    """
 
     def __init__(self, registry: CollectorRegistry, slow_query_ms: int) -> None:
         self._slow_s = slow_query_ms / 1000
@@ -79,6 +82,8 @@ class DatabaseMetrics:
             self._observe(context, error.statement or "")
 
     def _observe(self, context: Any, statement: str) -> None:
+        if context.execution_options.get("observed") is False:
+            return
         seconds = perf_counter() - context._measured_from
         names = self._names(context.compiled or statement)
         slow = self._slow(*names)  # there, at 0, before the first slow one

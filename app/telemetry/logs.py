@@ -23,7 +23,6 @@ from app.telemetry.tree import Trees, drawn
 PROBES = ("/health", "/metrics")
 COLOURS = {"DEBUG": "\033[2m", "INFO": "", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
 PLAIN = "\033[0m"
-SQLALCHEMY = ("sqlalchemy", "app.telemetry.queries.WatchedPool")  # a pool's logger is named after its class
 
 logger = logging.getLogger("app.requests")
 _encode = json.JSONEncoder(default=str).encode  # `json.dumps` would make one for each line
@@ -42,8 +41,7 @@ def configure(settings: Settings) -> None:
     logging.captureWarnings(capture=True)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line names them
     logging._srcfile = None  # nor where it was written (Logging HOWTO, "Optimization")
-    for name in SQLALCHEMY:  # below a warning, they write statements and notices, values and all
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("sqlalchemy").setLevel(logging.WARNING)  # below, it writes statements and notices, values and all
 
 
 class JsonFormatter(logging.Formatter):

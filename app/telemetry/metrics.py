@@ -70,7 +70,7 @@ class Metrics:
         api.add_route(PATH, self.answer, methods=["GET"], include_in_schema=False)
         self._requests.expect(api.routes)
         Instrumentator(should_group_status_codes=False).add(self._requests).instrument(api)
-        guard.on_overload = self._requests.overloaded
+        guard.on_refusal = self._requests.refused
         in_progress = Gauge("http_requests_in_progress", "Requests under way, probes aside.", registry=self.registry)
         in_progress.set_function(lambda: guard.in_flight)
         self._threads.labels("busy").set_function(lambda: workers.busy)

@@ -15,10 +15,10 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import QueuePool
 
 from app.auth import Principal
 from app.errors import AppError
+from app.pool import DeadlinePool
 from app.telemetry import plans
 from app.telemetry.context import CURRENT
 from app.telemetry.statements import Statement, caller, described, failure_attributes, static_attributes
@@ -32,7 +32,7 @@ logger = logging.getLogger("app.queries")
 Explain = Callable[[Principal, str, Any], Any]
 
 
-class WatchedPool(QueuePool):
+class WatchedPool(DeadlinePool):
     """A pool of connections that tells the request at hand how long it waited for one."""
 
     def connect(self) -> Any:
@@ -51,7 +51,7 @@ class WatchedPool(QueuePool):
 
 
 class QueryTracer(EngineTracer):
-    """Makes a span of each statement of an engine."""
+    """Makes a span of each statement of an engine, but for those whose execution option `observed` is False."""
 
     def __init__(self, tracer: Tracer, slow_query_ms: int, explain: Explain, engine: Engine) -> None:
         self._slow_s, self._explain = slow_query_ms / 1000, explain
@@ -70,6 +70,8 @@ class QueryTracer(EngineTracer):
     def _before_cur_exec(
         self, _conn: Any, _cursor: Any, statement: str, params: Any, context: Any, *_: Any
     ) -> tuple[str, Any]:
+        if context.execution_options.get("observed") is False:
+            return statement, params
         function = context.execution_options.get("function")
         name, attributes = self._describe(context.compiled or statement, function)
         context._otel_span = self.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
@@ -77,6 +79,9 @@ class QueryTracer(EngineTracer):
         return statement, params
 
     def _succeeded(self, _conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, *_: Any) -> None:
+        if getattr(context, "_otel_span", None) is None:
+            taken(cursor)
+            return
         span, seconds = asked(context, statement)
         plan = plans.executed(notices) if (notices := taken(cursor)) else None
         if span.is_recording():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import cache
+from itertools import product
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Summary
@@ -15,9 +16,9 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 METHODS = {"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"}
 OTHER = "other"
 NO_ROUTE = "none"
-OVERLOAD = "(overload)"
+OVERLOAD, DOOR = "(overload)", "(door)"
 AT_THE_DOOR = {408, 413, 414, 431}  # documented of a route, answered before one is looked for
-NOT_ALLOWED, UNAVAILABLE = "405", "503"
+NOT_ALLOWED, UNAVAILABLE = "405", 503
 
 
 class RequestMetrics:
@@ -45,7 +46,8 @@ class RequestMetrics:
 
         Of a counter that begins at 1 Prometheus sees no increase, so each route's first failure would go unseen.
         """
-        self.overloaded("GET", 0)
+        for method, refusal in product(METHODS, AT_THE_DOOR | {UNAVAILABLE}):
+            self.refused(method, refusal, 0)
         for route in routes:
             path, success, others = (getattr(route, name, None) for name in ("path", "status_code", "responses"))
             for method in METHODS.intersection(getattr(route, "methods", None) or ()):
@@ -64,6 +66,7 @@ class RequestMetrics:
             length: Any = info.response and info.response.headers.get("content-length")
             self._size(method, handler).observe(int(length or 0))
 
-    def overloaded(self, method: str, times: int = 1) -> None:
-        """Record a request that was refused at the door."""
-        self._requests(method if method in METHODS else OTHER, OVERLOAD, UNAVAILABLE).inc(times)
+    def refused(self, method: str, status: int, times: int = 1) -> None:
+        """Record a request that was refused before a route was looked for: too large, too slow, or one too many."""
+        handler = OVERLOAD if status == UNAVAILABLE else DOOR if status in AT_THE_DOOR else NO_ROUTE
+        self._requests(method if method in METHODS else OTHER, handler, str(status)).inc(times)

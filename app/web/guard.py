@@ -8,7 +8,7 @@ from threading import Event
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import AppError, NotFound, Unavailable, problem
+from app.errors import UNKNOWN, AppError, NotFound, Unavailable, problem
 
 MAX_BODY_BYTES = 128 * 1024
 MAX_HEADERS = 100
@@ -16,6 +16,7 @@ MAX_HEADER_BYTES = 32 * 1024
 MAX_TARGET_BYTES = 8 * 1024  # RFC 9112, 3: at least 8000 octets are to be supported
 BODY_TIMEOUT_S = 10
 UNCAPPED = ("/health", "/metrics")
+SAFE = {"GET", "HEAD"}  # RFC 9110, 9.2.1: a request that was cut changed nothing
 
 logger = logging.getLogger(__name__)
 
@@ -58,14 +59,14 @@ class Guard:
     """Refuses what is too large, too slow or too much at once, reads the body, and answers what nobody else did.
 
     A body that is still arriving and an answer that is not fetched hold no place among the requests in flight. Once
-    `draining` is set, every answer asks the client to come back on another connection. `on_overload` learns of each
-    request refused for want of a place.
+    `draining` is set, every answer asks the client to come back on another connection. `on_refusal` learns the
+    method and status of each request that is refused here.
     """
 
     def __init__(self, app: ASGIApp, max_in_flight: int, draining: Event) -> None:
         self._app, self._draining = app, draining
         self._places = self._free = max_in_flight
-        self.on_overload: Callable[[str], None] = lambda _: None
+        self.on_refusal: Callable[[str, int], None] = lambda _, __: None
 
     @property
     def in_flight(self) -> int:
@@ -85,10 +86,11 @@ class Guard:
         except Disconnected:
             return
         except AppError as error:
+            self.on_refusal(as_get(scope)["method"], error.status)
             await problem(error)(scope, receive, answer)
         except asyncio.CancelledError:  # the process leaves, and cannot wait for this one any longer
             if not answer.started:
-                await problem(Unavailable())(scope, receive, answer)
+                await problem(Unavailable(None if scope["method"] in SAFE else UNKNOWN))(scope, receive, answer)
         except Exception:
             logger.exception("unexpected error outside of the application")
             if not answer.started:
@@ -99,7 +101,6 @@ class Guard:
             await self._app(scope, receive, answer)
             return
         if not self._free:
-            self.on_overload(scope["method"])
             raise Overloaded
         self._free -= 1
         with answer.place as place:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from app import deadline
 from app.auth import Principal
 from app.db import Database
 from app.errors import DatabaseUnavailable
@@ -148,4 +149,15 @@ def test_a_transaction_keeps_its_deadline(postmaster: Postmaster, tapped: Wire, 
     assert monotonic() - started < LATEST_S
     assert ("not known" in refused.value.detail) == (fault == "lost commit")
     assert database.execute(Principal("alice"), text("SELECT 1"), {}) == [(1,)]
+    database.close()
+
+
+def test_a_statement_inside_a_transaction_waits_no_longer_than_the_deadline(postmaster: Postmaster, name: str) -> None:
+    """The transaction holds the only connection: a statement beside it is refused when the request's time is up."""
+    database = Database(postmaster.url(name), 1, 10 * TIMEOUT_S)
+    alice, started = Principal("alice"), monotonic()
+    with deadline.within(TIMEOUT_S), pytest.raises(DatabaseUnavailable), database.transaction(alice):
+        database.execute(alice, text("SELECT 1"), {})
+    assert monotonic() - started < LATEST_S
+    assert database.execute(alice, text("SELECT 1"), {}) == [(1,)]
     database.close()

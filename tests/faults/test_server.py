@@ -17,6 +17,7 @@ from tests.faults.support import (
     assert_served_again,
     assert_unhealthy,
     post,
+    serving,
 )
 from tests.postmaster import Postmaster
 from tests.support import until
@@ -92,3 +93,13 @@ def test_a_load_through_a_kill_sees_nothing_but_200_and_503(postmaster: Postmast
         answers = [answer for worker in workers for answer in worker.result()]
     assert {(answer.status, answer.code) for answer in answers} == {(200, None), (201, None), (503, UNAVAILABLE)}
     assert max(answer.seconds for answer in answers) < LATEST_S
+
+
+def test_a_read_only_server_is_read_and_refuses_writes(postmaster: Postmaster, name: str) -> None:
+    """A standby that answers while a failover goes on: reads are served, a write is a 503 that changed nothing."""
+    postmaster.ask(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with serving(postmaster.url(name)) as alice:
+        assert_refused([post(alice)], UNAVAILABLE)
+        assert "not known" not in alice.post("/api/tasks", json={"title": "a task"}).json()["detail"]
+        assert (ask(alice).status, alice.get("/api/tasks").json()) == (200, [])
+        assert alice.get("/health/ready").status_code == 200

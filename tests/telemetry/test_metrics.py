@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import Api, make_token
 from tests.telemetry.scrapes import scrape, until
+from tests.web.raw import exchange, request
 
 Serve = Callable[..., AbstractContextManager[Api]]
 Lock = Callable[[], AbstractContextManager[Callable[[], None]]]
@@ -109,9 +110,10 @@ def test_failures_begin_at_zero(alice: httpx.Client) -> None:
 def test_what_no_route_takes_is_one_handler(alice: httpx.Client) -> None:
     """Unknown paths and methods count under `none`, and are timed nowhere."""
     alice.get("/nothing/here")
+    alice.get("/api/tasks%0A")
     alice.put("/api/tasks", json={})
     seen = scrape(alice)
-    assert seen.value("http_requests_total", method="GET", handler="none", status="404") == 1
+    assert seen.value("http_requests_total", method="GET", handler="none", status="404") == 2
     assert seen.value("http_requests_total", method="PUT", handler="none", status="405") == 1
     assert not [s for s in seen.samples if s.name.startswith("http_request_d") and s.labels["handler"] == "none"]
 
@@ -212,7 +214,24 @@ def seconds_of(act: Callable[[], object]) -> float:
     return perf_counter() - started
 
 
-def test_refusals_at_the_door_are_counted(serve: Serve, table_lock: Lock) -> None:
+DOOR = [
+    ("413", request("POST", "/api/tasks", "Content-Length: 200000")),
+    ("414", request("GET", "/" + "a" * 9000)),
+    ("431", request("GET", "/api/tasks", *["a: b"] * 101)),
+]
+
+
+@pytest.mark.parametrize(("status", "raw"), DOOR, ids=[status for status, _ in DOOR])
+def test_refusals_at_the_door_are_counted(api: Api, status: str, raw: bytes) -> None:
+    """What is refused before a route is looked for counts all the same, by method and status, from 0 on."""
+    labels = {"method": raw.partition(b" ")[0].decode(), "handler": "(door)", "status": status}
+    with api.client(None) as nobody:
+        assert scrape(nobody).value("http_requests_total", **labels) == 0
+        assert exchange(api.port, raw).status == int(status)
+        assert scrape(nobody).value("http_requests_total", **labels) == 1
+
+
+def test_an_overload_is_counted(serve: Serve, table_lock: Lock) -> None:
     """A request refused because too many are under way counts, though it never reached a route."""
     overload = {"handler": "(overload)", "status": "503"}
     with serve(max_in_flight=1, database_timeout_ms=20_000) as api, api.client("alice") as alice:

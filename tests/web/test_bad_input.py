@@ -10,6 +10,7 @@ import pytest
 
 from app.settings import Settings
 from tests.support import SECRET, UNLIMITED, Api, make_token, running
+from tests.telemetry.scrapes import scrape
 from tests.web.cases import AUTH, CANARY, JSON, Case, bodies, messages, targets
 from tests.web.raw import Answer, connected, exchange, receive, request, send
 
@@ -90,11 +91,14 @@ def responses(document: Any, method: str, path: str) -> Any:
     return None
 
 
-def test_a_body_that_does_not_arrive_is_given_up(dripped: Future[tuple[Answer, float]]) -> None:
-    """A byte a second gets 408 after 10 s; the connection ends, since the rest may still be on its way."""
+def test_a_body_that_does_not_arrive_is_given_up(api: Api, dripped: Future[tuple[Answer, float]]) -> None:
+    """A byte a second gets 408 after 10 s, and counts; the connection ends: the rest may still be on its way."""
     answer, seconds = dripped.result(30)
     assert (answer.status, answer.json()["code"], answer.headers["connection"]) == (408, "body_timeout", "close")
     assert 9 < seconds < 15
+    with api.client(None) as nobody:
+        counted = scrape(nobody).value("http_requests_total", method="POST", handler="(door)", status="408")
+    assert counted == 1
 
 
 def test_a_refused_body_leaves_its_connection_usable(api: Api) -> None:

@@ -1,6 +1,7 @@
 """The types of settings: what each accepts, and the form in which the application gets it."""
 
 import re
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
@@ -38,6 +39,23 @@ def _base_url(value: str) -> str:
     return base
 
 
+def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_origin(origin) for origin in origins)
+
+
+ORIGIN = re.compile(r"https?://[^/\\?#@*%\s]+", re.IGNORECASE)
+
+
+def _origin(value: str) -> str:
+    """Return the origin as browsers send it: lower case, no default port, Punycode (https://url.spec.whatwg.org/#origin)."""
+    url = None
+    with suppress(ValidationError):
+        url = HttpUrl(value)
+    if not (url and url.host and all(url.host.split(".")) and ORIGIN.fullmatch(value)):
+        raise ValueError("each must be an origin such as https://app.example.com: no path, no wildcard, no final dot")
+    return str(url).removesuffix("/")
+
+
 def _limits(text: str) -> str:
     parse_limits(text)
     return text
@@ -51,6 +69,7 @@ def _storage_uri(uri: SecretStr) -> SecretStr:
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
 Limits = Annotated[str, AfterValidator(_limits)]
 StorageUri = Annotated[SecretStr, AfterValidator(_storage_uri)]
+Origins = Annotated[tuple[str, ...], AfterValidator(_origins)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 

@@ -58,6 +58,14 @@ WRONG = [
     ("CORS_ORIGINS", "https://app.example.com/"),
     ("CORS_ORIGINS", "app.example.com"),
     ("CORS_ORIGINS", "https://app.example.com,https://*.example.com"),
+    ("CORS_ORIGINS", "https://app.example.com?query"),
+    ("CORS_ORIGINS", "https://app.example.com#fragment"),
+    ("CORS_ORIGINS", f"https://user:{CANARY}@app.example.com"),
+    ("CORS_ORIGINS", "https://app.example.com."),
+    ("CORS_ORIGINS", "https://app.example.com\u3002:8443"),
+    ("CORS_ORIGINS", "https://app.example.com:99999"),
+    ("CORS_ORIGINS", "https:\\\\app.example.com"),
+    ("CORS_ORIGINS", "null"),
     ("DATABASE_URL", f"mysql://user:{CANARY}@host/tasks"),
     ("DATABASE_URL", f"postgresql+asyncpg://user:{CANARY}@host/tasks"),
     ("DATABASE_URL", f"postgresql://user:{CANARY}@host:port/tasks"),
@@ -147,6 +155,22 @@ def test_lists_are_separated_by_commas(load: Load) -> None:
     """White space around an origin and empty ones do not count."""
     origins = load(CORS_ORIGINS=" https://a.test , http://localhost:3000,").cors_origins
     assert origins == ("https://a.test", "http://localhost:3000")
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("HTTPS://App.Example.COM", "https://app.example.com"),
+        ("https://app.example.com:443", "https://app.example.com"),
+        ("http://app.example.com:80", "http://app.example.com"),
+        ("http://app.example.com:443", "http://app.example.com:443"),
+        ("https://bücher.example:8443", "https://xn--bcher-kva.example:8443"),
+        ("http://[0:0::1]:3000", "http://[::1]:3000"),
+    ],
+)
+def test_an_origin_may_be_spelled_as_people_spell_it(load: Load, written: str, sent: str) -> None:
+    """It is kept as browsers send it: lower case, no default port, Punycode; they compare byte by byte."""
+    assert load(CORS_ORIGINS=written).cors_origins == (sent,)
 
 
 def test_the_environment_wins_over_the_file(load: Load, folder: Path) -> None:

@@ -45,7 +45,7 @@ def admin(cluster: Server) -> Iterator[Callable[[str], None]]:
 def template(cluster: Server, admin: Callable[[str], None]) -> str:
     """A migrated database to copy: a copy takes a fraction of the migrations' time."""
     admin(f"CREATE DATABASE {TEMPLATE} OWNER tasks")
-    migrations.upgrade(cluster.url(TEMPLATE))
+    migrations.migrate(Settings(database_url=cluster.url(TEMPLATE)))
     return TEMPLATE
 
 

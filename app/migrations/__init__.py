@@ -53,13 +53,3 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
 def first_line(error: Exception) -> str:
     """Return the first line of what the driver or Alembic says; it names host and port and no password."""
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-
-
-def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the database at `url`, whose owner is also who serves, up to `revision`."""
-    command.upgrade(config(url), revision)
-
-
-def downgrade(url: str, revision: str) -> None:
-    """Take the database at `url` back to `revision`."""
-    command.downgrade(config(url), revision)

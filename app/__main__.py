@@ -42,7 +42,7 @@ def serve() -> None:
     with _readable():
         settings = Settings.load()
         if missing := settings.missing():
-            raise SettingsError("\n".join(f"{line} here; `make dev` brings its own." for line in missing))
+            raise SettingsError("\n".join(missing))
         _serve(settings)
     _end()
 

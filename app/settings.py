@@ -115,9 +115,10 @@ class Settings(BaseSettings):
 
     def missing(self) -> list[str]:
         """Return what stands in the way of serving with these settings, a line for each variable."""
-        database = [] if self.database_url else ["DATABASE_URL is required"]
-        auth = self.better_auth_url or self.better_auth_secret
-        return database + ([] if auth else ["BETTER_AUTH_URL or BETTER_AUTH_SECRET is required"])
+        where = "in production" if self.environment == "production" else "here; `make dev` brings its own."
+        database = [] if self.database_url else ["DATABASE_URL"]
+        auth = [] if self.better_auth_url or self.better_auth_secret else ["BETTER_AUTH_URL or BETTER_AUTH_SECRET"]
+        return [f"{name} is required {where}" for name in database + auth]
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -182,8 +183,6 @@ class Settings(BaseSettings):
     def _is_safe_in_production(self) -> Self:
         if self.environment != "production":
             return self
-        if missing := self.missing():
-            raise ValueError("\n".join(f"{line} in production" for line in missing))
         if self.better_auth_url is not None and not _is_private(self.better_auth_url):
             raise ValueError("BETTER_AUTH_URL must be https in production, or name a host of this machine or network")
         if self.better_auth_secret is not None and self.better_auth_secret.get_secret_value() in PUBLIC_SECRETS:

@@ -33,6 +33,11 @@ def command(folder: Path, *arguments: str, **variables: str) -> "subprocess.Comp
             ["DATABASE_URL: ", "BETTER_AUTH_S"],
         ),
         ({"ENVIRONMENT": "production"}, ["DATABASE_URL is required", "BETTER_AUTH_URL or BETTER_AUTH_SECRET is"]),
+        ({"ENVIRONMENT": "production", "BETTER_AUTH_SECRET": SECRET}, ["DATABASE_URL is required in production"]),
+        (
+            {"ENVIRONMENT": "production", "DATABASE_URL": "postgresql://h/d"},
+            ["BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production"],
+        ),
         ({}, ["DATABASE_URL is required", "BETTER_AUTH_URL or BETTER_AUTH_SECRET is"]),
     ],
 )
@@ -69,6 +74,20 @@ def test_token_is_no_command_for_production(tmp_path: Path) -> None:
     run = command(tmp_path, "token", "alice", **variables)
     assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (2, "", 1), run.stderr
     assert "production" in run.stderr
+
+
+def test_migrate_says_what_it_lacks(tmp_path: Path) -> None:
+    """A database, by either variable, and nothing else: exit code 2 and one line."""
+    run = command(tmp_path, "migrate", ENVIRONMENT="production")
+    wanted = "DATABASE_URL or DATABASE_MIGRATION_URL is required to migrate.\n"
+    assert (run.returncode, run.stdout, run.stderr) == (2, "", wanted)
+
+
+def test_one_url_is_enough_to_migrate(tmp_path: Path, cluster: Server, admin: Callable[[str], None]) -> None:
+    """DATABASE_MIGRATION_URL alone: then its login is taken for the one that serves."""
+    admin("CREATE DATABASE migrated_alone OWNER tasks")
+    run = command(tmp_path, "migrate", DATABASE_MIGRATION_URL=cluster.url("migrated_alone"))
+    assert run.returncode == 0, run.stderr
 
 
 def test_serve_wants_a_migrated_database(tmp_path: Path, cluster: Server, admin: Callable[[str], None]) -> None:

@@ -39,10 +39,10 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
         MigrationFailed: it can't be reached, or knows no such revision.
 
     """
-    if settings.database_url is None:
-        raise SettingsError("DATABASE_URL is required here; `make dev` brings a database of its own.")
     url = settings.database_migration_url or settings.database_url
-    login = make_url(settings.database_url.get_secret_value()).username
+    if url is None:
+        raise SettingsError("DATABASE_URL or DATABASE_MIGRATION_URL is required to migrate.")
+    login = make_url((settings.database_url or url).get_secret_value()).username
     move = command.downgrade if down else command.upgrade
     try:
         move(config(url.get_secret_value(), login), revision)

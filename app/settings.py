@@ -5,7 +5,7 @@ import re
 import ssl
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -19,6 +19,7 @@ from app.setting_types import (
     Network,
     Origins,
     OtlpHeaders,
+    Port,
     PostgresUrl,
     Protocol,
     ReceiverUrl,
@@ -44,7 +45,7 @@ class Settings(BaseSettings):
 
     environment: Literal["development", "production"] = "development"
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    port: Port = 8000
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
     trust_traceparent: Annotated[tuple[Network, ...], NoDecode] = ()
@@ -95,18 +96,18 @@ class Settings(BaseSettings):
     otel_bsp_max_export_batch_size: Annotated[int, Field(ge=1)] = 512
 
     @classmethod
-    def load(cls) -> Self:
-        """Read the environment, and `.env` as well unless the environment says production.
+    def load(cls, **given: Any) -> Self:
+        """Read the environment, and `.env` as well unless the environment says production; what is `given` wins.
 
         Raises:
-            SettingsError: a variable is missing, malformed or unsafe.
+            SettingsError: a variable is malformed or unsafe.
 
         """
         env_file = None if os.environ.get("ENVIRONMENT") == "production" else Path(".env")
         try:
-            settings = cls(_env_file=env_file)
+            settings = cls(_env_file=env_file, **given)
         except ValidationError as error:
-            raise SettingsError("\n".join(_readable(error))) from None
+            raise refusal(error) from None
         except (UnicodeDecodeError, OSError) as error:
             raise SettingsError(f".env cannot be read: {type(error).__name__}") from None
         if env_file and env_file.exists() and settings.environment == "production":
@@ -201,6 +202,8 @@ def _is_private(url: str) -> bool:
     return parts.scheme == "https" or is_near or host in {"127.0.0.1", "::1"}
 
 
-def _readable(error: ValidationError) -> list[str]:
+def refusal(error: ValidationError) -> SettingsError:
+    """Return the error with a line for each variable that is wrong."""
     lines = [(line["loc"], line["msg"].removeprefix("Value error, ")) for line in error.errors(include_input=False)]
-    return [f"{str(location[0]).upper()}: {message}" if location else message for location, message in lines]
+    named = [f"{str(location[0]).upper()}: {message}" if location else message for location, message in lines]
+    return SettingsError("\n".join(named))

@@ -1,6 +1,7 @@
 """The command line: what each command promises whoever types it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -74,6 +75,44 @@ def test_token_is_no_command_for_production(tmp_path: Path) -> None:
     run = command(tmp_path, "token", "alice", **variables)
     assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (2, "", 1), run.stderr
     assert "production" in run.stderr
+
+
+NOWHERE = {"DATABASE_URL": "postgresql://127.0.0.1:1/d", "BETTER_AUTH_SECRET": SECRET}
+SPANS = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "named"),
+    [
+        (["openapi"], {"PORT": "http"}, "PORT: "),
+        (["openapi"], SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
+        (["openapi", "no/folder/openapi.json"], {}, "no/folder/openapi.json cannot be written: No such file"),
+        (["openapi", "/"], {}, "/ cannot be written: Is a directory"),
+        (["migrate"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
+        (["seed", "alice"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
+        (["dev"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
+        (["traffic"], {"API_PORT": "http"}, "API_PORT: "),
+        (["traffic"], {"JAEGER_PORT": "99999"}, "JAEGER_PORT: "),
+        (["smoke"], {"GRAFANA_PORT": "0"}, "GRAFANA_PORT: "),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_line(
+    tmp_path: Path, arguments: list[str], variables: dict[str, str], named: str
+) -> None:
+    """Whatever the command: exit code 2, one line that begins with what to mend, nothing on standard output."""
+    run = command(tmp_path, *arguments, **variables)
+    assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (2, "", 1), run.stderr
+    assert run.stderr.startswith(named)
+
+
+def test_a_secret_that_cannot_be_kept_is_told_in_a_line(tmp_path: Path) -> None:
+    """Exit code 2, the file, and the variable that does without it."""
+    shutil.copytree(ROOT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / ".dev").touch()
+    run = command(tmp_path, "token", "alice", PYTHONPATH=str(tmp_path))
+    assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (2, "", 1), run.stderr
+    assert run.stderr.startswith(f"{tmp_path}/.dev/secret cannot be used (")
+    assert "BETTER_AUTH_SECRET" in run.stderr
 
 
 def test_migrate_says_what_it_lacks(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def smoke(settings: Settings, replicas: int) -> bool:
         NoAnswer: the API is not there.
 
     """
-    with opened(settings, Endpoints(), replicas) as stack:
+    with opened(settings, Endpoints.load(), replicas) as stack:
         return hold(stack, API + TRACES + METRICS + AROUND, Console(highlight=False, soft_wrap=True))
 
 

@@ -48,7 +48,7 @@ def traffic(settings: Settings, url: str | None, rate: float, duration: float) -
         NoAnswer: nothing listens there, or its tokens cannot be made here.
 
     """
-    endpoints = Endpoints()
+    endpoints = Endpoints.load()
     url = (url or endpoints.url(endpoints.api_port)).rstrip("/")
     tokens = Tokens(url, settings)
     console, tally = Console(), Tally()

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field, HttpUrl, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, ValidationError
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -85,6 +85,30 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Protocol = Literal["http/json", "http/protobuf"]
 Network = IPv4Network | IPv6Network
 ANYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+def parse_network(text: str) -> Network:
+    """Return the network, or the address as one.
+
+    Raises:
+        ValueError: it is none, or an address within it.
+
+    """
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        if "host bits" in str(error):
+            raise ValueError("a network has host bits set: write 10.0.0.0/8, not 10.0.0.5/8") from None
+        raise ValueError("must be addresses or networks such as 10.0.0.7,10.0.0.0/8, or * alone") from None
+
+
+def _networks(value: object) -> object:
+    if not isinstance(value, list):
+        return value
+    return ANYWHERE if value == ["*"] else tuple(map(parse_network, value))
+
+
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 
 
 def parse_headers(headers: str) -> dict[str, str]:

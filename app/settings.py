@@ -3,7 +3,6 @@
 import os
 import re
 import ssl
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -13,10 +12,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.ratelimit.config import MEMORY
 from app.setting_types import (
-    ANYWHERE,
     BaseUrl,
     Limits,
-    Network,
+    Networks,
     Origins,
     OtlpHeaders,
     Port,
@@ -24,6 +22,7 @@ from app.setting_types import (
     Protocol,
     ReceiverUrl,
     StorageUri,
+    parse_network,
 )
 
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as the hash
@@ -48,7 +47,7 @@ class Settings(BaseSettings):
     port: Port = 8000
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
-    trust_traceparent: Annotated[tuple[Network, ...], NoDecode] = ()
+    trust_traceparent: Annotated[Networks, NoDecode] = ()
     cors_origins: Annotated[Origins, NoDecode] = ()
     database_url: PostgresUrl | None = None
     database_migration_url: PostgresUrl | None = None
@@ -126,7 +125,7 @@ class Settings(BaseSettings):
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("cors_origins", "forwarded_allow_ips", mode="before")
+    @field_validator("cors_origins", "forwarded_allow_ips", "trust_traceparent", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -135,19 +134,10 @@ class Settings(BaseSettings):
     @classmethod
     def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
         for network in networks:
-            try:
-                _ = network == "*" or ip_network(network)
-            except ValueError:
-                raise ValueError("must be addresses or networks such as 10.0.0.7,10.0.0.0/8, or * alone") from None
+            _ = network == "*" or parse_network(network)
         if "*" in networks and len(networks) > 1:
             raise ValueError("`*` trusts everyone and stands alone")
         return networks
-
-    @field_validator("trust_traceparent", mode="before")
-    @classmethod
-    def _networks(cls, value: object) -> object:
-        parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        return ANYWHERE if parts == ["*"] else parts
 
     @field_validator("otel_exporter_otlp_certificate")
     @classmethod

@@ -86,6 +86,8 @@ WRONG = [
     ("RATE_LIMIT_STORAGE_URI", f"mongodb://user:{CANARY}@host"),
     ("FORWARDED_ALLOW_IPS", "localhost"),
     ("FORWARDED_ALLOW_IPS", "*,10.0.0.0/8"),
+    ("TRUST_TRACEPARENT", "everybody"),
+    ("TRUST_TRACEPARENT", "*,10.0.0.0/8"),
 ]
 
 
@@ -97,6 +99,14 @@ def test_a_wrong_variable_is_named_and_its_value_is_not(load: Load, name: str, v
     assert "\n" not in message
     assert CANARY not in message
     assert "Value error" not in message
+
+
+@pytest.mark.parametrize("name", ["FORWARDED_ALLOW_IPS", "TRUST_TRACEPARENT"])
+def test_a_network_with_host_bits_is_told_so(load: Load, name: str) -> None:
+    """In one line: whether the address or its network is meant, only who wrote it knows."""
+    message = load.refused(**{name: "10.0.0.0/8,10.0.0.5/8"})
+    assert message.startswith(f"{name}: a network has host bits set: ")
+    assert "\n" not in message
 
 
 def test_every_wrong_variable_is_named_at_once(load: Load) -> None:

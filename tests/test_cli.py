@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from socket import socket
 
 import httpx
 import jwt
@@ -113,6 +114,25 @@ def test_a_secret_that_cannot_be_kept_is_told_in_a_line(tmp_path: Path) -> None:
     assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (2, "", 1), run.stderr
     assert run.stderr.startswith(f"{tmp_path}/.dev/secret cannot be used (")
     assert "BETTER_AUTH_SECRET" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        ("127.0.0.1", "PORT: 127.0.0.1:{port} cannot be listened on: Address already in use."),
+        ("192.0.2.1", "HOST: 192.0.2.1:{port} cannot be listened on: Cannot assign requested address."),
+        ("no-such-host.invalid", "HOST: no-such-host.invalid does not resolve to an address."),
+        (".", "HOST: . does not resolve to an address."),
+    ],
+)
+def test_an_address_that_cannot_be_listened_on_is_told_in_a_line(tmp_path: Path, host: str, named: str) -> None:
+    """Exit code 1 and one line that begins with the variable to change."""
+    with socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        run = command(tmp_path, "serve", **NOWHERE, HOST=host, PORT=str(port))
+    assert (run.returncode, run.stdout, run.stderr) == (1, "", named.format(port=port) + "\n")
 
 
 def test_migrate_says_what_it_lacks(tmp_path: Path) -> None:

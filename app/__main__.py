@@ -107,7 +107,7 @@ def openapi(file: Annotated[Path | None, typer.Argument(help="Where to; none is 
 @cli.command()
 def traffic(
     rate: Annotated[float, typer.Option(min=0.1, max=200, help="Requests a second.")] = 20,
-    duration: Annotated[str, typer.Option(help="Such as 90s, 5m or 1h.")] = "5m",
+    duration: Annotated[str, typer.Option(help="Seconds, or such as 90s, 5m or 1h.")] = "5m",
     url: Annotated[str | None, typer.Option(help="Of the API; http://127.0.0.1:API_PORT if not given.")] = None,
 ) -> None:
     """Drive a running API as a day of users would; exit code 1 if any answer was not to be expected."""

@@ -73,14 +73,20 @@ Origins = Annotated[tuple[str, ...], AfterValidator(_origins)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
-def _http_url(url: str) -> str:
+def http_url(url: str) -> str:
+    """Return the URL.
+
+    Raises:
+        ValueError: it is not one of http or https with a host.
+
+    """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
         raise ValueError("must be a URL such as http://localhost:4318")
     return url
 
 
-ReceiverUrl = Annotated[str, AfterValidator(_http_url)]
+ReceiverUrl = Annotated[str, AfterValidator(http_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Protocol = Literal["http/json", "http/protobuf"]
 Network = IPv4Network | IPv6Network

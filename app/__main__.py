@@ -1,5 +1,6 @@
 """The command line: `python -m app --help`. The only one; the Makefile's targets call it."""
 
+import importlib
 import logging
 import os
 import re
@@ -28,6 +29,7 @@ def dev() -> None:
     with _readable():
         from app.dev import environment
 
+        _import_application()
         with environment.completed(Settings.load()) as settings:
             migrations.migrate(settings)
             theirs = settings.better_auth_url and f"<from {settings.better_auth_url}/api/auth/token>"
@@ -42,7 +44,7 @@ def serve() -> None:
     with _readable():
         settings = Settings.load()
         if missing := settings.missing():
-            raise SettingsError("\n".join(f"{line} here; `make dev` brings its own." for line in missing))
+            raise SettingsError("\n".join(missing))
         _serve(settings)
     _end()
 
@@ -54,7 +56,9 @@ def migrate(
 ) -> None:
     """Bring the schema of the database at DATABASE_MIGRATION_URL, or DATABASE_URL, to a revision."""
     with _readable():
-        migrations.migrate(Settings.load(), revision, down=down)
+        settings = Settings.load()
+        _import_application()
+        migrations.migrate(settings, revision, down=down)
 
 
 @cli.command()
@@ -70,32 +74,40 @@ def token(user_id: str, minutes: Annotated[int, typer.Option(min=1, help="How lo
 def seed(user_id: str, tasks: Annotated[int, typer.Option(min=1, help="How many.")] = 200_000) -> None:
     """Give a user many tasks, for development alone: then a search is slow enough to find out why."""
     with _readable():
+        _import_application()
         from app.dev import environment
         from app.dev.seed import seed as insert
 
+        environment.checked_user(user_id)
         with environment.completed(Settings.load()) as settings:
             migrations.migrate(settings)
             with typer.progressbar(length=tasks, label=f"tasks of {user_id}") as bar:
-                for done in insert(settings, environment.checked_user(user_id), tasks):
+                for done in insert(settings, user_id, tasks):
                     bar.update(done - bar.pos)
+        typer.echo(f"{user_id} has {tasks:,} more tasks.")
 
 
 @cli.command()
 def openapi(file: Annotated[Path | None, typer.Argument(help="Where to; none is the terminal.")] = None) -> None:
     """Write the OpenAPI document, for generators of clients."""
     with _readable():
+        _import_application()
         from app.dev.openapi import document
 
-        if file:
-            file.write_text(document())
-        else:
-            typer.echo(document(), nl=False)
+        text = document()
+        try:
+            if file:
+                file.write_text(text)
+            else:
+                typer.echo(text, nl=False)
+        except OSError as error:
+            raise SettingsError(f"{file or 'The document'} cannot be written: {error.strerror}.") from None
 
 
 @cli.command()
 def traffic(
     rate: Annotated[float, typer.Option(min=0.1, max=200, help="Requests a second.")] = 20,
-    duration: Annotated[str, typer.Option(help="Such as 90s, 5m or 1h.")] = "5m",
+    duration: Annotated[str, typer.Option(help="Seconds, or such as 90s, 5m or 1h.")] = "5m",
     url: Annotated[str | None, typer.Option(help="Of the API; http://127.0.0.1:API_PORT if not given.")] = None,
 ) -> None:
     """Drive a running API as a day of users would; exit code 1 if any answer was not to be expected."""
@@ -119,13 +131,25 @@ def smoke(
 
 
 def _serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> None:
-    try:
-        from app.serving import serve
-        from app.telemetry import logs
-    except (ValueError, re.error) as error:  # OpenTelemetry's packages read some of OTEL_* as they are imported
-        raise SettingsError(f"An OTEL_* variable is wrong: {error}") from None
+    _import_application()
+    from app.serving import serve
+    from app.telemetry import logs
+
     logs.configure(settings)
     serve(settings, on_start)
+
+
+def _import_application() -> None:
+    """Import what every command but the callers needs.
+
+    Raises:
+        SettingsError: OpenTelemetry's packages read some of OTEL_* as they are imported, and one of those is wrong.
+
+    """
+    try:
+        importlib.import_module("app.main")
+    except (ValueError, re.error) as error:
+        raise SettingsError(f"An OTEL_* variable is wrong: {error}") from None
 
 
 def _end() -> None:

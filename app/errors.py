@@ -184,5 +184,8 @@ HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, An
     AppError: _app_error,
     HTTPException: _http_error,
     RequestValidationError: _invalid_request,
+    # What an endpoint raises is answered within the server span (app.telemetry.requests), what is raised outside of
+    # FastAPI by the guard. This is for the layers between them, such as the metrics': Starlette would answer there
+    # itself, in plain text, before the guard logs what it was.
     Exception: _unexpected,
 }

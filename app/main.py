@@ -118,7 +118,7 @@ def verifier_for(settings: Settings) -> Verifier:
         if settings.better_auth_secret:
             logger.info("BETTER_AUTH_URL is set: BETTER_AUTH_SECRET is not used for tokens")
         return JwksVerifier(KeyCache(f"{url}/api/auth/jwks"), issuer or url, audience or url)
-    assert settings.better_auth_secret  # Settings or the development defaults saw to it
+    assert settings.better_auth_secret  # `serve` or the development defaults saw to it
     return SecretVerifier(settings.better_auth_secret.get_secret_value(), issuer, audience)
 
 

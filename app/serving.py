@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from socket import socket
+from errno import EADDRNOTAVAIL
+from socket import AI_PASSIVE, SOCK_STREAM, create_server, gaierror, getaddrinfo, socket
 from threading import Event
 from time import monotonic
 from types import FrameType
@@ -40,9 +42,11 @@ def serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> No
     """Serve until SIGINT or SIGTERM; call `on_start` once connections are accepted.
 
     Raises:
-        NotServing: the database cannot be reached, or its schema is older than this code.
+        NotServing: HOST and PORT cannot be listened on, the database cannot be reached, or its schema is older than
+            this code.
 
     """
+    verify_address(settings)
     verify_database(settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises the signal once more when it is done
     with suppress(KeyboardInterrupt):
@@ -110,6 +114,25 @@ def configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_S,
         ws="none",
     )
+
+
+def verify_address(settings: Settings) -> None:
+    """Check that HOST and PORT can be listened on, since uvicorn's own complaint names neither.
+
+    Raises:
+        NotServing: they cannot; the message names the variable.
+
+    """
+    host, port = settings.host, settings.port
+    try:
+        for family, _, _, _, address in getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE):
+            create_server(address, family=family).close()
+    except (gaierror, UnicodeError):
+        raise NotServing(f"HOST: {host} does not resolve to an address.") from None
+    except OSError as error:
+        name = "HOST" if error.errno == EADDRNOTAVAIL else "PORT"
+        reason = os.strerror(error.errno or 0)
+        raise NotServing(f"{name}: {host}:{port} cannot be listened on: {reason}.") from None
 
 
 def verify_database(settings: Settings) -> None:

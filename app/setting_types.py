@@ -1,11 +1,12 @@
 """The types of settings: what each accepts, and the form in which the application gets it."""
 
 import re
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, HttpUrl, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, ValidationError
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -38,6 +39,23 @@ def _base_url(value: str) -> str:
     return base
 
 
+def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_origin(origin) for origin in origins)
+
+
+ORIGIN = re.compile(r"https?://[^/\\?#@*%\s]+", re.IGNORECASE)
+
+
+def _origin(value: str) -> str:
+    """Return the origin as browsers send it: lower case, no default port, Punycode (https://url.spec.whatwg.org/#origin)."""
+    url = None
+    with suppress(ValidationError):
+        url = HttpUrl(value)
+    if not (url and url.host and all(url.host.split(".")) and ORIGIN.fullmatch(value)):
+        raise ValueError("each must be an origin such as https://app.example.com: no path, no wildcard, no final dot")
+    return str(url).removesuffix("/")
+
+
 def _limits(text: str) -> str:
     parse_limits(text)
     return text
@@ -51,20 +69,52 @@ def _storage_uri(uri: SecretStr) -> SecretStr:
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
 Limits = Annotated[str, AfterValidator(_limits)]
 StorageUri = Annotated[SecretStr, AfterValidator(_storage_uri)]
+Origins = Annotated[tuple[str, ...], AfterValidator(_origins)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
-def _http_url(url: str) -> str:
+def http_url(url: str) -> str:
+    """Return the URL.
+
+    Raises:
+        ValueError: it is not one of http or https with a host.
+
+    """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
         raise ValueError("must be a URL such as http://localhost:4318")
     return url
 
 
-ReceiverUrl = Annotated[str, AfterValidator(_http_url)]
+ReceiverUrl = Annotated[str, AfterValidator(http_url)]
+Port = Annotated[int, Field(ge=1, le=65535)]
 Protocol = Literal["http/json", "http/protobuf"]
 Network = IPv4Network | IPv6Network
 ANYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+def parse_network(text: str) -> Network:
+    """Return the network, or the address as one.
+
+    Raises:
+        ValueError: it is none, or an address within it.
+
+    """
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        if "host bits" in str(error):
+            raise ValueError("a network has host bits set: write 10.0.0.0/8, not 10.0.0.5/8") from None
+        raise ValueError("must be addresses or networks such as 10.0.0.7,10.0.0.0/8, or * alone") from None
+
+
+def _networks(value: object) -> object:
+    if not isinstance(value, list):
+        return value
+    return ANYWHERE if value == ["*"] else tuple(map(parse_network, value))
+
+
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 
 
 def parse_headers(headers: str) -> dict[str, str]:

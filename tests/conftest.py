@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import count
 from typing import Any
 from uuid import uuid4
 
 import httpx
-import psycopg2
 import pytest
 
 from app import migrations
 from app.dev.postgres import Server, postgres
 from app.settings import Settings
 from tests.key_server import EC, ED, RSA, KeyServer, key_server, publish
-from tests.support import ORIGIN, SECRET, UNLIMITED, Api, running
+from tests.support import ORIGIN, SECRET, UNLIMITED, Api, run_sql, running
 
 pytest_plugins = ["tests.postmaster", "tests.redis_server"]
 
@@ -28,24 +28,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def admin(cluster: Server) -> Iterator[Callable[[str], None]]:
-    """Run one statement as the superuser."""
-    connection = psycopg2.connect(cluster.superuser_url().replace("+psycopg2", ""))
-    connection.autocommit = True
-
-    def execute(statement: str) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-
-    yield execute
-    connection.close()
+def admin(cluster: Server) -> Callable[[str], None]:
+    """Run one statement as the superuser, in no test's database."""
+    return partial(run_sql, cluster.superuser_url())
 
 
 @pytest.fixture(scope="session")
 def template(cluster: Server, admin: Callable[[str], None]) -> str:
     """A migrated database to copy: a copy takes a fraction of the migrations' time."""
     admin(f"CREATE DATABASE {TEMPLATE} OWNER tasks")
-    migrations.upgrade(cluster.url(TEMPLATE))
+    migrations.migrate(Settings(database_url=cluster.url(TEMPLATE)))
     return TEMPLATE
 
 

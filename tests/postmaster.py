@@ -17,6 +17,7 @@ import pytest
 from app import migrations
 from app.dev.cluster import C_UTF8, ENVIRONMENT, INITDB, end_with, give_to_server, server_account
 from app.dev.home import prepare
+from app.settings import Settings
 from tests.support import until
 
 LOGIN = "CREATE ROLE tasks LOGIN CREATEROLE NOSUPERUSER NOBYPASSRLS"
@@ -40,7 +41,7 @@ class Postmaster:
         self.start()
         self.ask(LOGIN)
         self.ask("CREATE DATABASE migrated OWNER tasks")
-        migrations.upgrade(self.url("migrated"))
+        migrations.migrate(Settings(database_url=self.url("migrated")))
 
     def start(self, *, durable: bool = False) -> None:
         """Start the server where it does not run, and wait until it answers."""

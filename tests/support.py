@@ -99,10 +99,7 @@ def running(settings: Settings, create: Create = create_app) -> Iterator[Api]:
 
 
 def run_sql(url: str, statement: str) -> None:
-    """Run one statement behind the application's back, in the database at `url`."""
-    with (
-        closing(psycopg2.connect(url.replace("+psycopg2", ""))) as connection,
-        connection,
-        connection.cursor() as cursor,
-    ):
+    """Run one statement behind the application's back, in the database at `url`, outside of a transaction."""
+    with closing(psycopg2.connect(url.replace("+psycopg2", ""))) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
         cursor.execute(statement)

@@ -1,10 +1,12 @@
 """The command line: what each command promises whoever types it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from socket import socket
 
 import httpx
 import jwt
@@ -35,6 +37,11 @@ def command(folder: Path, *arguments: str, **variables: str) -> "subprocess.Comp
             ["DATABASE_URL: ", "BETTER_AUTH_S"],
         ),
         ({"ENVIRONMENT": "production"}, ["DATABASE_URL is required", "BETTER_AUTH_URL or BETTER_AUTH_SECRET is"]),
+        ({"ENVIRONMENT": "production", "BETTER_AUTH_SECRET": SECRET}, ["DATABASE_URL is required in production"]),
+        (
+            {"ENVIRONMENT": "production", "DATABASE_URL": "postgresql://h/d"},
+            ["BETTER_AUTH_URL or BETTER_AUTH_SECRET is required in production"],
+        ),
         ({}, ["DATABASE_URL is required", "BETTER_AUTH_URL or BETTER_AUTH_SECRET is"]),
     ],
 )
@@ -71,6 +78,77 @@ def test_token_is_no_command_for_production(tmp_path: Path) -> None:
     run = command(tmp_path, "token", "alice", **variables)
     assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (2, "", 1), run.stderr
     assert "production" in run.stderr
+
+
+NOWHERE = {"DATABASE_URL": "postgresql://127.0.0.1:1/d", "BETTER_AUTH_SECRET": SECRET}
+SPANS = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "named"),
+    [
+        (["openapi"], {"PORT": "http"}, "PORT: "),
+        (["openapi"], SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
+        (["openapi", "no/folder/openapi.json"], {}, "no/folder/openapi.json cannot be written: No such file"),
+        (["openapi", "/"], {}, "/ cannot be written: Is a directory"),
+        (["migrate"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
+        (["seed", "alice"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
+        (["dev"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
+        (["traffic"], {"API_PORT": "http"}, "API_PORT: "),
+        (["traffic"], {"JAEGER_PORT": "99999"}, "JAEGER_PORT: "),
+        (["smoke"], {"GRAFANA_PORT": "0"}, "GRAFANA_PORT: "),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_line(
+    tmp_path: Path, arguments: list[str], variables: dict[str, str], named: str
+) -> None:
+    """Whatever the command: exit code 2, one line that begins with what to mend, nothing on standard output."""
+    run = command(tmp_path, *arguments, **variables)
+    assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (2, "", 1), run.stderr
+    assert run.stderr.startswith(named)
+
+
+def test_a_secret_that_cannot_be_kept_is_told_in_a_line(tmp_path: Path) -> None:
+    """Exit code 2, the file, and the variable that does without it."""
+    shutil.copytree(ROOT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / ".dev").touch()
+    run = command(tmp_path, "token", "alice", PYTHONPATH=str(tmp_path))
+    assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (2, "", 1), run.stderr
+    assert run.stderr.startswith(f"{tmp_path}/.dev/secret cannot be used (")
+    assert "BETTER_AUTH_SECRET" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        ("127.0.0.1", "PORT: 127.0.0.1:{port} cannot be listened on: Address already in use."),
+        ("192.0.2.1", "HOST: 192.0.2.1:{port} cannot be listened on: Cannot assign requested address."),
+        ("no-such-host.invalid", "HOST: no-such-host.invalid does not resolve to an address."),
+        (".", "HOST: . does not resolve to an address."),
+    ],
+)
+def test_an_address_that_cannot_be_listened_on_is_told_in_a_line(tmp_path: Path, host: str, named: str) -> None:
+    """Exit code 1 and one line that begins with the variable to change."""
+    with socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        run = command(tmp_path, "serve", **NOWHERE, HOST=host, PORT=str(port))
+    assert (run.returncode, run.stdout, run.stderr) == (1, "", named.format(port=port) + "\n")
+
+
+def test_migrate_says_what_it_lacks(tmp_path: Path) -> None:
+    """A database, by either variable, and nothing else: exit code 2 and one line."""
+    run = command(tmp_path, "migrate", ENVIRONMENT="production")
+    wanted = "DATABASE_URL or DATABASE_MIGRATION_URL is required to migrate.\n"
+    assert (run.returncode, run.stdout, run.stderr) == (2, "", wanted)
+
+
+def test_one_url_is_enough_to_migrate(tmp_path: Path, cluster: Server, admin: Callable[[str], None]) -> None:
+    """DATABASE_MIGRATION_URL alone: then its login is taken for the one that serves."""
+    admin("CREATE DATABASE migrated_alone OWNER tasks")
+    run = command(tmp_path, "migrate", DATABASE_MIGRATION_URL=cluster.url("migrated_alone"))
+    assert run.returncode == 0, run.stderr
 
 
 def test_serve_wants_a_migrated_database(tmp_path: Path, cluster: Server, admin: Callable[[str], None]) -> None:

@@ -66,12 +66,12 @@ def without_role(postmaster: Postmaster) -> Iterator[None]:
 def test_every_step_can_be_taken_back_and_again(postmaster: Postmaster, empty: str) -> None:
     """Upgrade, downgrade and upgrade lead to the same schema; nothing is left in between but the role."""
     url = postmaster.url(empty)
-    migrations.upgrade(url)
+    migrations.migrate(settings(url))
     first = postmaster.ask(SCHEMA, empty)
-    migrations.downgrade(url, "base")
+    migrations.migrate(settings(url), "base", down=True)
     assert postmaster.ask(SCHEMA, empty) == [("",)]
     assert postmaster.ask(f"SELECT pg_has_role('tasks', '{ROLE}', 'SET')") == [(True,)]
-    migrations.upgrade(url)
+    migrations.migrate(settings(url))
     assert postmaster.ask(SCHEMA, empty) == first
     assert "task_user_id_id" in first[0][0]
 
@@ -170,8 +170,8 @@ def test_a_schema_that_is_behind_is_not_served(postmaster: Postmaster, empty: st
     url = postmaster.url(empty)
     with pytest.raises(NotServing, match=r"There is no schema: run `python -m app migrate`\.$"):
         verify_database(settings(url))
-    migrations.upgrade(url)
-    migrations.downgrade(url, "base")
+    migrations.migrate(settings(url))
+    migrations.migrate(settings(url), "base", down=True)
     with pytest.raises(NotServing, match=r"schema is at None, .*: run `python -m app migrate`\.$"):
         verify_database(settings(url))
 

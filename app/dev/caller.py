@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import httpx
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.dev import environment
-from app.settings import Settings
+from app.setting_types import Port
+from app.settings import Settings, refusal
 
 OK, LIMITED = 200, 429
 STACK_SECRET = "change-me-to-at-least-32-random-bytes"  # noqa: S105  docker-compose.yml starts with it, known to all
@@ -27,11 +29,24 @@ class Endpoints(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=Path(".env"), extra="ignore", env_ignore_empty=True)
 
-    api_port: int = 8000
-    grafana_port: int = 3000
-    jaeger_port: int = 16686
-    prometheus_port: int = 9090
+    api_port: Port = 8000
+    grafana_port: Port = 3000
+    jaeger_port: Port = 16686
+    prometheus_port: Port = 9090
     grafana_password: SecretStr = SecretStr("admin")
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment and `.env`.
+
+        Raises:
+            SettingsError: a port is none.
+
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise refusal(error) from None
 
     def url(self, port: int) -> str:
         """Return the base URL of the service on `port`."""

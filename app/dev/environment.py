@@ -39,16 +39,28 @@ def with_secret(settings: Settings) -> Settings:
     """Return the settings with a secret: made up once a checkout, so that no public one ever signs a token.
 
     Where BETTER_AUTH_URL is set they need none.
+
+    Raises:
+        SettingsError: these are the settings of a production, or the secret cannot be kept.
+
     """
     if settings.environment == "production":
         raise SettingsError("This is a development command, and ENVIRONMENT says production.")
     if settings.better_auth_secret is not None or settings.better_auth_url is not None:
         return settings
     path = HOME / "secret"
+    try:
+        secret = _kept_secret(path)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be used ({error.strerror}); BETTER_AUTH_SECRET replaces it.") from None
+    return settings.model_copy(update={"better_auth_secret": SecretStr(secret)})
+
+
+def _kept_secret(path: Path) -> str:
     path.parent.mkdir(exist_ok=True)
     with suppress(FileExistsError), os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
         file.write(secrets.token_urlsafe(32))
-    return settings.model_copy(update={"better_auth_secret": SecretStr(path.read_text())})
+    return path.read_text()
 
 
 def token(settings: Settings, user_id: str, minutes: int) -> str:

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
+from app import migrations
 from app.auth import Principal
 from app.db import Database
+from app.errors import AppError
 from app.settings import Settings
 
 BATCH = 10_000
@@ -18,10 +21,18 @@ INSERT = text(
 )
 
 
+class SeedFailed(RuntimeError):
+    """The database does not take the tasks; the message is one line."""
+
+
 def seed(settings: Settings, user_id: str, tasks: int) -> Iterator[int]:
     """Insert so many tasks of a user, one in fifty still open, and tell after each batch how many there are.
 
     The rows go through row-level security like any other of the user's.
+
+    Raises:
+        SeedFailed: the database does not take them.
+
     """
     database = Database.of(settings.model_copy(update={"database_timeout_ms": 60_000}))
     try:
@@ -30,10 +41,12 @@ def seed(settings: Settings, user_id: str, tasks: int) -> Iterator[int]:
             with database.transaction(Principal(user_id)) as session:
                 session.connection().execute(INSERT, {"owner": user_id, "first": first, "last": last})
             yield last
+        assert settings.database_url
+        analyze(settings.database_url.get_secret_value())
+    except (AppError, SQLAlchemyError) as error:
+        raise SeedFailed(f"The tasks cannot be stored: {migrations.first_line(error)}") from None
     finally:
         database.close()
-    assert settings.database_url
-    analyze(settings.database_url.get_secret_value())
 
 
 def analyze(url: str) -> None:

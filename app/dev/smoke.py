@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 
 from app.dev import evidence
 from app.dev.caller import Endpoints, NoAnswer, Tokens
@@ -30,7 +31,7 @@ def smoke(settings: Settings, replicas: int) -> bool:
         NoAnswer: the API is not there.
 
     """
-    with opened(settings, Endpoints(), replicas) as stack:
+    with opened(settings, Endpoints.load(), replicas) as stack:
         return hold(stack, API + TRACES + METRICS + AROUND, Console(highlight=False, soft_wrap=True))
 
 
@@ -58,15 +59,17 @@ def told(stack: Stack, check: Check, console: Console, patience_s: float) -> boo
     """Print what one check says, and its evidence or what is missing."""
     promise = str(check.__doc__).partition("\n")[0]
     try:
-        console.print(f"[green]✓[/] {promise} [dim]{patiently(stack, check, patience_s)}[/]")
+        with console.status(promise) as status:
+            found = patiently(stack, check, patience_s, lambda lack: status.update(f"{promise} {escape(lack)}"))
+        console.print(f"[green]✓[/] {promise} [dim]{found}[/]")
     except (Missing, NoAnswer) as error:
         console.print(f"[red]✗ {promise}[/] {error}")
         return False
     return True
 
 
-def patiently(stack: Stack, check: Check, patience_s: float) -> str:
-    """Return the evidence of a check as soon as there is some.
+def patiently(stack: Stack, check: Check, patience_s: float, tell: Callable[[str], None]) -> str:
+    """Return the evidence of a check as soon as there is some; until then `tell` what is missing.
 
     Raises:
         Missing: there was none within `patience_s`.
@@ -77,6 +80,8 @@ def patiently(stack: Stack, check: Check, patience_s: float) -> str:
         try:
             return check(stack)
         except (httpx.HTTPError, Missing, KeyError, ValueError) as error:
+            lack = str(error) or type(error).__name__
             if time.monotonic() > end:
-                raise Missing(str(error) or type(error).__name__) from error
+                raise Missing(lack) from error
+            tell(lack)
         time.sleep(POLL_S)

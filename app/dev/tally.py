@@ -36,11 +36,11 @@ class Tally:
             table.add_row(action, str(len(samples)), statuses(action, samples), *milliseconds(samples))
         return table
 
-    def slowest(self, jaeger: str) -> list[str]:
-        """Return where Jaeger shows the slowest requests that have a trace."""
+    def slowest(self, prefix: str) -> list[str]:
+        """Return the slowest requests that have a trace, each with its id after `prefix`."""
         traced = [sample for samples in self._samples.values() for sample in samples if sample.trace_id]
         traced.sort(key=lambda sample: -sample.seconds)
-        return [f"{s.seconds * 1000:6.0f} ms  {s.action:11}  {jaeger}/trace/{s.trace_id}" for s in traced[:SLOWEST]]
+        return [f"{s.seconds * 1000:6.0f} ms  {s.action:11}  {prefix}{s.trace_id}" for s in traced[:SLOWEST]]
 
 
 def statuses(action: str, samples: list[Sample]) -> str:

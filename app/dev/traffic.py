@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from app.dev.caller import ARCHIVED, ARCHIVIST, Endpoints, Tokens, fill_archive
 from app.dev.mix import SHARES, Action, Sample, User, burst, search_slowly
 from app.dev.tally import Tally
+from app.setting_types import http_url
 from app.settings import Settings, SettingsError
 
 TIMEOUT_S = 10.0
@@ -35,8 +36,21 @@ def seconds(duration: str) -> float:
     """
     found = re.fullmatch(r"(\d+)([smh]?)", duration)
     if not found or not int(found[1]):
-        raise SettingsError("--duration: 90s, 5m and 1h are durations.")
+        raise SettingsError("--duration: must be seconds, or such as 90s, 5m or 1h.")
     return float(found[1]) * UNITS[found[2]]
+
+
+def checked_url(url: str) -> str:
+    """Return `url` without a slash at its end.
+
+    Raises:
+        SettingsError: it is none that a request can be sent to.
+
+    """
+    try:
+        return http_url(url).rstrip("/")
+    except ValueError:
+        raise SettingsError("--url: must be a URL such as http://127.0.0.1:8000.") from None
 
 
 def traffic(settings: Settings, url: str | None, rate: float, duration: float) -> bool:
@@ -45,11 +59,12 @@ def traffic(settings: Settings, url: str | None, rate: float, duration: float) -
     Returns whether every answer was one that the contract has for its request. Ctrl-C ends it early.
 
     Raises:
+        SettingsError: `url` is none.
         NoAnswer: nothing listens there, or its tokens cannot be made here.
 
     """
-    endpoints = Endpoints()
-    url = (url or endpoints.url(endpoints.api_port)).rstrip("/")
+    endpoints = Endpoints.load()
+    url = checked_url(url or endpoints.url(endpoints.api_port))
     tokens = Tokens(url, settings)
     console, tally = Console(), Tally()
     with progress_bar(console) as progress:
@@ -65,9 +80,18 @@ def traffic(settings: Settings, url: str | None, rate: float, duration: float) -
         with suppress(KeyboardInterrupt):
             asyncio.run(drive(http, tokens, show, rate, duration))
     console.print(tally.table())
-    for line in tally.slowest(endpoints.url(endpoints.jaeger_port)):
+    jaeger = endpoints.url(endpoints.jaeger_port)
+    for line in tally.slowest(f"{jaeger}/trace/" if is_there(jaeger) else "trace "):
         console.print(line, highlight=False, soft_wrap=True)
     return not tally.unexpected
+
+
+def is_there(url: str) -> bool:
+    """Tell whether anything answers at `url`."""
+    with suppress(httpx.TransportError):
+        httpx.get(url)
+        return True
+    return False
 
 
 def progress_bar(console: Console) -> Progress:

@@ -56,10 +56,10 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
         MigrationFailed: it can't be reached, or knows no such revision.
 
     """
-    if settings.database_url is None:
-        raise SettingsError("DATABASE_URL is required here; `make dev` brings a database of its own.")
     url = settings.database_migration_url or settings.database_url
-    login = make_url(settings.database_url.get_secret_value()).username
+    if url is None:
+        raise SettingsError("DATABASE_URL or DATABASE_MIGRATION_URL is required to migrate.")
+    login = make_url((settings.database_url or url).get_secret_value()).username
     move = command.downgrade if down else command.upgrade
     try:
         move(config(url.get_secret_value(), login), revision)
@@ -70,13 +70,3 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
 def first_line(error: Exception) -> str:
     """Return the first line of what the driver or Alembic says; it names host and port and no password."""
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-
-
-def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the database at `url`, whose owner is also who serves, up to `revision`."""
-    command.upgrade(config(url), revision)
-
-
-def downgrade(url: str, revision: str) -> None:
-    """Take the database at `url` back to `revision`."""
-    command.downgrade(config(url), revision)

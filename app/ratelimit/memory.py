@@ -77,7 +77,10 @@ class Table:
 
 
 class MemoryStorage(Storage):
-    """The storage of `memory://` URIs, in place of the one in `limits`. For one thread: the event loop's."""
+    """The storage of `memory://` URIs, in place of the one in `limits`. For one thread: the event loop's.
+
+    The limiter calls `count` alone; the other methods are there because `limits` declares them abstract.
+    """
 
     STORAGE_SCHEME = ["memory"]  # noqa: RUF012  `limits` declares no ClassVar
     base_exceptions = ()

@@ -3,12 +3,12 @@
 import gzip
 import http.client
 import ssl
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
-from socket import SHUT_RDWR
-from threading import Event
+from socket import SHUT_RDWR, socket
+from threading import Event, Timer
 from time import monotonic
 from urllib.parse import urlsplit
 
@@ -23,7 +23,11 @@ MAX_ANSWER_BYTES = 64 * 1024
 
 
 class JsonExporter(SpanExporter):
-    """Sends batches to `endpoint`, each within `timeout` seconds, retries included. Called by one thread at a time."""
+    """Sends batches to `endpoint`, each within `timeout` seconds, retries included. Called by one thread at a time.
+
+    Only the set-up of a connection may take longer: each address of the host and TLS have the time that is left then,
+    and a look-up takes what libc does.
+    """
 
     def __init__(
         self, endpoint: str, headers: Mapping[str, str], timeout: float, certificate: Path | None, *, gzip: bool
@@ -34,6 +38,7 @@ class JsonExporter(SpanExporter):
         self._headers = {**headers, "content-type": "application/json"} | ({"content-encoding": "gzip"} if gzip else {})
         self._timeout, self._gzip = timeout, gzip
         self._stopped = Event()
+        self._sock: socket | None = None
         self._connection = http.client.HTTPConnection(url.hostname, url.port, timeout=timeout)
         if url.scheme == "https":
             context = ssl.create_default_context(cafile=certificate)
@@ -45,7 +50,7 @@ class JsonExporter(SpanExporter):
         body = gzip.compress(body, 1) if self._gzip else body
         deadline, pause = monotonic() + self._timeout, FIRST_PAUSE_S
         while True:
-            status, wanted = self._post(body)
+            status, wanted = self._post(body, deadline)
             if status < HTTPStatus.MULTIPLE_CHOICES:
                 return SpanExportResult.SUCCESS
             wait = pause if wanted is None else wanted
@@ -53,27 +58,55 @@ class JsonExporter(SpanExporter):
                 return SpanExportResult.FAILURE
             pause *= 2
 
-    def _post(self, body: bytes) -> tuple[int, float | None]:
+    def _post(self, body: bytes, deadline: float) -> tuple[int, float | None]:
         """Return the status and the pause that was asked for. No answer is a 503, but for a kept connection's end."""
         kept = self._connection.sock is not None
         try:
-            self._connection.request("POST", self._path, body, self._headers)
-            with self._connection.getresponse() as answer:
-                read = answer.read(MAX_ANSWER_BYTES)
-                if len(read) == MAX_ANSWER_BYTES:
-                    self._connection.close()
-                return answer.status, _seconds(answer.headers.get("retry-after"))
+            with self._connected(deadline):
+                return self._exchange(body)
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             ended = isinstance(error, (ConnectionError, http.client.RemoteDisconnected))
             return HTTPStatus.SERVICE_UNAVAILABLE, 0.0 if kept and ended else None
 
-    def shutdown(self) -> None:
-        """Give up what is being sent, from another thread: closing a socket would not wake who waits for it."""
-        self._stopped.set()
-        if sock := self._connection.sock:
+    @contextmanager
+    def _connected(self, deadline: float) -> Iterator[None]:
+        """Connect where that is still to be done, and cut the connection at `deadline`.
+
+        A socket's own time-out is for one wait, and a receiver that drips its answer ends every wait.
+        """
+        if self._connection.sock is None:
+            self._connection.timeout = max(0.0, deadline - monotonic())
+            self._connection.connect()
+        self._sock = self._connection.sock
+        if self._sock:  # unless `shutdown` has come in between
+            self._sock.settimeout(self._timeout)
+        cut = Timer(deadline - monotonic(), self._cut)
+        cut.daemon = True
+        cut.start()
+        try:
+            yield
+        finally:
+            cut.cancel()
+
+    def _exchange(self, body: bytes) -> tuple[int, float | None]:
+        self._connection.request("POST", self._path, body, self._headers)
+        with self._connection.getresponse() as answer:
+            read = answer.read(MAX_ANSWER_BYTES)
+            if len(read) == MAX_ANSWER_BYTES:
+                self._connection.close()
+            return answer.status, _seconds(answer.headers.get("retry-after"))
+
+    def _cut(self) -> None:
+        """Wake who waits for the socket, from another thread: to close it would not."""
+        if self._sock:
             with suppress(OSError):
-                sock.shutdown(SHUT_RDWR)
+                socket.shutdown(self._sock, SHUT_RDWR)  # SSLSocket's own takes TLS from the thread that waits
+
+    def shutdown(self) -> None:
+        """Give up what is being sent, from another thread."""
+        self._stopped.set()
+        self._cut()
         self._connection.close()
 
 

@@ -101,6 +101,12 @@ def test_production_refuses_the_secret_of_the_stack(services: dict[str, Any]) ->
     assert STACK_SECRET in PUBLIC_SECRETS
 
 
+def test_the_secret_of_the_tokens_is_the_apis_alone(services: dict[str, Any]) -> None:
+    """A migration does without."""
+    holders = {name for name, service in services.items() if "BETTER_AUTH_SECRET" in service.get("environment", ())}
+    assert holders == {"api"}
+
+
 def test_what_is_mounted_is_there(services: dict[str, Any]) -> None:
     """No path of the checkout that a service mounts is missing: Docker would make an empty folder of it."""
     volumes = [volume for service in services.values() for volume in service.get("volumes", ())]

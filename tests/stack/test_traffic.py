@@ -2,14 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.support import SECRET, Api
 
@@ -19,9 +22,9 @@ LIMITS: dict[str, Any] = {"rate_limit": "100/minute", "rate_limit_unauthenticate
 Serve = Callable[..., AbstractContextManager[Api]]
 
 
-def app(*arguments: str, secret: str = SECRET) -> subprocess.CompletedProcess[str]:
+def app(*arguments: str, secret: str = SECRET, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command line, on a wide terminal."""
-    environment = os.environ | {"BETTER_AUTH_SECRET": secret, "COLUMNS": "200"}
+    environment = os.environ | {"BETTER_AUTH_SECRET": secret, "COLUMNS": "200"} | variables
     command = (sys.executable, "-m", "app", *arguments)
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=90)
 
@@ -59,7 +62,34 @@ def test_traffic_says_what_it_lacks(serve: Serve) -> None:
         stranger = app("traffic", "--url", api.url, secret="another-secret-that-the-api-does-not-know")
     assert stranger.returncode == 1
     assert "set BETTER_AUTH_SECRET" in stranger.stderr
-    assert app("traffic", "--duration", "soon").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--duration", "soon", "--duration: must be seconds, or such as 90s, 5m or 1h.\n"),
+        ("--duration", "0", "--duration: must be seconds, or such as 90s, 5m or 1h.\n"),
+        ("--url", "ftp:/x", "--url: must be a URL such as http://127.0.0.1:8000.\n"),
+        ("--url", "127.0.0.1:8000", "--url: must be a URL such as http://127.0.0.1:8000.\n"),
+        ("--url", "http://[x", "--url: must be a URL such as http://127.0.0.1:8000.\n"),
+        ("--url", "http://x:99999", "--url: must be a URL such as http://127.0.0.1:8000.\n"),
+    ],
+)
+def test_traffic_says_what_it_cannot_read(option: str, value: str, message: str) -> None:
+    """Exit code 2 and one line that begins with the option."""
+    done = app("traffic", option, value)
+    assert (done.returncode, done.stderr) == (2, message)
+
+
+def test_the_slowest_traces_are_links_where_jaeger_is(api: Api) -> None:
+    """Where nothing listens on its port, as under `make dev`, they are bare ids to look for in the log."""
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        alone = app("traffic", "--url", api.url, "--duration", "1", JAEGER_PORT=str(free.getsockname()[1]))
+    seen = app("traffic", "--url", api.url, "--duration", "1", JAEGER_PORT=str(api.port))  # anything that answers
+    assert re.findall(r"ms  .* (\S+ [0-9a-f]{32})$", alone.stdout, re.MULTILINE)[0].startswith("trace ")
+    assert "/trace/" not in alone.stdout
+    assert re.search(rf"ms  .* {api.url}/trace/[0-9a-f]{{32}}$", seen.stdout, re.MULTILINE)
 
 
 def test_openapi_is_what_the_api_serves(api: Api, tmp_path: Path) -> None:

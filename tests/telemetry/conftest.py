@@ -24,7 +24,7 @@ from app.web.route import ApiRoute
 from tests import process
 from tests.otlp_receiver import Receiver, receiving
 from tests.process import Process, serving
-from tests.support import SECRET, UNLIMITED, Api, running
+from tests.support import SECRET, UNLIMITED, Api, run_sql, running
 
 
 @pytest.fixture
@@ -71,10 +71,6 @@ def api(traced: Callable[..., AbstractContextManager[Api]]) -> Iterator[Api]:
         yield running_api
 
 
-def superuser_url(cluster: Server, database_url: str) -> str:
-    return cluster.superuser_url(database_of(database_url)).replace("+psycopg2", "")
-
-
 def database_of(url: str) -> str:
     return url.partition("?")[0].rpartition("/")[2]
 
@@ -108,7 +104,7 @@ class Held:
 @pytest.fixture
 def holding(cluster: Server, database_url: str) -> Callable[[str], AbstractContextManager[Held]]:
     """Run a statement in a transaction of the superuser's, which stays open."""
-    url = superuser_url(cluster, database_url)
+    url = cluster.superuser_url(database_of(database_url)).replace("+psycopg2", "")
 
     @contextmanager
     def hold(statement: str) -> Iterator[Held]:
@@ -126,17 +122,9 @@ def holding(cluster: Server, database_url: str) -> Callable[[str], AbstractConte
 
 
 @pytest.fixture
-def superuser(cluster: Server, database_url: str) -> Iterator[Callable[[str], None]]:
+def superuser(cluster: Server, database_url: str) -> Callable[[str], None]:
     """Run one statement as the superuser in the test's own database."""
-    connection = psycopg2.connect(superuser_url(cluster, database_url))
-    connection.autocommit = True
-
-    def execute(statement: str) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-
-    yield execute
-    connection.close()
+    return partial(run_sql, cluster.superuser_url(database_of(database_url)))
 
 
 @pytest.fixture

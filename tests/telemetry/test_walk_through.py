@@ -9,6 +9,7 @@ import pytest
 
 from tests.process import Process
 from tests.process import run as run_command
+from tests.support import run_sql
 from tests.telemetry.support import stop
 
 Run = Callable[..., AbstractContextManager[Process]]
@@ -42,8 +43,9 @@ def test_the_cause_is_read_off_the_tree_and_so_is_the_fix(
 
 
 def test_the_seed_adds_to_one_users_tasks(run: Run, seed: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    """So many tasks of the named user, and of nobody else."""
-    assert seed("alice", "--tasks", "150").returncode == 0
+    """So many tasks of the named user, and of nobody else; what was done is told, through a pipe as well."""
+    done = seed("alice", "--tasks", "150")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "alice has 150 more tasks.")
     with run() as process, process.client("alice") as alice, process.client("bob") as bob:
         assert len(alice.get("/api/tasks?limit=100").json()) == 100
         assert len(alice.get("/api/tasks?limit=100&completed=false").json()) == 3
@@ -56,4 +58,15 @@ def test_the_seed_refuses_what_is_no_development(
 ) -> None:
     """Production, and a user that cannot be, are refused in one line."""
     done = seed(user, environment=environment)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+
+
+def test_tasks_that_are_not_taken_are_told_in_a_line(
+    seed: Callable[..., subprocess.CompletedProcess[str]], database_url: str
+) -> None:
+    """Exit code 1 and what the database has against them."""
+    run_sql(database_url, "ALTER TABLE task ADD CONSTRAINT few CHECK (title <> 'Task 9')")
+    done = seed("alice", "--tasks", "10")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+    assert done.stderr.startswith("The tasks cannot be stored: ")
+    assert '"few"' in done.stderr

@@ -3,10 +3,17 @@
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 
 import pytest
+from fastapi import APIRouter
+from starlette.routing import Match
+from starlette.types import Scope
 
-from tests.support import Api, make_token, run_sql
+from app.main import create_app
+from app.settings import Settings
+from app.web.route import ApiRoute
+from tests.support import SECRET, Api, make_token, run_sql, running
 from tests.web.cases import AUTH, JSON
 from tests.web.raw import connected, receive, request, send
 
@@ -29,6 +36,27 @@ def test_an_unexpected_error_ends_nothing(api: Api, database_url: str, caplog: p
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.exc_info
     assert "UndefinedColumn" in str(record.exc_info[1])
+
+
+class Unmatchable(ApiRoute):
+    """Fails while a layer outside of every route asks which route it is."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        raise LookupError(scope["type"])
+
+
+def test_an_error_between_the_layers_is_answered_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
+    """Not by the framework in plain text; it is logged with its stack, once."""
+    router = APIRouter(prefix="/api", route_class=Unmatchable)
+    router.get("/ask")(lambda: None)
+    settings = Settings(database_url="postgresql://nowhere/d", better_auth_secret=SECRET, otel_sdk_disabled=True)
+    with running(settings, partial(create_app, entities=[router])) as api, api.client() as client:
+        answer = client.get("/api/ask")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert answer.json()["code"] == "internal_error"
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], LookupError)
 
 
 def test_a_body_may_come_in_pieces(api: Api) -> None:

@@ -1,6 +1,7 @@
 """Serve the application: uvicorn, configured once for development and production, and how it leaves."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -49,8 +50,14 @@ def serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> No
     verify_address(settings)
     verify_database(settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises the signal once more when it is done
+
+    def begin() -> None:
+        gc.collect()
+        gc.freeze()  # what lives as long as the process is looked at by no later collection
+        on_start()
+
     with suppress(KeyboardInterrupt):
-        Server(settings, on_start).run()
+        Server(settings, begin).run()
 
 
 class Server(uvicorn.Server):

@@ -1,6 +1,5 @@
 """What is known of the request at hand. Its event loop and its worker thread share one record, never at one time."""
 
-from collections import Counter
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter, time_ns
@@ -8,7 +7,7 @@ from time import perf_counter, time_ns
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, SpanKind, StatusCode, Tracer, set_span_in_context
 from starlette.types import Scope
 
-WAIT_S = 0.001  # a wait worth a span: shorter ones are the machine's own noise
+WAIT_S = 0.005  # a wait worth a span: shorter ones are the interpreter's own switching (sys.getswitchinterval)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -27,7 +26,7 @@ class Record:
     status: int = 0
     queries: int = 0
     query_seconds: float = 0.0
-    repeats: Counter[str] = field(default_factory=Counter)
+    repeats: dict[str, int] = field(default_factory=dict)
 
     @property
     def user_id(self) -> str | None:
@@ -44,7 +43,7 @@ class Record:
         """Count one statement that took `seconds`."""
         self.queries += 1
         self.query_seconds += seconds
-        self.repeats[statement] += 1
+        self.repeats[statement] = self.repeats.get(statement, 0) + 1
 
     def waited(self, pool: str, start: float, end: float, error: str | None = None) -> None:
         """Note a wait for one of `pool`, from `start` to `end` by `perf_counter`, where it was long or in vain."""

@@ -71,8 +71,8 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line and what belongs to it."""
-        aside = f"  {said}" if (said := getattr(record, "aside", None)) else ""
-        line = f"{datetime.fromtimestamp(record.created):%H:%M:%S} {record.levelname:7} {record.getMessage()}{aside}"  # noqa: DTZ006  the reader's own clock
+        said = f"  {aside(vars(record)['fields'])}" if hasattr(record, "tree") else ""  # a request's
+        line = f"{datetime.fromtimestamp(record.created):%H:%M:%S} {record.levelname:7} {record.getMessage()}{said}"  # noqa: DTZ006  the reader's own clock
         if self._colours:
             line = f"{COLOURS.get(record.levelname, '')}{line}{PLAIN}"
         if trace_id := identifiers(record).get("trace_id"):
@@ -118,7 +118,7 @@ class RequestLog:
             return
         fields = facts(request)
         tree = drawn(spans) if failed or fields["duration_ms"] >= self._slow_ms else []
-        extra = {"fields": fields, "span": context, "tree": tree, "aside": aside(fields)}
+        extra = {"fields": fields, "span": context, "tree": tree}
         logger.log(level, "%s %s %s", fields["method"], route or "-", request.status or "unanswered", extra=extra)
 
 

@@ -12,9 +12,9 @@ from typing import Any, get_type_hints
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import request_params_to_args
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-SOURCES = {"path_params": "path_params", "query_params": "query_params", "header_params": "headers"}
 # What of a Dependant is not gathered here.
 ELSEWHERE = (
     "background_tasks_param_name",
@@ -44,8 +44,10 @@ class Asked:
         self._dependencies = [(child.name or "", Asked(child)) for child in dependant.dependencies]
         # Most requests send none of the headers that a route knows, and to look for each is dear.
         self._defaults = {field.name: None for field in dependant.header_params if _is_optional(field.field_info)}
-        fields = ((source, getattr(dependant, kind)) for kind, source in SOURCES.items())
-        self._fields = [(source, wanted) for source, wanted in fields if wanted]
+        self._model = _model(dependant.query_params)
+        query = [] if self._model else dependant.query_params
+        fields = {"path_params": dependant.path_params, "query_params": query, "headers": dependant.header_params}
+        self._fields = [(source, wanted) for source, wanted in fields.items() if wanted]
 
     async def gathered(self, request: Request, found: dict[Any, Any], body: Any = None) -> dict[str, Any]:
         """Return the callable's arguments; `found` holds what the request's dependencies returned so far.
@@ -57,6 +59,11 @@ class Asked:
         arguments = {name: await asked._value(request, found) for name, asked in self._dependencies}
         arguments.pop("", None)  # wanted for what it does, not for what it returns
         arguments |= self._defaults
+        if self._model:
+            # Unknown and repeated parameters were refused, so that what is left can be taken as it is.
+            arguments[self._model.name], errors = self._model.validate(dict(request.query_params), {}, loc=())
+            if errors:
+                raise Unusual
         for source, fields in self._fields:
             received = getattr(request, source)
             sent = [field for field in fields if field.name not in self._defaults or field.alias in received]
@@ -81,6 +88,12 @@ def asked(dependant: Dependant, endpoint: Any) -> Asked | None:
     returned = get_type_hints(endpoint).get("return")
     answers = isinstance(returned, type) and issubclass(returned, Response)
     return Asked(dependant) if answers and len(dependant.body_params) <= 1 and _is_plain(dependant) else None
+
+
+def _model(fields: list[Any]) -> Any:
+    """Return the one field that stands for a whole query, where there is one: FastAPI's way to fill it is long."""
+    annotation = fields[0].field_info.annotation if len(fields) == 1 else None
+    return fields[0] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 def _is_optional(field: FieldInfo) -> bool:

@@ -1,7 +1,7 @@
 # Works with GNU make 3.81 (macOS) and later. Variables on the command line (`make dev PORT=8123`) and in the
 # environment reach the program, because make hands both on; so this file sets none of the program's own.
 .DEFAULT_GOAL := help
-.PHONY: help dev test stack traffic smoke stack-down check lock clean venv
+.PHONY: help dev test bench bench-check stack traffic smoke stack-down check lock clean venv
 
 # Ends in $$python: a command of this name may exist and be too old, or be a shim for a Python that is not there.
 FIND_PYTHON = for python in "$$PYTHON" python3.14 python3.13 python3.12 python3.11 python3 none; do \
@@ -10,13 +10,19 @@ FIND_PYTHON = for python in "$$PYTHON" python3.14 python3.13 python3.12 python3.
 	echo "error: Python 3.11 or newer is needed; found: $${found:-none}. PYTHON=/path/to/python3 names another." >&2; exit 1; }
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 dev: venv ## serve the API with a database of its own
 	@exec .venv/bin/python -m app dev
 
 test: venv ## run the tests; ARGS="-k health -x" goes to pytest
 	@exec .venv/bin/python -m pytest -n 3 --dist worksteal -m "not slow" $(ARGS)
+
+bench: venv ## measure what it costs, in half an hour; ARGS="--quick"
+	@.venv/bin/python -m benchmarks run $(ARGS)
+
+bench-check: venv ## compare what it costs with what is recorded; ARGS="--quick"
+	@.venv/bin/python -m benchmarks check $(ARGS)
 
 stack: ## start the API and all that watches it in Docker
 	@$(FIND_PYTHON); REVISION=`git rev-parse --short HEAD 2>/dev/null` exec "$$python" -I app/dev/stack.py

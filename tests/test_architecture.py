@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-APP = Path(__file__).parents[1] / "app"
-MODULES = sorted(path for path in APP.rglob("*.py") if "versions" not in path.parts)
+ROOT = Path(__file__).parents[1]
+APP = sorted(path for path in (ROOT / "app").rglob("*.py") if "versions" not in path.parts)
+MODULES = [*APP, *sorted((ROOT / "benchmarks").glob("*.py"))]
 MAX_MODULE, MAX_FUNCTION = 250, 30
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -28,7 +29,7 @@ def lines(function: Function) -> int:
     return function.end_lineno - function.lineno + 1 - (docstring or 0)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(APP)))
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_is_read_in_one_go(path: Path) -> None:
     """No module over 250 lines, no function over 30."""
     assert len(path.read_text().splitlines()) <= MAX_MODULE
@@ -46,5 +47,5 @@ def test_the_measure_measures(tmp_path: Path) -> None:
 def test_only_telemetry_knows_the_sdk_and_the_metrics_library() -> None:
     """The rest uses OpenTelemetry's API or nothing; import-linter cannot tell its SDK from its API."""
     foreign = re.compile(r"^\s*(?:from|import) (?:opentelemetry\.sdk|prometheus_client)", re.MULTILINE)
-    outside = [path for path in MODULES if "telemetry" not in path.parts]
+    outside = [path for path in APP if "telemetry" not in path.parts]
     assert [path for path in outside if foreign.search(path.read_text())] == []

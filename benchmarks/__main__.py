@@ -1,0 +1,75 @@
+"""`python -m benchmarks run | check`: the Makefile's targets call it."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from app.dev.postgres import PostgresFailed
+from benchmarks import report
+from benchmarks.run import FULL, QUICK, STATE, compared, whole
+from benchmarks.targets import worse
+
+HERE = Path(__file__).parent
+RECORDED = HERE / "results.json"
+
+cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+console = Console(soft_wrap=True)
+
+
+@cli.command()
+def run(
+    quick: Annotated[bool, typer.Option(help="A few minutes, to see whether it works: numbers are rough.")] = False,
+    record: Annotated[
+        bool, typer.Option(help="Keep the results in benchmarks/: README's tables are made of them.")
+    ] = False,
+) -> None:
+    """Measure everything (half an hour), print it, and write results.json, results.md and results.svg."""
+    with telling() as tell:
+        results = whole(QUICK if quick else FULL, tell)
+    report.show(results, console)
+    folder = HERE if record else STATE.with_name("bench-results")
+    folder.mkdir(exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (folder / "results.md").write_text(report.markdown(results))
+    report.plot(results, folder / "results.svg")
+    console.print(f"written to {folder}")
+
+
+@cli.command()
+def check(
+    quick: Annotated[bool, typer.Option(help="A minute: for information, since its ratios vary.")] = False,
+    against: Annotated[
+        Path, typer.Option(help="The results of an earlier run.", exists=True, dir_okay=False)
+    ] = RECORDED,
+) -> None:
+    """Compare the ratios of CPU a request with the recorded ones; exit code 1 if one is more than a tenth worse."""
+    recorded: dict[str, float] = json.loads(against.read_text())["ratios"]
+    with telling() as tell:
+        found = compared(QUICK if quick else FULL, tell)
+    rows = [
+        (name, f"{was:.3f}", f"{found[name]:.3f}", f"{found[name] / was - 1:+.0%}") for name, was in recorded.items()
+    ]
+    report.show_table(console, "CPU a request", ("ratio", "recorded", "found", "change"), rows)
+    if names := worse(recorded, found):
+        console.print(f"more than a tenth worse: {'; '.join(names)}")
+        raise typer.Exit(1)
+
+
+@contextmanager
+def telling() -> Iterator[Callable[[str], None]]:
+    """Show what is being done; end with one line where something cannot be started."""
+    try:
+        with console.status("starting") as status:
+            yield status.update
+    except (PostgresFailed, RuntimeError) as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    cli()

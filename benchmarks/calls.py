@@ -1,0 +1,65 @@
+"""The calls that are measured, as the bytes that go over the wire: many users, each with tasks of their own."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import cycle
+
+import jwt
+import psycopg2
+
+SECRET = "a-secret-that-only-this-benchmark-knows"  # noqa: S105  signs nothing else
+USERS = 50
+TASKS = 100  # a user
+SEED = """
+    INSERT INTO task (user_id, title, description, completed, created_at, updated_at)
+    SELECT 'user-' || u, 'Task ' || t, 'The description of a task, as long as many are.', t %% 2 = 0, now(), now()
+    FROM generate_series(1, %s) u, generate_series(1, %s) t
+    RETURNING user_id, id
+"""
+CALLS = ("get", "list", "post", "health")
+BODY = json.dumps({"title": "Buy milk", "description": "Two litres, and mind the date."}).encode()
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Requests to one database's tasks; `tasks` are (user, id) in no order."""
+
+    tasks: list[tuple[str, int]]
+
+    def of(self, call: str) -> Iterator[bytes]:
+        """Return requests of one kind without end, each of another user than the one before."""
+        tokens = {user: token(user) for user, _ in self.tasks}
+        if call == "get":
+            return cycle([request("GET", f"/api/tasks/{number}", tokens[user]) for user, number in self.tasks])
+        if call == "list":
+            return cycle([request("GET", "/api/tasks?limit=20", tokens[user]) for user in tokens])
+        if call == "post":
+            return cycle([request("POST", "/api/tasks", tokens[user], BODY) for user in tokens])
+        return cycle([request("GET", "/health")])
+
+
+def seeded(superuser_url: str) -> Calls:
+    """Fill an empty table of tasks; return the calls that ask for what is in it."""
+    connection = psycopg2.connect(superuser_url.replace("+psycopg2", ""))
+    with connection, connection.cursor() as cursor:
+        cursor.execute(SEED, (USERS, TASKS))
+        tasks = sorted(cursor.fetchall(), key=lambda task: task[1] % TASKS)  # neighbours are of different users
+        cursor.execute("ANALYZE task")
+    connection.close()
+    return Calls(tasks)
+
+
+def token(user: str) -> str:
+    """Return a user's token, good for a day."""
+    now = int(time.time())
+    return jwt.encode({"sub": user, "iat": now, "exp": now + 24 * 3600}, SECRET)
+
+
+def request(method: str, target: str, bearer: str | None = None, body: bytes = b"") -> bytes:
+    """Return one request of HTTP/1.1."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", "User-Agent: benchmark", "Accept: application/json"]
+    lines += [f"Authorization: Bearer {bearer}"] if bearer else []
+    lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"] if body else []
+    return "\r\n".join([*lines, "", ""]).encode() + body

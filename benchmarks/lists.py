@@ -1,0 +1,87 @@
+"""Long lists: the first page of few tasks against a late page of many, by time and by the blocks that were touched."""
+
+from itertools import repeat
+from statistics import median
+from typing import Any, cast
+
+import psycopg2
+from sqlalchemy import ClauseElement, create_engine
+
+from app.pool import PREAMBLE
+from app.tasks.queries import page_statement
+from app.web.paging import encode
+from benchmarks import load
+from benchmarks.calls import request, token
+from benchmarks.load import Load
+from benchmarks.servers import Running
+from benchmarks.studies import Study, Tell
+
+LATE = 500
+LENGTH = 50
+ROUNDS = 5
+SECONDS = 1.5
+SEED = """
+    INSERT INTO task (user_id, title, description, completed, created_at, updated_at)
+    SELECT %s, 'Task ' || n, 'The description of a task, as long as many are.', false, now(), now()
+    FROM generate_series(1, %s) n
+"""
+
+_ENGINE = create_engine("postgresql+psycopg2://")  # connects to nothing: it knows how a statement is spelled
+
+
+def pages(server: Running, superuser_url: str, few: int, many: int, tell: Tell) -> Study:
+    """Return what the first and a late page cost: the median time in ms, and the blocks of table and index touched."""
+    tell(f"lists: inserting {few + many:,} tasks")
+    connection = psycopg2.connect(superuser_url.replace("+psycopg2", ""))
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        last = {tasks: _seeded(cursor, tasks) for tasks in (few, many)}
+        cursor.execute("VACUUM ANALYZE task")
+        after = last[many] - (LATE - 1) * LENGTH + 1
+        wanted = {"first of few": (few, None), "first of many": (many, None), "late of many": (many, after)}
+        blocks = {name: _blocks(cursor, *page) for name, page in wanted.items()}
+    connection.close()
+    times: dict[str, list[float]] = {name: [] for name in wanted}
+    for number in range(1, ROUNDS + 1):
+        tell(f"lists: round {number} of {ROUNDS}")
+        for name, page in wanted.items():
+            times[name].append(
+                load.run(Load(server.port, repeat(_request(*page)), 1).closed(SECONDS)).percentile_ms(50)
+            )
+    p50 = {name: median(found) for name, found in times.items()}
+    return {
+        "few": few,
+        "many": many,
+        "p50_ms": p50,
+        "blocks": blocks,
+        "ratio": p50["late of many"] / p50["first of few"],
+    }
+
+
+def _owner(tasks: int) -> str:
+    return f"owner-of-{tasks}"
+
+
+def _seeded(cursor: Any, tasks: int) -> int:
+    """Return the id of the newest task."""
+    cursor.execute(SEED, (_owner(tasks), tasks))
+    cursor.execute("SELECT max(id) FROM task WHERE user_id = %s", (_owner(tasks),))
+    newest: int = cursor.fetchone()[0]
+    return newest
+
+
+def _request(tasks: int, after: int | None) -> bytes:
+    cursor = f"&cursor={encode(after)}" if after else ""
+    return request("GET", f"/api/tasks?limit={LENGTH}{cursor}", token(_owner(tasks)))
+
+
+def _blocks(cursor: Any, tasks: int, after: int | None) -> int:
+    given = {"cursor": after} if after else {}
+    statement = cast(ClauseElement, page_statement("newest", tuple(given))).compile(_ENGINE)
+    cursor.execute("BEGIN")
+    cursor.execute(PREAMBLE, (_owner(tasks), "60000", "1000"))
+    parameters = {"owner": _owner(tasks), "page_limit": LENGTH + 1, **given}
+    cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
+    plan = cursor.fetchone()[0][0]["Plan"]
+    cursor.execute("ROLLBACK")
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])

@@ -1,0 +1,153 @@
+"""The processes under load: each in one mode, alone on the first core; everything else is on the others."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+import psutil
+
+from app.dev.cluster import end_with
+from benchmarks.calls import SECRET
+
+ROOT = Path(__file__).parents[1]
+START_S = 30.0
+STOP_S = 12.0
+SERVER_CORES, OTHER_CORES = [0], list(range(1, os.cpu_count() or 1)) or [0]
+PROJECT = ("-m", "app", "serve")
+UNLIMITED = ("-m", "benchmarks.unlimited")
+UVICORN = ("-m", "uvicorn", "--log-level", "warning", "--port")
+
+OFF = {"OTEL_SDK_DISABLED": "true", "METRICS_ENABLED": "false", "LOG_LEVEL": "WARNING"}
+LIMIT = {"RATE_LIMIT": "1000000000/minute"}
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a server is started: the program, and what its environment says beside the databases'."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    database: str = "tasks"
+
+
+def without(*names: str) -> dict[str, str]:
+    """Return the project's environment with everything off but these."""
+    return LIMIT | {name: value for name, value in OFF.items() if name not in names}
+
+
+MODES = {
+    "off": Mode(UNLIMITED, without()),
+    "limits": Mode(PROJECT, without()),
+    "logs": Mode(UNLIMITED, without("LOG_LEVEL")),
+    "metrics": Mode(UNLIMITED, without("METRICS_ENABLED")),
+    "traces": Mode(UNLIMITED, without("OTEL_SDK_DISABLED")),
+    "on": Mode(PROJECT, LIMIT),
+    "on at 10 %": Mode(PROJECT, LIMIT | {"OTEL_TRACES_SAMPLER_ARG": "0.1"}),
+    "textbook off": Mode((*UVICORN, "{port}", "--no-access-log", "benchmarks.textbook:app"), {}, "textbook"),
+    "textbook on": Mode((*UVICORN, "{port}", "benchmarks.textbook:app"), {"OBSERVE": "1"}, "textbook"),
+    "floor": Mode((*UVICORN, "{port}", "--no-access-log", "benchmarks.floor:app"), {}),
+}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that answers."""
+
+    port: int
+    process: psutil.Process
+    ready_s: float
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds it has used so far, all threads and the kernel's part included."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+    def rss_mib(self) -> float:
+        """Return the memory it holds."""
+        return float(self.process.memory_info().rss / 2**20)
+
+
+@contextmanager
+def running(mode: Mode, databases: Mapping[str, str], receiver: str) -> Iterator[Running]:
+    """Start a server; stop it in the end.
+
+    Raises:
+        RuntimeError: it ended, or did not answer in time.
+
+    """
+    port = free_port()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "BETTER_AUTH_SECRET": SECRET,
+        "DATABASE_URL": databases[mode.database],
+        "LOG_FORMAT": "json",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",  # a measurement's spans are sent before it ends
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver,
+        "PORT": str(port),
+        **mode.environment,
+    }
+    started = time.monotonic()
+    with process([part.format(port=port) for part in mode.command], environment, SERVER_CORES) as server:
+        wait_until_healthy(server, port)
+        yield Running(port, psutil.Process(server.pid), time.monotonic() - started)
+
+
+@contextmanager
+def process(
+    arguments: list[str], environment: Mapping[str, str], cores: list[int]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run Python with these arguments, on these cores where the system can keep it there; it ends with us."""
+    child = subprocess.Popen(  # noqa: S603  our own programs
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=end_with(os.getpid()),  # noqa: PLW1509  this process has one thread
+    )
+    pin(child.pid, cores)
+    try:
+        yield child
+    finally:
+        child.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(STOP_S)
+        child.kill()
+        child.wait()
+
+
+def pin(pid: int, cores: list[int]) -> None:
+    """Keep a process on these cores; macOS cannot."""
+    if hasattr(psutil.Process, "cpu_affinity"):
+        psutil.Process(pid).cpu_affinity(cores)
+
+
+def wait_until_healthy(server: subprocess.Popen[bytes], port: int) -> None:
+    """Return once /health says so."""
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            raise RuntimeError(f"a server ended with {server.returncode}: {server.args!r}")
+        with suppress(OSError):
+            connection = HTTPConnection("127.0.0.1", port, timeout=1)
+            connection.request("GET", "/health")
+            if connection.getresponse().status == 200:  # noqa: PLR2004
+                return
+        time.sleep(0.01)
+    raise RuntimeError(f"a server did not answer within {START_S:.0f} s: {server.args!r}")
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

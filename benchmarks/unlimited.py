@@ -1,0 +1,23 @@
+"""The project without limits, so that what they cost can be told: `python -m benchmarks.unlimited`."""
+
+from fastapi import Request
+
+from app import main
+from app.ratelimit.limiter import RateLimits
+from app.serving import serve
+from app.settings import Settings
+from app.telemetry import logs
+
+
+class Unlimited(RateLimits):
+    """Lets everyone in."""
+
+    async def admit(self, request: Request) -> None:
+        """Count nothing."""
+
+
+if __name__ == "__main__":
+    vars(main)["RateLimits"] = Unlimited  # the project has no switch for it, and needs none
+    settings = Settings.load()
+    logs.configure(settings)
+    serve(settings)

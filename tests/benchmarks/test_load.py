@@ -1,0 +1,91 @@
+"""The load generator: what it sends, when, and how long it says that the answers took."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise, repeat
+from statistics import mean
+from threading import Event, Thread
+from time import monotonic
+
+import pytest
+
+from benchmarks import load
+from benchmarks.calls import request
+from benchmarks.load import Load
+from tests.support import Api, make_token
+
+HEALTH = request("GET", "/health/live")
+
+
+@contextmanager
+def stalling(answers: int, seconds: float) -> Iterator[int]:
+    """A server on whose port all answers after the first `answers` wait until so many seconds after the first one."""
+    begun: list[float] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            begun.append(monotonic())
+            if len(begun) > answers:
+                Event().wait(max(0.0, begun[0] + seconds - monotonic()))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_a_closed_loop_keeps_each_connection_busy(shared_api: Api) -> None:
+    """Every answer is counted once, under its status."""
+    outcome = load.run(Load(shared_api.port, repeat(HEALTH), 3).closed(0.5))
+    assert outcome.statuses.keys() == {200}
+    assert len(outcome.successes) == outcome.statuses[200] > 10
+    assert outcome.percentile_ms(50) <= outcome.percentile_ms(99) < 1000
+
+
+def test_refusals_are_told_from_successes(shared_api: Api) -> None:
+    """A percentile is of successes alone: refusals are quick."""
+    requests = iter([request("GET", "/api/tasks"), request("GET", "/api/tasks", make_token("alice"))] * 10_000)
+    outcome = load.run(Load(shared_api.port, requests, 1).closed(0.3))
+    assert outcome.statuses.keys() == {200, 401}
+    assert len(outcome.successes) == outcome.statuses[200]
+
+
+def test_an_open_loop_sends_what_was_due(shared_api: Api) -> None:
+    """As many requests as arrivals, whatever the answers take."""
+    outcome = load.run(Load(shared_api.port, repeat(HEALTH), 4).at(load.even(100, 0.5)))
+    assert (outcome.statuses, outcome.unanswered) == ({200: 50}, 0)
+
+
+def test_waiting_for_a_slow_server_counts() -> None:
+    """One connection, stalled for half a second: whatever was due meanwhile took that much longer, sent or not."""
+    with stalling(answers=5, seconds=0.6) as port:
+        outcome = load.run(Load(port, repeat(HEALTH), 1).at(load.even(100, 0.4)))
+    assert outcome.statuses == {200: 40}
+    assert sum(seconds > 0.15 for seconds in outcome.successes) > 30
+
+
+@pytest.mark.parametrize("arrive", [load.even, load.poisson])
+def test_arrivals_keep_the_rate(arrive: load.Arrive) -> None:
+    """In order, within the time, and about as many as asked for."""
+    arrivals = list(arrive(500, 4))
+    assert arrivals == sorted(arrivals)
+    assert 1800 < len(arrivals) < 2200
+    assert arrivals[-1] < 4
+
+
+def test_independent_users_come_in_bursts() -> None:
+    """Poisson arrivals lie apart exponentially: a tenth of the mean or less for a tenth of them."""
+    gaps = [later - earlier for earlier, later in pairwise(load.poisson(500, 4))]
+    assert 0.05 < mean(gap < mean(gaps) / 10 for gap in gaps) < 0.15
+    assert list(load.poisson(500, 4)) == list(load.poisson(500, 4))

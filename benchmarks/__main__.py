@@ -1,7 +1,7 @@
 """`python -m benchmarks run | check`: the Makefile's targets call it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,7 @@ from rich.console import Console
 
 from app.dev.postgres import PostgresFailed
 from benchmarks import report
+from benchmarks.rounds import Tell
 from benchmarks.run import FULL, QUICK, STATE, compared, whole
 from benchmarks.targets import worse
 
@@ -61,7 +62,7 @@ def check(
 
 
 @contextmanager
-def telling() -> Iterator[Callable[[str], None]]:
+def telling() -> Iterator[Tell]:
     """Show what is being done; end with one line where something cannot be started."""
     try:
         with console.status("starting") as status:

@@ -3,8 +3,10 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import cycle
+from typing import Any
 
 import jwt
 import psycopg2
@@ -41,14 +43,21 @@ class Calls:
 
 
 def seeded(superuser_url: str) -> Calls:
-    """Fill an empty table of tasks; return the calls that ask for what is in it."""
-    connection = psycopg2.connect(superuser_url.replace("+psycopg2", ""))
-    with connection, connection.cursor() as cursor:
+    """Insert tasks of many users; return the calls that ask for what is in it."""
+    with cursor_at(superuser_url) as cursor:
         cursor.execute(SEED, (USERS, TASKS))
         tasks = sorted(cursor.fetchall(), key=lambda task: task[1] % TASKS)  # neighbours are of different users
         cursor.execute("ANALYZE task")
-    connection.close()
     return Calls(tasks)
+
+
+@contextmanager
+def cursor_at(url: str) -> Iterator[Any]:
+    """Give a cursor, each of whose statements is committed, in the database at an SQLAlchemy URL."""
+    with closing(psycopg2.connect(url.replace("+psycopg2", ""))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor
 
 
 def token(user: str) -> str:

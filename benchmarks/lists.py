@@ -4,17 +4,17 @@ from itertools import repeat
 from statistics import median
 from typing import Any, cast
 
-import psycopg2
 from sqlalchemy import ClauseElement, create_engine
 
 from app.pool import PREAMBLE
 from app.tasks.queries import page_statement
 from app.web.paging import encode
 from benchmarks import load
-from benchmarks.calls import request, token
+from benchmarks.calls import cursor_at, request, token
 from benchmarks.load import Load
+from benchmarks.rounds import Tell
 from benchmarks.servers import Running
-from benchmarks.studies import Study, Tell
+from benchmarks.studies import Study
 
 LATE = 500
 LENGTH = 50
@@ -32,15 +32,12 @@ _ENGINE = create_engine("postgresql+psycopg2://")  # connects to nothing: it kno
 def pages(server: Running, superuser_url: str, few: int, many: int, tell: Tell) -> Study:
     """Return what the first and a late page cost: the median time in ms, and the blocks of table and index touched."""
     tell(f"lists: inserting {few + many:,} tasks")
-    connection = psycopg2.connect(superuser_url.replace("+psycopg2", ""))
-    connection.autocommit = True
-    with connection.cursor() as cursor:
+    with cursor_at(superuser_url) as cursor:
         last = {tasks: _seeded(cursor, tasks) for tasks in (few, many)}
         cursor.execute("VACUUM ANALYZE task")
         after = last[many] - (LATE - 1) * LENGTH + 1
         wanted = {"first of few": (few, None), "first of many": (many, None), "late of many": (many, after)}
         blocks = {name: _blocks(cursor, *page) for name, page in wanted.items()}
-    connection.close()
     times: dict[str, list[float]] = {name: [] for name in wanted}
     for number in range(1, ROUNDS + 1):
         tell(f"lists: round {number} of {ROUNDS}")

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.calls import CALLS
 from benchmarks.targets import VERDICT, Target, targets
 
 Row = Sequence[str]
@@ -23,10 +24,10 @@ def promise_rows(found: Iterable[Target]) -> list[Row]:
     ]
 
 
-def cost_rows(costs: Mapping[str, Any], calls: Iterable[str]) -> list[Row]:
+def cost_rows(costs: Mapping[str, Any]) -> list[Row]:
     """Return a row for each mode: CPU us a request of each call, and the memory the process holds."""
     return [
-        (mode, *(f"{found['calls'][call]['cpu_us']:.0f}" for call in calls), f"{found['rss_mib']:.0f}")
+        (mode, *(f"{found['calls'][call]['cpu_us']:.0f}" for call in CALLS), f"{found['rss_mib']:.0f}")
         for mode, found in costs.items()
     ]
 
@@ -65,9 +66,8 @@ def show(results: Mapping[str, Any], console: Console) -> None:
     promised = ("promise", "found", "bound", "")
     show_table(console, "Ratios of one run", promised, promise_rows(targets(results)))
     costs = results["costs"]
-    calls = list(next(iter(costs.values()))["calls"])
-    show_table(console, "CPU us a request, and MiB", ("mode", *calls, "MiB"), cost_rows(costs, calls))
-    for call in calls:
+    show_table(console, "CPU us a request, and MiB", ("mode", *CALLS, "MiB"), cost_rows(costs))
+    for call in CALLS:
         show_table(console, call, ("mode", *NAMED.values(), "spread"), call_rows(costs, call))
     for name in STUDIES:
         show_table(console, name, ("", ""), study_rows(results[name]))
@@ -87,9 +87,8 @@ def show_table(console: Console, title: str, head: Row, rows: Iterable[Row]) -> 
 def markdown(results: Mapping[str, Any]) -> str:
     """Return the two tables that README shows."""
     costs = results["costs"]
-    calls = list(next(iter(costs.values()))["calls"])
     promises = markdown_table(("promise", "found", "bound", ""), promise_rows(targets(results)))
-    absolutes = markdown_table(("CPU us a request", *calls, "MiB"), cost_rows(costs, calls))
+    absolutes = markdown_table(("CPU us a request", *CALLS, "MiB"), cost_rows(costs))
     return f"{promises}\n\n{absolutes}\n\n{surroundings(results)}\n"
 
 
@@ -113,8 +112,7 @@ def plot(results: Mapping[str, Any], file: Path) -> None:
         width=900,
         height=700,
     )
-    calls = list(next(iter(costs.values()))["calls"])
     chart.x_labels = list(reversed(costs))
-    for call in calls:
+    for call in CALLS:
         chart.add(call, [costs[mode]["calls"][call]["cpu_us"] for mode in reversed(costs)])
     file.write_bytes(chart.render())

@@ -10,6 +10,8 @@ from benchmarks.calls import Calls
 from benchmarks.load import Load
 from benchmarks.servers import Running
 
+Tell = Callable[[str], None]
+
 CONNECTIONS = 4
 WARM_UP_S = 0.3
 SETTLE_S = 0.3  # until the exporter has sent what the last requests left
@@ -45,9 +47,7 @@ class Cost:
 Costs = dict[str, dict[str, Cost]]
 
 
-def measured(
-    servers: Mapping[str, Server], calls: tuple[str, ...], rounds: int, seconds: float, tell: Callable[[str], None]
-) -> Costs:
+def measured(servers: Mapping[str, Server], calls: tuple[str, ...], rounds: int, seconds: float, tell: Tell) -> Costs:
     """Return what each call costs in each mode."""
     costs: Costs = {mode: {call: Cost() for call in calls} for mode in servers}
     for number in range(1, rounds + 1):

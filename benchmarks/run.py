@@ -3,14 +3,12 @@
 import fcntl
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import psycopg2
 
 from app import migrations
 from app.dev.home import locked
@@ -18,9 +16,9 @@ from app.dev.postgres import Server as Postgres
 from app.dev.postgres import postgres
 from app.settings import Settings
 from benchmarks import studies
-from benchmarks.calls import CALLS, Calls, seeded
+from benchmarks.calls import CALLS, Calls, cursor_at, seeded
 from benchmarks.lists import pages
-from benchmarks.rounds import Costs, Server, measured
+from benchmarks.rounds import Cost, Costs, Server, Tell, measured
 from benchmarks.servers import MODES, OTHER_CORES, ROOT, Mode, free_port, pin, process, running
 from benchmarks.targets import MEASURED, ratios
 
@@ -41,8 +39,6 @@ PACKAGES = (
     "prometheus-fastapi-instrumentator",
     "slowapi",
 )
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -93,13 +89,10 @@ def bench() -> Iterator[Bench]:
             raise RuntimeError("another benchmark runs in this checkout")
         server = stack.enter_context(postgres(STATE))
         stack.enter_context(process(["-m", "benchmarks.sink", str(port)], {"PATH": os.environ["PATH"]}, OTHER_CORES))
-        connection = psycopg2.connect(server.superuser_url().replace("+psycopg2", ""))
-        connection.autocommit = True
-        with connection.cursor() as cursor:
+        with cursor_at(server.superuser_url()) as cursor:
             for name in DATABASES:
                 cursor.execute(f"DROP DATABASE IF EXISTS bench_{name} WITH (FORCE)")
                 cursor.execute(f"CREATE DATABASE bench_{name} OWNER tasks")
-        connection.close()
         found = Bench(server, f"http://127.0.0.1:{port}")
         migrations.migrate(Settings(database_url=found.urls["tasks"]))
         yield found
@@ -165,7 +158,7 @@ def cpu_us(costs: Costs) -> dict[str, dict[str, float]]:
 
 def kept_of(costs: Costs, mode: str, rss_mib: float) -> dict[str, Any]:
     """Return what is kept of a mode."""
-    names = ("cpu_us", "per_second", "p50_ms", "p95_ms", "p99_ms")
+    names = [found.name for found in fields(Cost)]
     calls = {
         call: {name: round(cost.middle(name), 2) for name in names} | {"spread": round(cost.spread(), 3)}
         for call, cost in costs[mode].items()

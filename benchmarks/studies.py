@@ -4,17 +4,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any
 
 from benchmarks import load
 from benchmarks.calls import Calls
 from benchmarks.load import Load
-from benchmarks.rounds import CONNECTIONS, Server
+from benchmarks.rounds import CONNECTIONS, Server, Tell
 from benchmarks.servers import ROOT, Mode, running
 
-Tell = Callable[[str], None]
 Study = dict[str, Any]
 
 BEARABLE_S = 0.25  # the objective of observability/prometheus
@@ -87,7 +86,7 @@ def pressed(server: Server, capacity: float, times: float, rounds: int, seconds:
         asked = Load(server.running.port, server.calls.of("get"), PRESSED_CONNECTIONS)
         outcome = load.run(asked.at(load.even(capacity * times, seconds)))
         in_time = sum(taken <= BEARABLE_S for taken in outcome.successes)
-        shares.append(in_time / seconds / min(capacity, capacity * times))
+        shares.append(in_time / seconds / (capacity * min(times, 1)))
         p99.append(outcome.percentile_ms(99))
         statuses += outcome.statuses
     return {"good_share": median(shares), "p99_ms": median(p99), "statuses": {str(s): n for s, n in statuses.items()}}

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, cycle, islice
 from socket import socket
 from threading import Event, Thread
@@ -96,6 +97,19 @@ def running(settings: Settings, create: Create = create_app) -> Iterator[Api]:
             server.should_exit = True
             thread.join(15)
             assert not thread.is_alive()
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Answer HTTP with `handler`; give the port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def run_sql(url: str, statement: str) -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import pairwise, repeat
 from statistics import mean
-from threading import Event, Thread
+from threading import Event
 from time import monotonic
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from benchmarks import load
 from benchmarks.calls import request
 from benchmarks.load import Load
-from tests.support import Api, make_token
+from tests.support import Api, listening, make_token
 
 HEALTH = request("GET", "/health/live")
 
@@ -37,12 +37,8 @@ def stalling(answers: int, seconds: float) -> Iterator[int]:
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+    with listening(Handler) as port:
+        yield port
 
 
 def test_a_closed_loop_keeps_each_connection_busy(shared_api: Api) -> None:

@@ -4,11 +4,10 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from shutil import which
 from socket import socket
-from threading import Thread
 from typing import Any
 
 import httpx
@@ -16,6 +15,7 @@ import pytest
 import yaml
 
 from tests.observability.sources import PROMETHEUS
+from tests.support import listening
 from tests.telemetry.scrapes import until
 
 
@@ -47,12 +47,8 @@ def exposing(recorded: Path) -> Iterator[int]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Exporter) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+    with listening(Exporter) as port:
+        yield port
 
 
 def shipped_configuration(folder: Path, targets: dict[str, int]) -> Path:

@@ -42,10 +42,7 @@ def dev() -> None:
 def serve() -> None:
     """Serve, against the database at DATABASE_URL, migrated before."""
     with _readable():
-        settings = Settings.load()
-        if missing := settings.missing():
-            raise SettingsError("\n".join(missing))
-        _serve(settings)
+        _serve(Settings.complete())
     _end()
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import jwt
-from fastapi import Depends, Request
+from fastapi import Depends
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.datastructures import Headers
 
 from app.errors import AppError
+from app.record import current
 
 LEEWAY_S = 30
 MAX_VERIFIED = 4096  # 4 MB of usual tokens, 36 MB of the longest
@@ -198,14 +199,22 @@ def subject(claims: dict[str, Any]) -> str:
 
 
 class _Bearer(SecurityBase):
-    """What `ApiRoute` found, handed on; as a security scheme it also stands in the OpenAPI document."""
+    """What `ApiRoute` found, handed on; as a security scheme it also stands in the OpenAPI document.
+
+    Raises:
+        Unauthenticated: the route is no ApiRoute, so that nobody looked for a token.
+
+    """
 
     model = HTTPBearer(bearerFormat="JWT", description="A Better Auth access token.")
     scheme_name = "betterAuth"
 
-    async def __call__(self, request: Request) -> Principal:
-        principal: Principal = request.state.principal
+    async def __call__(self) -> Principal:
+        principal: Principal | None = current().principal
+        if principal is None:
+            raise Unauthenticated
         return principal
 
 
-CurrentUser = Annotated[Principal, Depends(_Bearer())]
+current_user = _Bearer()
+CurrentUser = Annotated[Principal, Depends(current_user)]

@@ -8,50 +8,47 @@ objects (https://www.psycopg.org/docs/advanced.html#support-for-coroutine-librar
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from math import inf
 from time import monotonic
 from typing import Any
 
 import psycopg2
 from psycopg2 import extensions
 
-_end: ContextVar[float | None] = ContextVar("deadline", default=None)
+from app.record import CURRENT, Record
 
 
 class DeadlineExceeded(psycopg2.OperationalError):
     """The server did not answer in time; a subclass of the driver's error, or SQLAlchemy would keep the connection."""
 
 
-def start(seconds: float) -> None:
-    """Give the current request `seconds` from now; threads that work for it inherit the deadline."""
-    _end.set(monotonic() + seconds)
-
-
 @contextmanager
 def apart(seconds: float) -> Iterator[None]:
     """Work under a deadline of its own, whatever is left of the request's."""
-    token = _end.set(monotonic() + seconds)
+    before = CURRENT.get()
+    record = Record(seconds)
+    record.start_deadline()
+    CURRENT.set(record)
     try:
         yield
     finally:
-        _end.reset(token)
+        CURRENT.set(before)  # no token: what a dependency opened in one context may be closed in another
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
     """Work under the request's deadline, or under one of `seconds` where there is no request."""
-    token = _end.set(monotonic() + seconds) if _end.get() is None else None
-    try:
+    if CURRENT.get() is not None:
         yield
-    finally:
-        if token:
-            _end.reset(token)
+        return
+    with apart(seconds):
+        yield
 
 
 def remaining() -> float:
     """Return the seconds left, below 0 once they are spent; infinity where there is no deadline."""
-    end = _end.get()
-    return float("inf") if end is None else end - monotonic()
+    record = CURRENT.get()
+    return inf if record is None else record.remaining()
 
 
 def install() -> None:
@@ -60,10 +57,11 @@ def install() -> None:
 
 
 def _wait(connection: Any) -> None:
+    end = monotonic() + remaining()  # of when the wait began: an answer that begins meanwhile prolongs nothing
     while (state := connection.poll()) != extensions.POLL_OK:
-        left = remaining()
+        left = end - monotonic()
         if left <= 0:
             raise DeadlineExceeded("the deadline has passed")
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
-        poll.poll(None if left == float("inf") else left * 1000)
+        poll.poll(None if left == inf else left * 1000)

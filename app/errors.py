@@ -5,18 +5,24 @@ client sent or the text of a library's exception.
 """
 
 import json
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from fastapi import Request
+from fastapi import HTTPException, Request
+from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from fastapi.utils import is_body_allowed_for_status_code
 from opentelemetry.trace import format_trace_id, get_current_span
-from starlette.exceptions import HTTPException
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
+
+from app.record import CURRENT
 
 MAX_ERRORS = 20
 MAX_POINTER = 200
@@ -33,8 +39,8 @@ class FieldError(TypedDict):
     message: str
 
 
-class AppError(Exception):
-    """A refusal that a client can act on; each subclass is one `code`."""
+class AppError(HTTPException):
+    """A refusal that a client can act on; each subclass is one `code`. What catches an HTTPException catches it too."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -47,9 +53,7 @@ class AppError(Exception):
         headers: Mapping[str, str] | None = None,
         errors: Sequence[FieldError] = (),
     ) -> None:
-        super().__init__(detail or self.detail)
-        self.detail = detail or self.detail
-        self.headers = dict(headers or {})
+        super().__init__(self.status, detail or self.detail, dict(headers or {}))
         self.errors = list(errors[:MAX_ERRORS])
 
 
@@ -99,7 +103,7 @@ class DatabaseBusy(Unavailable):
 
 
 class ProblemResponse(Response):
-    """An application/problem+json answer, whose code stands in the request's state for the log."""
+    """An application/problem+json answer, whose code stands in the request's record for the log."""
 
     media_type = "application/problem+json"
 
@@ -108,26 +112,26 @@ class ProblemResponse(Response):
         self._code = body["code"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["code"] = self._code
+        if record := CURRENT.get():
+            record.code = self._code
         await super().__call__(scope, receive, send)
 
 
 def problem(error: AppError) -> Response:
     """Return the response for `error`, as application/problem+json (RFC 9457)."""
-    return problem_response(error.status, error.code, error.detail, error.errors, error.headers)
+    members = {"errors": error.errors} if error.errors else {}
+    return problem_response(error.status, error.code, error.detail, error.headers, **members)
 
 
 def problem_response(
-    status: int, code: str, detail: str, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None
+    status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any
 ) -> Response:
-    """Return an RFC 9457 response; its `title` is the status's own phrase, as `about:blank` asks."""
+    """Return an RFC 9457 response with further `members`; its `title` is the status's phrase, as `about:blank` asks."""
     body: dict[str, Any] = {"type": "about:blank", "title": _phrase(status), "status": status, "detail": detail}
     body["code"] = code
     if (trace := get_current_span().get_span_context()).is_valid:
         body["trace_id"] = format_trace_id(trace.trace_id)
-    if errors:
-        body["errors"] = errors
-    return ProblemResponse(body, headers)
+    return ProblemResponse(body | members, headers)
 
 
 def _phrase(status: int) -> str:
@@ -141,21 +145,32 @@ async def _app_error(_: Request, error: AppError) -> Response:
     return problem(error)
 
 
-async def _http_error(request: Request, error: HTTPException) -> Response:
-    """Refusals of the framework itself: unknown paths and wrong methods."""
+async def _http_error(request: Request, error: StarletteHTTPException) -> Response:
+    """Refusals of the framework itself (unknown paths, wrong methods), and what an endpoint raises by FastAPI's name.
+
+    A detail that is no text becomes the member `data`.
+    """
     status, headers = error.status_code, dict(error.headers or {})
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+    if not is_body_allowed_for_status_code(status):
+        return Response(status_code=status, headers=headers)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED and error.detail == _phrase(status):
         headers["Allow"] = ", ".join(_allowed_methods(request))
-        return problem_response(status, "method_not_allowed", "The resource does not know this method.", (), headers)
-    if status == HTTPStatus.NOT_FOUND:
+        return problem_response(status, "method_not_allowed", "The resource does not know this method.", headers)
+    phrase = _phrase(status)
+    if status == HTTPStatus.NOT_FOUND and error.detail == phrase:
         return problem(NotFound())
-    return problem_response(status, _phrase(status).lower().replace(" ", "_"), _phrase(status), (), headers)
+    code = re.sub("[^a-z0-9]+", "_", phrase.lower()).strip("_")
+    if isinstance(error.detail, str):
+        return problem_response(status, code, error.detail, headers)
+    return problem_response(status, code, phrase, headers, data=jsonable_encoder(error.detail))
 
 
 def _allowed_methods(request: Request) -> list[str]:
     """Return the methods of every route of the path: Starlette names only those of the first (RFC 9110, 15.5.6)."""
-    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
-    methods = {method for route in routes for method in getattr(route, "methods", None) or ()}
+    routes = [
+        route for route in iter_route_contexts(request.app.routes) if route.matches(request.scope)[0] is not Match.NONE
+    ]
+    methods = {method for route in routes for method in route.methods or ()}
     return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
@@ -182,10 +197,9 @@ async def _unexpected(_: Request, __: Exception) -> Response:
 
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
     AppError: _app_error,
-    HTTPException: _http_error,
+    StarletteHTTPException: _http_error,
     RequestValidationError: _invalid_request,
-    # What an endpoint raises is answered within the server span (app.telemetry.requests), what is raised outside of
-    # FastAPI by the guard. This is for the layers between them, such as the metrics': Starlette would answer there
-    # itself, in plain text, before the guard logs what it was.
+    # What nobody caught: within the server span by app.telemetry.requests; this also answers for the layers around it,
+    # such as the metrics', where Starlette would answer in plain text.
     Exception: _unexpected,
 }

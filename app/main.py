@@ -1,13 +1,14 @@
 """create_app: the one place where everything is wired."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from threading import Event
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from starlette.types import ASGIApp
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Lifespan
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import health, migrations
@@ -21,14 +22,12 @@ from app.settings import Settings
 from app.tasks.routes import router as tasks
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics
-from app.telemetry.queries import WatchedPool
-from app.telemetry.requests import Observed, Unveiled, Veil
+from app.telemetry.requests import BeforeSpan, RequestObserver, WithinSpan
 from app.telemetry.tracing import Tracing
+from app.web.api import Api
 from app.web.cors import Cors
-from app.web.docs import Api
+from app.web.edge import Edge
 from app.web.guard import Guard
-from app.web.headers import SafeHeaders
-from app.web.route import ApiRoute
 from app.web.threads import Workers
 
 VERSION = "0.1.0"
@@ -59,48 +58,60 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(
-    settings: Settings, draining: Event | None = None, *, entities: Sequence[APIRouter] = ENTITIES
-) -> ASGIApp:
-    """Return the whole application, independent of any other in the process.
+    settings: Settings | None = None,
+    draining: Event | None = None,
+    *,
+    entities: Sequence[APIRouter] = ENTITIES,
+    lifespan: Lifespan[FastAPI] | None = None,
+) -> Api:
+    """Return the application, independent of any other in the process: FastAPI, to which more can be added.
 
-    Once `draining` is set, readiness fails and answers close their connections.
+    Without `settings` it reads them from the environment. `lifespan` is run as FastAPI would. Once `draining` is set,
+    readiness fails and answers close their connections.
+
+    Raises:
+        SettingsError: the environment's settings are wrong, or not enough to serve with.
+        OpenRoute: a route of `entities` would answer under /api without a token.
+
     """
+    settings = settings or Settings.complete()
     draining = draining or Event()
-    database = Database.of(settings, WatchedPool)
-    tracing = Tracing(settings, VERSION, trees=logs.in_terminal(settings))
-    api = routed((*entities, health.router))
-    api.state.settings = settings
-    api.state.database = database
-    api.state.workers = Workers(settings.database_pool_size)
-    api.state.tracing = tracing
-    api.state.authenticator = Authenticator(verifier_for(settings))
-    api.state.limits = RateLimits(settings)
-    api.state.readiness = Readiness(database, migrations.revisions(), draining)
-    guard = Guard(Veil(api, settings.trust_traceparent), settings.max_in_flight, draining)
-    api.state.metrics = measure(api, guard) if settings.metrics_enabled else None
-    tracing.trace_statements(database)  # after the metrics, which do not count the time that explaining takes
-    tracing.trace_requests(api)
-    return Observed(outside(guard, settings), tracing.tracer, logs.RequestLog(settings, tracing.trees))
-
-
-def routed(routers: Sequence[APIRouter]) -> Api:
-    """Return FastAPI with the routes of all `routers`, flat: nested ones are looked up twice."""
     api = Api(
         title="Task API",
         version=VERSION,
-        routes=[route for router in routers for route in router.routes],
         exception_handlers=HANDLERS,
-        lifespan=_lifespan,
+        lifespan=_life(*(router.lifespan_context for router in entities), *([lifespan] if lifespan else [])),
         redirect_slashes=False,
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    refuse_open_routes(api)
-    api.add_middleware(Unveiled)
+    api.state.settings = settings
+    api.state.database = database = Database.of(settings)
+    api.state.workers = Workers(settings.database_pool_size)
+    api.state.authenticator = Authenticator(verifier_for(settings))
+    api.state.limits = RateLimits(settings)
+    api.state.readiness = Readiness(database, migrations.revisions(), draining)
+    observe(api, settings, draining)
+    api.add_entities((health.router, *entities))
+    api.effective_routes.refuse_open()
     return api
 
 
-def measure(api: FastAPI, guard: Guard) -> Metrics:
+def observe(api: Api, settings: Settings, draining: Event) -> None:
+    """Put the layers around the application that guard it and tell of it, from the inside out."""
+    tracing = Tracing(settings, VERSION, trees=logs.in_terminal(settings))
+    api.state.tracing = tracing
+    guard = Guard(BeforeSpan(api.inside, settings.trust_traceparent), api.effective_routes, settings.max_in_flight)
+    api.state.metrics = metrics = measure(api, guard) if settings.metrics_enabled else None
+    api.enclose(Middleware(WithinSpan, tracing.tracer))
+    tracing.trace_statements(api.state.database, metrics.database if metrics else None)
+    tracing.trace_requests(api)
+    log = logs.RequestLog(settings, tracing.trees)
+    observer = RequestObserver(tracing.tracer, metrics, log)
+    api.surround(Edge(shared(guard, settings), api, settings.database_timeout_ms / 1000, observer, draining))
+
+
+def measure(api: Api, guard: Guard) -> Metrics:
     """Connect what Prometheus is to learn of with whoever knows it."""
     state = api.state
     metrics = Metrics(state.settings, VERSION)
@@ -108,6 +119,7 @@ def measure(api: FastAPI, guard: Guard) -> Metrics:
     metrics.failures = lambda: state.limits.failures
     metrics.outcomes = lambda: state.limits.outcomes
     metrics.dropped = lambda: state.tracing.dropped
+    api.on_start(metrics.expect)
     return metrics
 
 
@@ -122,8 +134,8 @@ def verifier_for(settings: Settings) -> Verifier:
     return SecretVerifier(settings.better_auth_secret.get_secret_value(), issuer, audience)
 
 
-def outside(guarded: ASGIApp, settings: Settings) -> ASGIApp:
-    """Wrap the application in what must hold for every answer, refusals of the guard included."""
+def shared(guarded: ASGIApp, settings: Settings) -> ASGIApp:
+    """Wrap the application in what other origins and a proxy need, for refusals of the guard as well."""
     cors = Cors(
         guarded,
         allow_origins=settings.cors_origins,
@@ -131,30 +143,33 @@ def outside(guarded: ASGIApp, settings: Settings) -> ASGIApp:
         allow_headers=ASKED,
         expose_headers=EXPOSED,
     )
-    safe = SafeHeaders(cors if settings.cors_origins else guarded)
+    app: ASGIApp = cors if settings.cors_origins else guarded
     if not settings.forwarded_allow_ips:
-        return safe
+        return app
     behind: Any = ProxyHeadersMiddleware  # uvicorn's types for ASGI are not Starlette's
-    proxied: ASGIApp = behind(safe, list(settings.forwarded_allow_ips))
+    proxied: ASGIApp = behind(app, list(settings.forwarded_allow_ips))
     return proxied
 
 
-def refuse_open_routes(api: FastAPI) -> None:
-    """Raise TypeError for a route under /api that would answer without a token, so that none can be forgotten."""
-    for route in api.routes:
-        path = getattr(route, "path", "")
-        if path.startswith("/api") and not isinstance(route, ApiRoute):
-            raise TypeError(f"{path} must be an ApiRoute: give its router route_class=ApiRoute")
+def _life(*others: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
+    """Return the application's lifespan: at its end lets go of what was opened, once the `others` have ended."""
+
+    @asynccontextmanager
+    async def lifespan(api: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+        state = api.state
+        await state.limits.open()
+        async with AsyncExitStack() as stack:
+            if state.metrics:
+                await stack.enter_async_context(state.metrics.running())
+            yield {key: value for other in others for key, value in (await _enter(stack, other, api)).items()}
+        await state.limits.close()
+        state.workers.close()
+        state.readiness.close()
+        state.database.close()
+        await state.tracing.close()
+
+    return lifespan
 
 
-@asynccontextmanager
-async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
-    """Let go of what was opened at the end."""
-    await api.state.limits.open()
-    async with api.state.metrics.running() if api.state.metrics else nullcontext():
-        yield
-    await api.state.limits.close()
-    api.state.workers.close()
-    api.state.readiness.close()
-    api.state.database.close()
-    await api.state.tracing.close()
+async def _enter(stack: AsyncExitStack, lifespan: Lifespan[FastAPI], api: FastAPI) -> Mapping[str, Any]:
+    return await stack.enter_async_context(lifespan(api)) or {}

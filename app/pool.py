@@ -6,17 +6,18 @@ settings local to that transaction: nothing is left on the connection, and a poo
 between. AUTOCOMMIT also means that several statements are not atomic: hence one statement, or a real transaction.
 """
 
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any
 
 import psycopg2
 from opentelemetry.trace import get_current_span
 from sqlalchemy import Engine, create_engine, event, exc
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 from sqlalchemy.util.queue import Queue
 
 from app import deadline
 from app.auth import Principal
+from app.record import CURRENT
 
 ROLE = "tasks_api"
 PREAMBLE = (
@@ -25,6 +26,7 @@ PREAMBLE = (
     "set_config('TimeZone', 'UTC', true); "
 )
 ANSWER_S = 0.1  # left of the deadline for the way back, once the server has given up
+LONGEST_S = 60.0  # of a transaction that nobody gave a deadline
 PING_AFTER_S = 1.0
 RECYCLE_S = 280  # Neon suspends an idle database after 300 s
 
@@ -40,16 +42,31 @@ class DeadlineQueue(Queue[ConnectionPoolEntry]):
 
 
 class DeadlinePool(QueuePool):
-    """A pool of connections, for which nobody waits past the request's deadline.
+    """A pool of connections, for which nobody waits past the request's deadline; the record learns how long it was.
 
-    The queue knows it, not the pool's time-out: a pool that replaces a broken one is given that of its predecessor.
+    The queue knows the deadline, not the pool's time-out: a pool that replaces a broken one is given that of its
+    predecessor.
     """
 
     _queue_class = DeadlineQueue
     _sqla_logger_namespace = "sqlalchemy.pool"  # else its logger is named after the class, and as loud as our own
 
+    def connect(self) -> PoolProxiedConnection:
+        """Return a connection, as every pool does."""
+        record = CURRENT.get()
+        if record is None:
+            return super().connect()
+        started = perf_counter()
+        try:
+            connection = super().connect()
+        except Exception as error:
+            record.note_wait("connections", started, type(error).__name__)
+            raise
+        record.note_wait("connections", started)
+        return connection
 
-def engine_for(url: str, pool_size: int, timeout_s: float, pool_class: type[DeadlinePool] = DeadlinePool) -> Engine:
+
+def engine_for(url: str, pool_size: int, timeout_s: float) -> Engine:
     """Return an engine of at most `pool_size` connections; a caller waits `timeout_s` at most, within the deadline."""
     engine = create_engine(
         url,
@@ -60,7 +77,7 @@ def engine_for(url: str, pool_size: int, timeout_s: float, pool_class: type[Dead
         pool_reset_on_return=None,
         pool_size=pool_size,
         pool_timeout=timeout_s,
-        poolclass=pool_class,
+        poolclass=DeadlinePool,
         use_native_hstore=False,  # else each new connection asks for hstore's type ids
     )
     event.listen(engine, "do_execute", _execute_in_one_message)
@@ -74,7 +91,7 @@ def engine_for(url: str, pool_size: int, timeout_s: float, pool_class: type[Dead
 
 def preamble(principal: Principal) -> tuple[str, str, str]:
     """Return the preamble's parameters: whose rows, and how long the server may take and wait for a lock, in ms."""
-    left = max(1, int((deadline.remaining() - ANSWER_S) * 1000))
+    left = max(1, int((min(deadline.remaining(), LONGEST_S) - ANSWER_S) * 1000))
     return principal.user_id, str(left), str(max(1, left // 2))
 
 

@@ -113,6 +113,19 @@ class Settings(BaseSettings):
             raise SettingsError("ENVIRONMENT: production is for the environment to say; .env is for development alone")
         return settings
 
+    @classmethod
+    def complete(cls) -> Self:
+        """Read the environment, which has all that is needed to serve.
+
+        Raises:
+            SettingsError: a variable is malformed, unsafe or missing.
+
+        """
+        settings = cls.load()
+        if missing := settings.missing():
+            raise SettingsError("\n".join(missing))
+        return settings
+
     def missing(self) -> list[str]:
         """Return what stands in the way of serving with these settings, a line for each variable."""
         where = "in production" if self.environment == "production" else "here; `make dev` brings its own."

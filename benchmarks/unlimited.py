@@ -1,9 +1,8 @@
 """The project without limits, so that what they cost can be told: `python -m benchmarks.unlimited`."""
 
-from fastapi import Request
-
 from app import main
 from app.ratelimit.limiter import RateLimits
+from app.record import Record
 from app.serving import serve
 from app.settings import Settings
 from app.telemetry import logs
@@ -12,7 +11,7 @@ from app.telemetry import logs
 class Unlimited(RateLimits):
     """Lets everyone in."""
 
-    async def admit(self, request: Request) -> None:
+    async def admit(self, record: Record) -> None:
         """Count nothing."""
 
 

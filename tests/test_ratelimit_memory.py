@@ -21,26 +21,27 @@ from pathlib import Path
 from starlette.requests import Request
 from app.auth import InvalidToken, Principal
 from app.ratelimit.limiter import RateLimited, RateLimits
+from app.record import Record
 from app.settings import Settings
 
 def resident_mib():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 def request(host):
-    return Request({"type": "http", "client": (host, 1), "state": {"principal": Principal("alice")}, "headers": []})
+    return Request({"type": "http", "client": (host, 1), "headers": []})
 
 def left():
-    asked = request("192.0.2.1")
-    asyncio.run(limits.admit(asked))
-    return asked.state.headers["RateLimit"]
+    record = Record(1, principal=Principal("alice"))
+    asyncio.run(limits.admit(record))
+    return record.headers["RateLimit"]
 
 def strangers(start, end):
     for number in range(start, end):
         asked.scope["client"] = (f"2001:{number >> 16:x}:{number & 0xffff:x}::1", 1)
-        limits.refuse(asked, failure)
+        limits.refuse(record, asked, failure)
 
 limits = RateLimits(Settings(rate_limit="100/hour", rate_limit_unauthenticated="20/hour"))
-asked, failure = request(""), InvalidToken()
+asked, failure, record = request(""), InvalidToken(), Record(1)
 first, before = left(), resident_mib()
 strangers(0, 1_000_000)
 after = resident_mib()
@@ -48,7 +49,7 @@ strangers(1_000_000, 1_200_000)
 print(after - before, resident_mib() - after, threading.active_count(), first.split(";")[1], left().split(";")[1])
 print(limits.failures["token_invalid"])
 strangers(1_150_000, 1_150_001)
-print(asked.state.headers["RateLimit"].split(";")[1])
+print(record.headers["RateLimit"].split(";")[1])
 """
 
 
@@ -84,6 +85,6 @@ for _ in range(3):
         left()
 for _ in range(2):
     with suppress(RateLimited):
-        limits.refuse(request("192.0.2.1"), InvalidToken())
+        limits.refuse(Record(1), request("192.0.2.1"), InvalidToken())
 print(dict(limits.outcomes), dict(limits.failures))
 """

@@ -15,6 +15,7 @@ from app.errors import AppError
 from app.ratelimit.config import MEMORY, parse_limits
 from app.ratelimit.memory import MemoryStorage, Usage
 from app.ratelimit.shared import Shared, SharedStorage
+from app.record import Record, current
 from app.settings import Settings
 
 Outcome = Literal["allowed", "limited", "fallback"]
@@ -37,7 +38,7 @@ class Budget(slowapi.Limiter):
             super().__init__(key, [limits], storage_uri=storage_uri, config_filename="")
         storage = self.limiter.storage
         assert isinstance(storage, MemoryStorage | SharedStorage)  # their schemes are all that Settings lets through
-        self.key, self.limits, self.storage = key, parse_limits(limits), storage
+        self.limits, self.storage = parse_limits(limits), storage
         windows = [f"{limit.multiples if limit.multiples > 1 else ''}{limit.GRANULARITY.name}" for limit in self.limits]
         self._names = windows if len(windows) > 1 else [name]
         named = zip(self._names, self.limits, strict=True)
@@ -88,18 +89,18 @@ class RateLimits:
         if self._shared:
             await self._shared.close()
 
-    async def admit(self, request: Request) -> None:
-        """Count a request of a verified user; `request.state.headers` tells the outcome, whatever the answer will be.
+    async def admit(self, record: Record) -> None:
+        """Count a request of a verified user; the record's headers tell the outcome, whatever the answer will be.
 
         Raises:
             RateLimited: the user's budget is spent.
 
         """
-        usages, fallback = await self._count(self._users.key(request))
-        self._settle(request, self._users, usages)
+        usages, fallback = await self._count(record.principal.user_id)
+        self._settle(record, self._users, usages)
         self.outcomes["fallback" if fallback else "allowed"] += 1
 
-    def refuse(self, request: Request, failure: Unauthenticated) -> None:
+    def refuse(self, record: Record, request: Request, failure: Unauthenticated) -> None:
         """Count a failed authentication; a good token never comes here.
 
         An expired one is counted and not limited: its signature was good, and its user is to fetch another.
@@ -111,11 +112,11 @@ class RateLimits:
         self.failures[failure.code] += 1
         if isinstance(failure, ExpiredToken):
             return
-        usages = self._strangers.storage.count(self._strangers.key(request), self._strangers.limits)
-        self._settle(request, self._strangers, usages)
+        usages = self._strangers.storage.count(network(request), self._strangers.limits)
+        self._settle(record, self._strangers, usages)
 
-    def _settle(self, request: Request, budget: Budget, usages: Sequence[Usage]) -> None:
-        request.state.headers = budget.fields(usages)
+    def _settle(self, record: Record, budget: Budget, usages: Sequence[Usage]) -> None:
+        record.headers |= budget.fields(usages)
         if budget.refuses(usages):
             self.outcomes["limited"] += 1
             raise budget.refusal(usages)
@@ -126,9 +127,9 @@ class RateLimits:
         return self._users.storage.count(key, self._users.limits), False
 
 
-def user(request: Request) -> str:
+def user(_: Request) -> str:
     """Return the key of a verified user."""
-    user_id: str = request.state.principal.user_id
+    user_id: str = current().principal.user_id
     return user_id
 
 

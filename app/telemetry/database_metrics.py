@@ -1,19 +1,15 @@
-"""What statements and connections cost, learned from the engine's own events."""
+"""What statements and connections cost."""
 
 from functools import cache, lru_cache
 from itertools import product
-from time import perf_counter
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from sqlalchemy import Compiled, Engine, event
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy import Compiled, Engine
 from sqlalchemy.pool import QueuePool
 from sqlmodel import SQLModel
 
 from app.telemetry.exemplars import exemplar
 from app.telemetry.statements import operation_of, tables_of
-from app.web.threads import HANDOVER
 
 SECONDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5)
 WAIT_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -59,43 +55,26 @@ class DatabaseMetrics:
         self._names = lru_cache(STATEMENTS)(names_of)
 
     def watch(self, engine: Engine) -> None:
-        """Measure `engine`. Whoever else listens to a statement's end and takes time should do so later."""
-        event.listen(engine, "before_cursor_execute", self._begin)
-        event.listen(engine, "after_cursor_execute", self._succeed)
-        event.listen(engine, "handle_error", self._fail)
-        event.listen(engine, "checkout", self._arrive)
+        """Measure the pool of `engine`."""
         self._connections.labels("used").set_function(lambda: pool_of(engine).checkedout())
         self._connections.labels("idle").set_function(lambda: pool_of(engine).checkedin())
         self._most.set_function(lambda: pool_of(engine).size())
 
-    def _begin(self, _conn: Any, _cursor: Any, _statement: str, _parameters: Any, context: Any, _many: bool) -> None:  # noqa: FBT001  SQLAlchemy's signature
-        context._measured_from = perf_counter()
-
-    def _succeed(self, _conn: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:  # noqa: FBT001
-        self._observe(context, statement)
-
-    def _fail(self, error: ExceptionContext) -> None:
-        cause = error.original_exception
-        self._errors(getattr(cause, "pgcode", None) or type(cause).__name__).inc()
-        context: Any = error.execution_context
-        if hasattr(context, "_measured_from"):
-            self._observe(context, error.statement or "")
-
-    def _observe(self, context: Any, statement: str) -> None:
-        if context.execution_options.get("observed") is False:
-            return
-        seconds = perf_counter() - context._measured_from
-        names = self._names(context.compiled or statement)
+    def observe(self, shape: Compiled | str, seconds: float) -> None:
+        """Count a statement that had its answer after `seconds`."""
+        names = self._names(shape)
         slow = self._slow(*names)  # there, at 0, before the first slow one
         self._duration(*names).observe(seconds, exemplar())
         if seconds >= self._slow_s:
             slow.inc(exemplar=exemplar())
 
-    def _arrive(self, _connection: Any, _record: Any, _proxy: Any) -> None:
-        handover = HANDOVER.get()
-        if handover and handover.connected is None:
-            handover.connected = perf_counter()
-            self._wait.observe(handover.connected - handover.handed, exemplar())
+    def fail(self, cause: BaseException) -> None:
+        """Count a failure of a statement or a connection."""
+        self._errors(getattr(cause, "pgcode", None) or type(cause).__name__).inc()
+
+    def wait(self, seconds: float) -> None:
+        """Count a request's wait for a thread and its first connection."""
+        self._wait.observe(seconds, exemplar())
 
 
 def pool_of(engine: Engine) -> QueuePool:

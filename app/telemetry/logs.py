@@ -16,8 +16,8 @@ import psycopg2
 from opentelemetry.trace import SpanContext, format_span_id, format_trace_id, get_current_span
 from sqlalchemy.exc import DBAPIError
 
+from app.record import Record
 from app.settings import Settings
-from app.telemetry.context import Record
 from app.telemetry.tree import Trees, drawn
 
 PROBES = ("/health", "/metrics")
@@ -112,7 +112,7 @@ class RequestLog:
         """Write the line; in a terminal a slow or failed request's trace with it."""
         context = request.span.get_span_context()
         spans = self._trees.take(context.trace_id) if self._trees else []
-        route, failed = request.route, request.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        route, failed = request.route, request.failed or request.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         level = logging.DEBUG if route and route.startswith(PROBES) else logging.WARNING if failed else logging.INFO
         if not logger.isEnabledFor(level):
             return
@@ -134,16 +134,16 @@ def aside(fields: dict[str, Any]) -> str:
 def facts(request: Record) -> dict[str, Any]:
     """Return what a request's line says."""
     scope = request.scope
-    client = scope["client"]
+    client = scope.get("client")
     known = {
         "method": scope["method"],
         "route": request.route,
         "status": request.status or None,
-        "duration_ms": round((perf_counter() - request.started) * 1000, 1),
+        "duration_ms": round(((request.ended or perf_counter()) - request.started) * 1000, 1),
         "db_ms": round(request.query_seconds * 1000, 1),
         "db_queries": request.queries,
-        "user_id": request.user_id,
-        "code": scope["state"].get("code"),
+        "user_id": request.principal and request.principal.user_id,
+        "code": request.code,
         "client": client[0] if client else None,
     }
     return {name: value for name, value in known.items() if value is not None}

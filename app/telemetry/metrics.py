@@ -6,11 +6,12 @@ several workers without it a scrape would meet a random one. Replicas are found 
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from time import perf_counter
 
 from fastapi import FastAPI, Request, Response
+from fastapi.routing import RouteContext
 from prometheus_client import CollectorRegistry, Gauge, Histogram, Info, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily
@@ -55,7 +56,7 @@ class Metrics:
         build = Info("task_api_build", "What runs here.", registry=self.registry)
         build.info({"version": version, "revision": settings.revision})
         self._requests = RequestMetrics(self.registry)
-        self._database = DatabaseMetrics(self.registry, settings.slow_query_ms)
+        self.database = DatabaseMetrics(self.registry, settings.slow_query_ms)
         self._threads = Gauge("worker_threads", "Threads that serve requests.", ("state",), registry=self.registry)
         self._lag = Histogram(
             "event_loop_lag_seconds",
@@ -66,16 +67,19 @@ class Metrics:
         self.registry.register(Elsewhere(self))
 
     def watch(self, api: FastAPI, guard: Guard, database: Database, workers: Workers) -> None:
-        """Measure these, and answer at /metrics. To be called before they serve, and before other listeners."""
+        """Measure these, and answer at /metrics. To be called before they serve."""
         api.add_route(PATH, self.answer, methods=["GET"], include_in_schema=False)
-        self._requests.expect(api.routes)
         Instrumentator(should_group_status_codes=False).add(self._requests).instrument(api)
         guard.on_refusal = self._requests.refused
         in_progress = Gauge("http_requests_in_progress", "Requests under way, probes aside.", registry=self.registry)
         in_progress.set_function(lambda: guard.in_flight)
         self._threads.labels("busy").set_function(lambda: workers.busy)
         self._threads.labels("idle").set_function(lambda: workers.size - workers.busy)
-        database.listen(self._database.watch)
+        database.listen(self.database.watch)
+
+    def expect(self, routes: Iterable[RouteContext]) -> None:
+        """Let the series of these routes begin at 0."""
+        self._requests.expect(routes)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

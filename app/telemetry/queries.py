@@ -1,7 +1,8 @@
-"""What a database span says: which statement, of which table, for whom in the code, how it went, and why it was slow.
+"""What is told of a statement: which one, of which table, for whom in the code, how it went, and why it was slow.
 
-Built on the EngineTracer of opentelemetry-instrumentation-sqlalchemy. Its Instrumentor refuses SQLAlchemy 2.1, and it
-works the same attributes out anew for each statement, and writes the database's messages, literals included, on spans.
+Each is timed once, here, for its span, the metrics, the request's record and the log. Built on the EngineTracer of
+opentelemetry-instrumentation-sqlalchemy. Its Instrumentor refuses SQLAlchemy 2.1, and it works the same attributes out
+anew for each statement, and writes the database's messages, literals included, on spans.
 """
 
 import logging
@@ -18,9 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.auth import Principal
 from app.errors import AppError
-from app.pool import DeadlinePool
+from app.record import CURRENT
 from app.telemetry import plans
-from app.telemetry.context import CURRENT
+from app.telemetry.database_metrics import DatabaseMetrics
 from app.telemetry.statements import Statement, caller, described, failure_attributes, static_attributes
 
 STATEMENTS = 512  # shapes of statements whose description is kept
@@ -32,34 +33,18 @@ logger = logging.getLogger("app.queries")
 Explain = Callable[[Principal, str, Any], Any]
 
 
-class WatchedPool(DeadlinePool):
-    """A pool of connections that tells the request at hand how long it waited for one."""
+class QueryObserver(EngineTracer):
+    """Observes each statement of an engine, but for those whose execution option `observed` is False."""
 
-    def connect(self) -> Any:
-        """Return a connection, as every pool does."""
-        record = CURRENT.get()
-        if record is None:
-            return super().connect()
-        started = perf_counter()
-        try:
-            connection = super().connect()
-        except Exception as error:
-            record.waited("connections", started, perf_counter(), type(error).__name__)
-            raise
-        record.waited("connections", started, perf_counter())
-        return connection
-
-
-class QueryTracer(EngineTracer):
-    """Makes a span of each statement of an engine, but for those whose execution option `observed` is False."""
-
-    def __init__(self, tracer: Tracer, slow_query_ms: int, explain: Explain, engine: Engine) -> None:
-        self._slow_s, self._explain = slow_query_ms / 1000, explain
+    def __init__(
+        self, tracer: Tracer, metrics: DatabaseMetrics | None, slow_query_ms: int, explain: Explain, engine: Engine
+    ) -> None:
+        self._metrics, self._slow_s, self._explain = metrics, slow_query_ms / 1000, explain
         self._describe = lru_cache(STATEMENTS)(partial(described, static_attributes(engine.url)))
         self._explained: dict[str, float] = {}
         # Ours come first, while the span is open: SQLAlchemy knows no order but that of registration.
-        event.listen(engine, "after_cursor_execute", self._succeeded)
-        event.listen(engine, "handle_error", self._failed)
+        event.listen(engine, "after_cursor_execute", self._succeed)
+        event.listen(engine, "handle_error", self._fail)
         super().__init__(tracer, engine, connections_usage=None)  # type: ignore[no-untyped-call]  # it has no types
 
     @classmethod
@@ -75,27 +60,29 @@ class QueryTracer(EngineTracer):
         function = context.execution_options.get("function")
         name, attributes = self._describe(context.compiled or statement, function)
         context._otel_span = self.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
-        context._asked_at = perf_counter()
+        context._sent_at = perf_counter()
         return statement, params
 
-    def _succeeded(self, _conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, *_: Any) -> None:
+    def _succeed(self, _conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, *_: Any) -> None:
+        notices = take_notices(cursor)
         if getattr(context, "_otel_span", None) is None:
-            taken(cursor)
             return
-        span, seconds = asked(context, statement)
-        plan = plans.executed(notices) if (notices := taken(cursor)) else None
+        span, seconds = self._finish(context, statement)
+        plan = plans.executed(notices) if notices else None
         if span.is_recording():
             span.set_attribute("db.response.returned_rows", max(cursor.rowcount, 0))
         if plan or seconds >= self._slow_s:
             self._explain_slowness(span, Statement(statement, parameters, context, seconds), plan)
         span.end()
 
-    def _failed(self, error: ExceptionContext) -> None:
+    def _fail(self, error: ExceptionContext) -> None:
+        if self._metrics:
+            self._metrics.fail(error.original_exception)
         context: Any = error.execution_context
         if getattr(context, "_otel_span", None) is None:
             return
-        span, seconds = asked(context, error.statement or "")
-        taken(context.cursor)
+        take_notices(context.cursor)
+        span, seconds = self._finish(context, error.statement or "")
         failure = failure_attributes(error.original_exception)
         span.set_attributes(failure)
         span.set_status(StatusCode.ERROR, type(error.original_exception).__name__)
@@ -103,6 +90,17 @@ class QueryTracer(EngineTracer):
             statement = Statement(error.statement or "", error.parameters, context, seconds, failure)
             self._explain_slowness(span, statement, None)
         span.end()
+
+    def _finish(self, context: Any, statement: str) -> tuple[Span, float]:
+        """Return the span of the statement that has its answer, and how long that took in seconds; count it."""
+        seconds = perf_counter() - context._sent_at
+        span: Span = context._otel_span
+        context._otel_span = None  # or the library's own listeners end it again, with the database's message
+        if record := CURRENT.get():
+            record.count_statement(statement, seconds)
+        if self._metrics:
+            self._metrics.observe(context.compiled or statement, seconds)
+        return span, seconds
 
     def _explain_slowness(self, span: Span, statement: "Statement", plan: plans.Plan | None) -> None:
         """Say on the span and in the log why a statement was slow, and who asked."""
@@ -133,17 +131,7 @@ class QueryTracer(EngineTracer):
             return None
 
 
-def asked(context: Any, statement: str) -> tuple[Span, float]:
-    """Return the span of the statement that has its answer, and how long it took in seconds; count it."""
-    seconds = perf_counter() - context._asked_at
-    span: Span = context._otel_span
-    context._otel_span = None  # or the library's own listeners end it again, with the database's message
-    if record := CURRENT.get():
-        record.asked(statement, seconds)
-    return span, seconds
-
-
-def taken(cursor: Any) -> list[str]:
+def take_notices(cursor: Any) -> list[str]:
     """Return the connection's notices and forget them: SQLAlchemy would log them, literals included."""
     notices: list[str] = list(cursor.connection.notices) if cursor and cursor.connection.notices else []
     if notices:

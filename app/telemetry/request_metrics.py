@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from functools import cache
 from itertools import product
+from time import perf_counter
 from typing import Any
 
+from fastapi.routing import RouteContext
 from prometheus_client import CollectorRegistry, Counter, Histogram, Summary
 from prometheus_fastapi_instrumentator.metrics import Info
-from starlette.routing import BaseRoute
 
+from app.record import current
 from app.telemetry.exemplars import exemplar
 
 # A bucket at each objective's threshold (250 ms), the last one beyond a request's deadline.
@@ -18,7 +20,7 @@ OTHER = "other"
 NO_ROUTE = "none"
 OVERLOAD, DOOR = "(overload)", "(door)"
 AT_THE_DOOR = {408, 413, 414, 431}  # documented of a route, answered before one is looked for
-NOT_ALLOWED, UNAVAILABLE = "405", 503
+NOT_ALLOWED, UNAVAILABLE, BROKEN = "405", 503, "500"
 
 
 class RequestMetrics:
@@ -41,7 +43,7 @@ class RequestMetrics:
         size = Summary("http_response_size_bytes", "Bodies of answers.", route, registry=registry)
         self._requests, self._duration, self._size = cache(requests.labels), cache(duration.labels), cache(size.labels)
 
-    def expect(self, routes: Iterable[BaseRoute]) -> None:
+    def expect(self, routes: Iterable[RouteContext]) -> None:
         """Let the series of every documented answer of `routes` begin at 0.
 
         Of a counter that begins at 1 Prometheus sees no increase, so each route's first failure would go unseen.
@@ -56,17 +58,25 @@ class RequestMetrics:
                     self._requests(method, path, str(status))
 
     def __call__(self, info: Info) -> None:
-        """Record an answered request."""
-        status = info.modified_status
+        """Record an answered request: up to its last byte, whatever went on afterwards; one that broke off is a 500."""
+        record = current()
+        status = BROKEN if record.failed else info.modified_status
         handler = NO_ROUTE if status == NOT_ALLOWED else info.modified_handler
-        method = info.method if info.method in METHODS else OTHER
+        method = label_of(info.method)
         self._requests(method, handler, status).inc()
         if handler != NO_ROUTE:
-            self._duration(method, handler).observe(info.modified_duration, exemplar())
+            after = perf_counter() - record.ended if record.ended else 0.0
+            self._duration(method, handler).observe(max(0.0, info.modified_duration - after), exemplar())
             length: Any = info.response and info.response.headers.get("content-length")
             self._size(method, handler).observe(int(length or 0))
 
     def refused(self, method: str, status: int, times: int = 1) -> None:
         """Record a request that was refused before a route was looked for: too large, too slow, or one too many."""
         handler = OVERLOAD if status == UNAVAILABLE else DOOR if status in AT_THE_DOOR else NO_ROUTE
-        self._requests(method if method in METHODS else OTHER, handler, str(status)).inc(times)
+        self._requests(label_of(method), handler, str(status)).inc(times)
+
+
+def label_of(method: str) -> str:
+    """Return the label of a method: one that is known, HEAD as the GET it stands for."""
+    method = "GET" if method == "HEAD" else method
+    return method if method in METHODS else OTHER

@@ -1,90 +1,84 @@
-"""The layers that see each request: one around everything, one on each side of the instrumentation's server span.
+"""What telemetry makes of a request's record, and the two layers around the instrumentation's server span.
 
 They decide whom to believe, keep from the span what must not be on it, and write headers, totals and the log's line.
 """
 
 import logging
+from asyncio import get_running_loop
 from functools import lru_cache
+from http import HTTPStatus
+from inspect import iscoroutinefunction
 from ipaddress import IPv6Address, ip_address
 from time import perf_counter
 
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.trace import StatusCode, Tracer, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import AppError, problem
+from app.record import CURRENT, WAIT_S, Headers, Record
 from app.setting_types import Network
-from app.telemetry.context import CURRENT, Headers, Record
 from app.telemetry.logs import RequestLog, stack
+from app.telemetry.metrics import Metrics
+from app.telemetry.spans import record_span, record_waits
 
 API = "/api/"
 N_PLUS_ONE = 5  # runs of one statement in one request
 MAX_USER_AGENT = 256
 PEERS = 1024  # whose addresses are kept with the verdict on them
+BROKEN = "answer_broken"
 
 logger = logging.getLogger("app.requests")
 
 
-class Observed:
-    """Around everything: begins the record, sets the headers that lead to the trace, and has the line written."""
+class RequestObserver:
+    """Tells of each request: on its answer, on its span and in the log."""
 
-    def __init__(self, app: ASGIApp, tracer: Tracer, log: RequestLog) -> None:
-        self._app, self._tracer, self._log = app, tracer, log
+    def __init__(self, tracer: Tracer, metrics: Metrics | None, log: RequestLog) -> None:
+        self._tracer, self._metrics, self._log = tracer, metrics, log
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        scope.setdefault("state", {})
-        client = scope.get("client")
-        record = Record(self._tracer, scope, peer=client[0] if client else None)
+    def answer(self, record: Record) -> Headers:
+        """Put what is known now on the span, which ends with the answer; return the headers that lead to the trace."""
+        headers: Headers = []
+        context = record.span.get_span_context()
+        if context.is_valid:
+            headers.append((b"x-trace-id", b"%032x" % context.trace_id))
+        if record.scope["path"].startswith(API):
+            database_ms, total_ms = record.query_seconds * 1000, (perf_counter() - record.started) * 1000
+            headers.append((b"server-timing", b"db;dur=%.1f, total;dur=%.1f" % (database_ms, total_ms)))
+        if record.span.is_recording():
+            record.span.set_attributes(totals(record))
+            record_waits(self._tracer, record)
+        if self._metrics and record.connection_wait is not None:
+            self._metrics.database.wait(record.thread_wait + record.connection_wait)
+        return headers
 
-        async def tell(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                answered(record, message)
-            await send(message)
-
-        CURRENT.set(record)
-        try:
-            await self._app(scope, receive, tell)
-        finally:
-            self._log.write(record)
-
-
-def answered(record: Record, message: Message) -> None:
-    """Put what is known now on the answer and on the span, which ends with the answer."""
-    record.status = message["status"]
-    headers, context = message.setdefault("headers", []), record.span.get_span_context()
-    if context.is_valid:
-        headers.append((b"x-trace-id", b"%032x" % context.trace_id))
-    database_ms, total_ms = record.query_seconds * 1000, (perf_counter() - record.started) * 1000
-    if record.scope["path"].startswith(API):
-        headers.append((b"server-timing", b"db;dur=%.1f, total;dur=%.1f" % (database_ms, total_ms)))
-    if record.span.is_recording():
-        record.span.set_attributes(totals(record))
-        handover = record.scope["state"].get("handover")
-        if handover and handover.taken:
-            record.waited("threads", handover.handed, handover.taken)
+    def end(self, record: Record) -> None:
+        """Write the request's line, once the layers inside have ended their spans."""
+        get_running_loop().call_soon(self._log.write, record)
 
 
 def totals(record: Record) -> dict[str, str | int | float | bool]:
     """Return what the server span says of the whole request."""
     repeat = max(record.repeats.values(), default=0)
+    server = record.scope.get("server")
     found: dict[str, str | int | float | bool] = {
-        "server.address": record.scope["server"][0],  # the instrumentation's has the port in it
+        "server.address": server[0] if server else "",  # the instrumentation's has the port in it
         "app.db.query_count": record.queries,
         "app.db.duration_ms": round(record.query_seconds * 1000, 3),
         "app.db.max_repeat": repeat,
     }
     if repeat >= N_PLUS_ONE:
         found["app.db.n_plus_one"] = True
-    if record.user_id:
-        found["user.id"] = record.user_id
+    if record.principal:
+        found["user.id"] = record.principal.user_id
     return found
 
 
-class Veil:
+class BeforeSpan:
     """Just outside the server span: hides the query string and all headers but those that may be on it.
 
     The instrumentation would also raise for some bytes, and believe any caller. Whom an untrusted `traceparent` names
@@ -127,36 +121,75 @@ def _text(value: bytes) -> bytes:
     return value[:MAX_USER_AGENT].decode("utf-8", "replace").encode()
 
 
-class Unveiled:
+class WithinSpan:
     """Inside the server span: gives the request back whole, and answers what nobody caught.
 
     An exception that passed the instrumentation would leave its message on the span, and with it what a client sent.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
+        self._app, self._tracer = app, tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = CURRENT.get()
-        if record is None:
+        if record is None or scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         if record.hidden:
             scope["headers"], scope["query_string"] = record.hidden
-        record.scope, record.span = scope, get_current_span()
+        record.span = get_current_span()
         if record.caller:
             record.span.add_link(record.caller)
+        error = None
         try:
             await self._app(scope, receive, send)
-        except Exception as error:  # noqa: BLE001  whatever it is, it gets its answer
-            failed(record, error)
+        except ClientDisconnect:  # nobody is there any more
+            pass
+        except Exception as raised:  # noqa: BLE001  whatever it is, it gets its answer
+            error = raised
+            fail(record, error)
             if not record.status:
-                await problem(AppError())(scope, receive, send)
+                response = await unexpected(Request(scope, receive), error)
+                await response(scope, receive, send)
+        if record.ended:
+            self._follow(record, None if record.failed else error)
+
+    def _follow(self, record: Record, error: Exception | None) -> None:
+        """Make a span of what went on after the answer, where that took time or failed."""
+        now = perf_counter()
+        record_waits(self._tracer, record)
+        if record.ended and (error or now - record.ended >= WAIT_S):
+            facts = failure_event(error) if error else None
+            record_span(self._tracer, "background task", record.ended, now, failure=facts)
 
 
-def failed(record: Record, error: Exception) -> None:
-    """Leave an unexpected exception on the span and in the log, without its message."""
-    kind = type(error).__qualname__
+def fail(record: Record, error: Exception) -> None:
+    """Leave what nobody caught on the span and in the log, without its message."""
+    event = failure_event(error)
+    kind = event["exception.type"]
+    if record.ended:
+        logger.error("work after the answer failed: %s", kind, exc_info=error)
+        return
+    record.failed = True
     record.span.set_status(StatusCode.ERROR, kind)
-    record.span.add_event("exception", {"exception.type": kind, "exception.stacktrace": stack(error)})
-    logger.error("unexpected error: %s", kind, exc_info=error)
+    record.span.add_event("exception", event)
+    if record.status:
+        record.code, record.status = BROKEN, HTTPStatus.INTERNAL_SERVER_ERROR
+        logger.error("the answer broke off: %s", kind, exc_info=error)
+    else:
+        logger.error("unexpected error: %s", kind, exc_info=error)
+
+
+def failure_event(error: Exception) -> dict[str, str]:
+    """Return what is told of an exception: its type and where it was raised."""
+    return {"exception.type": type(error).__qualname__, "exception.stacktrace": stack(error)}
+
+
+async def unexpected(request: Request, error: Exception) -> Response:
+    """Return the answer to what nobody caught, by the application's handler for it."""
+    handlers = request.app.exception_handlers
+    handler = handlers.get(500) or handlers[Exception]
+    if iscoroutinefunction(handler):
+        response: Response = await handler(request, error)
+        return response
+    return await run_in_threadpool(handler, request, error)

@@ -22,15 +22,18 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import NoOpTracerProvider, Tracer
 from opentelemetry.trace import TracerProvider as AnyProvider
+from starlette.background import BackgroundTask
 
 from app.db import Database
 from app.settings import Settings, SettingsError
+from app.telemetry.database_metrics import DatabaseMetrics
 from app.telemetry.export import Export, exporter
-from app.telemetry.queries import QueryTracer
+from app.telemetry.queries import QueryObserver
 from app.telemetry.tree import Trees
 
 SERVICE = "task-api"
 STABLE = "http,database"  # https://opentelemetry.io/docs/specs/semconv/non-normative/http-migration/
+PATCHED = "_otel_original_call"
 UNTRACED = r"\Ahttps?://[^/]+/(health|health/live|health/ready|metrics)\Z"  # probes would outnumber the users
 
 
@@ -54,6 +57,10 @@ class Tracing:
     def trace_requests(self, api: FastAPI) -> None:
         """Make a span of each request to `api`. To be called before it serves."""
         if not self._settings.otel_sdk_disabled:
+            # By this mark the instrumentation knows that it has changed the class. It would write the message of a
+            # background task's exception, and with it what a client sent, on a span of the first application's.
+            if not hasattr(BackgroundTask, PATCHED):
+                setattr(BackgroundTask, PATCHED, BackgroundTask.__call__)
             FastAPIInstrumentor.instrument_app(
                 api,
                 tracer_provider=self._provider,
@@ -62,9 +69,9 @@ class Tracing:
                 exclude_spans=["receive", "send"],
             )
 
-    def trace_statements(self, database: Database) -> None:
-        """Make a span of each statement that `database` runs for a principal."""
-        database.listen(partial(QueryTracer, self.tracer, self._settings.slow_query_ms, database.explain))
+    def trace_statements(self, database: Database, metrics: DatabaseMetrics | None) -> None:
+        """Observe each statement that `database` runs for a principal."""
+        database.listen(partial(QueryObserver, self.tracer, metrics, self._settings.slow_query_ms, database.explain))
 
     async def close(self) -> None:
         """Send what is left, within two seconds."""

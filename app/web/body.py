@@ -2,13 +2,15 @@
 
 import json
 import re
-from typing import Annotated, Any, Never
+from typing import Annotated, Any, Never, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from fastapi._compat import ModelField
+from fastapi.dependencies.models import Dependant
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 
-from app.errors import InvalidRequest, MalformedBody, UnsupportedMediaType, field_errors
+from app.errors import MalformedBody, UnsupportedMediaType
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -36,41 +38,73 @@ class Body(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid", frozen=True, strict=True)
 
 
-class JsonRequest(Request):
-    """A request whose body was read and validated: FastAPI takes the model's instance as it is."""
+class StrictField(ModelField):
+    """A part of a body that is a `Body`, or holds some: validated as JSON, in which a date is text and 5 is no "5"."""
 
-    def __init__(self, request: Request, body: bytes, model: Any) -> None:
-        super().__init__(request.scope)
-        self._read, self._model = body, model
+    def validate(self, value: Any, values: Any = None, *, loc: tuple[int | str, ...] = ()) -> tuple[Any, list[Any]]:  # noqa: ARG002  FastAPI's signature
+        """Return what `value`, the JSON that FastAPI read, stands for, and what is wrong with it."""
+        return self.validate_json(json.dumps(value), loc)
 
-    async def body(self) -> bytes:
-        """Return the body as it came."""
-        return self._read
+    def validate_json(self, text: str | bytes, loc: tuple[int | str, ...]) -> tuple[Any, list[Any]]:
+        """Return what `text` stands for, and what is wrong with it, at its place `loc`."""
+        try:
+            return self._type_adapter.validate_json(text), []
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_input=False)
+            return None, [{**line, "loc": (*loc, *line["loc"]), "input": None} for line in found]
 
-    async def json(self) -> Any:
-        """Return the body as the model it was validated as."""
-        return self._model
+
+def make_strict(dependant: Dependant) -> bool:
+    """Let the `Body` models that a callable and its dependencies take be strict; tell whether there are any."""
+    fields = dependant.body_params
+    strict = [isinstance(field, StrictField) or holds_body(field.field_info.annotation) for field in fields]
+    fields[:] = [
+        StrictField(field.field_info, field.name, field.mode, field.config) if is_strict else field
+        for field, is_strict in zip(fields, strict, strict=True)
+    ]
+    below = [make_strict(child) for child in dependant.dependencies]
+    return any(strict + below)
 
 
-def parse(adapter: TypeAdapter[Any], body: bytes, content_type: str) -> Any:
-    """Return `body` as the adapter's type, validated from JSON without a detour through Python objects.
+def holds_body(annotation: Any) -> bool:
+    """Tell whether a type is a `Body`, or has one among its arguments."""
+    if isinstance(annotation, type) and issubclass(annotation, Body):
+        return True
+    return any(holds_body(argument) for argument in get_args(annotation))
+
+
+async def refuse_malformed(request: Request) -> None:
+    """Check that a body, where there is one, is JSON.
 
     Raises:
-        UnsupportedMediaType: `content_type` is not JSON in UTF-8.
-        MalformedBody: the body is not JSON.
-        InvalidRequest: it is JSON, and not what is asked for.
+        UnsupportedMediaType: it does not say that it is JSON in UTF-8.
+        MalformedBody: it is none (RFC 8259), or in another encoding: Python's own parser would take UTF-16, and NaN.
 
     """
-    if not _is_json_type(content_type):
+    body = await request.body()
+    if not body:
+        return
+    if not _is_json_type(",".join(request.headers.getlist("content-type"))):
         raise UnsupportedMediaType
-    if (b"NaN" in body or b"Infinity" in body) and not _is_json(body):  # pydantic takes both where any value will do
+    if not is_json(body):
         raise MalformedBody
-    try:
-        return adapter.validate_json(body)
-    except ValidationError as error:
-        if not _is_json(body):
-            raise MalformedBody from None
-        raise InvalidRequest(errors=field_errors(error.errors(include_url=False, include_input=False))) from None
+
+
+async def read_strict(request: Request, field: StrictField) -> tuple[Any, list[Any]]:
+    """Return what the body stands for as `field`, and what is wrong with it; its JSON is read once.
+
+    Raises:
+        UnsupportedMediaType, MalformedBody: as `refuse_malformed`.
+
+    """
+    body = await request.body()
+    if not _is_json_type(",".join(request.headers.getlist("content-type"))):
+        raise UnsupportedMediaType
+    value, errors = field.validate_json(body, ("body",))
+    suspect = errors or b"NaN" in body or b"Infinity" in body  # pydantic takes both where any value will do
+    if suspect and not is_json(body):
+        raise MalformedBody
+    return value, errors
 
 
 def _is_json_type(content_type: str) -> bool:
@@ -79,7 +113,7 @@ def _is_json_type(content_type: str) -> bool:
     return media_type == "application/json" and charsets <= {"utf-8"}
 
 
-def _is_json(body: bytes) -> bool:
+def is_json(body: bytes) -> bool:
     """Tell malformed JSON (400) from JSON that cannot be accepted (422), such as an escaped lone surrogate."""
     try:
         json.loads(body.decode(), parse_int=str, parse_constant=_refuse_constant)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from fastapi import FastAPI
 from pydantic import BaseModel, Field, TypeAdapter
 
 from app.errors import FieldError
@@ -26,19 +25,17 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"content": content} for status in statuses}
 
 
-class Api(FastAPI):
-    """FastAPI, whose document also holds the schema that `problems` refers to."""
-
-    def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document."""
-        document = super().openapi()
-        schema = TypeAdapter(Problem).json_schema(ref_template="#/components/schemas/{model}")
-        document["components"]["schemas"] |= schema.pop("$defs") | {"Problem": schema}
-        for operations in document["paths"].values():
-            for operation in operations.values():
-                for parameter in operation.get("parameters", ()):
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """Return an OpenAPI document with the schema that `problems` refers to, and parameters as a URL can hold them."""
+    schema = TypeAdapter(Problem).json_schema(ref_template="#/components/schemas/{model}")
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas |= schema.pop("$defs") | {"Problem": schema}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                if "schema" in parameter:
                     parameter["schema"] = _without_null(parameter["schema"])
-        return document
+    return document
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

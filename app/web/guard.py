@@ -1,20 +1,21 @@
-"""The outermost layer: no request is larger or slower than this, and no exception leaves without an answer."""
+"""What refuses a request before anything else looks at it: too large, too slow, or one too many at once."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from threading import Event
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import UNKNOWN, AppError, NotFound, Unavailable, problem
+from app.record import current
+from app.web.routes import Routes
 
 MAX_BODY_BYTES = 128 * 1024
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024
 MAX_TARGET_BYTES = 8 * 1024  # RFC 9112, 3: at least 8000 octets are to be supported
 BODY_TIMEOUT_S = 10
+UPLOAD_BYTES_PER_S = 128 * 1024  # what a larger body is given time for, beyond BODY_TIMEOUT_S
 UNCAPPED = ("/health", "/metrics")
 SAFE = {"GET", "HEAD"}  # RFC 9110, 9.2.1: a request that was cut changed nothing
 
@@ -24,13 +25,13 @@ logger = logging.getLogger(__name__)
 class BodyTimeout(AppError):
     """The body did not arrive in time; the connection is closed, since the rest may still be on its way."""
 
-    status, code, detail = 408, "body_timeout", f"The body did not arrive within {BODY_TIMEOUT_S} s."
+    status, code, detail = 408, "body_timeout", "The body did not arrive in time."
 
 
 class BodyTooLarge(AppError):
-    """The body is larger than any that a route would take."""
+    """The body is larger than its route takes."""
 
-    status, code, detail = 413, "body_too_large", f"The body is over {MAX_BODY_BYTES} bytes."
+    status, code, detail = 413, "body_too_large", "The body is too large."
 
 
 class TargetTooLong(AppError):
@@ -55,75 +56,103 @@ class Disconnected(Exception):
     """The client left before its body was complete: nobody is there to answer."""
 
 
+class Place:
+    """One of the requests in flight, from its body's arrival until its answer begins."""
+
+    def __init__(self, places: "Places") -> None:
+        self._places = places
+        self._held = True
+        places.free -= 1
+
+    def leave(self) -> None:
+        """Give the place back, once."""
+        if self._held:
+            self._held = False
+            self._places.free += 1
+
+
+class Places:
+    """Room for so many requests at once; `free` are left."""
+
+    def __init__(self, number: int) -> None:
+        self.number = self.free = number
+
+    def take(self) -> Place:
+        """Return a place.
+
+        Raises:
+            Overloaded: there is none left.
+
+        """
+        if not self.free:
+            raise Overloaded
+        return Place(self)
+
+
 class Guard:
     """Refuses what is too large, too slow or too much at once, reads the body, and answers what nobody else did.
 
-    A body that is still arriving and an answer that is not fetched hold no place among the requests in flight. Once
-    `draining` is set, every answer asks the client to come back on another connection. `on_refusal` learns the
-    method and status of each request that is refused here.
+    A body that is still arriving and an answer that is not fetched hold no place among the requests in flight. A body
+    over MAX_BODY_BYTES, of a route that takes it (`max_body_size`), is not read here but by its endpoint, once the
+    token is verified; as many of these as of the others are served at once. `on_refusal` learns the method and status
+    of each request that is refused here.
     """
 
-    def __init__(self, app: ASGIApp, max_in_flight: int, draining: Event) -> None:
-        self._app, self._draining = app, draining
-        self._places = self._free = max_in_flight
+    def __init__(self, app: ASGIApp, routes: Routes, max_in_flight: int) -> None:
+        self._app, self._routes = app, routes
+        self._requests, self._uploads = Places(max_in_flight), Places(max_in_flight)
         self.on_refusal: Callable[[str, int], None] = lambda _, __: None
 
     @property
     def in_flight(self) -> int:
         """Requests that hold a place now."""
-        return self._places - self._free
+        return sum(places.number - places.free for places in (self._requests, self._uploads))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = Answer(send, self._draining)
+        record = current()
         try:
-            refuse_size(scope)
-            refuse_newline(scope)
-            body = await read_body(scope, receive)
-            await self._within_cap(as_get(scope), Replay(body, receive), answer)
+            refuse_head(scope)
+            places, receive = await self._take_body(scope, receive)
+            record.start_deadline()
+            await self._serve(places, scope, receive, send)
         except Disconnected:
             return
         except AppError as error:
-            self.on_refusal(as_get(scope)["method"], error.status)
-            await problem(error)(scope, receive, answer)
+            self.on_refusal(scope["method"], error.status)
+            await problem(error)(scope, receive, send)
         except asyncio.CancelledError:  # the process leaves, and cannot wait for this one any longer
-            if not answer.started:
-                await problem(Unavailable(None if scope["method"] in SAFE else UNKNOWN))(scope, receive, answer)
+            if not record.status:
+                await problem(Unavailable(None if scope["method"] in SAFE else UNKNOWN))(scope, receive, send)
         except Exception:
             logger.exception("unexpected error outside of the application")
-            if not answer.started:
-                await problem(AppError())(scope, receive, answer)
+            if not record.status:
+                await problem(AppError())(scope, receive, send)
 
-    async def _within_cap(self, scope: Scope, receive: Receive, answer: "Answer") -> None:
+    async def _take_body(self, scope: Scope, receive: Receive) -> tuple[Places, Receive]:
+        """Return the body to be received again, or the way to receive one that is larger than usual."""
+        length = _value(scope["headers"], b"content-length")
+        is_chunked = _value(scope["headers"], b"transfer-encoding") is not None
+        if not is_chunked and not int(length or 0):
+            return self._requests, receive
+        bound = self._routes.body_bound(scope, MAX_BODY_BYTES)
+        if int(length or 0) > bound:
+            raise too_large(bound)
+        if bound > MAX_BODY_BYTES and (is_chunked or int(length or 0) > MAX_BODY_BYTES):
+            return self._uploads, Upload(receive, bound)
+        return self._requests, Replay(await read_body(receive, bound), receive)
+
+    async def _serve(self, places: Places, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].startswith(UNCAPPED):
-            await self._app(scope, receive, answer)
+            await self._app(scope, receive, send)
             return
-        if not self._free:
-            raise Overloaded
-        self._free -= 1
-        with answer.place as place:
-            place.callback(self._give_back)
-            await self._app(scope, receive, answer)
-
-    def _give_back(self) -> None:
-        self._free += 1
-
-
-class Answer:
-    """Sends, and knows whether the answer has begun: then it gives back the request's `place`."""
-
-    def __init__(self, send: Send, draining: Event) -> None:
-        self._send, self._draining = send, draining
-        self.started, self.place = False, ExitStack()
-
-    async def __call__(self, message: Message) -> None:
-        self.place.close()
-        if not self.started and self._draining.is_set():
-            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-        self.started = True
-        await self._send(message)
+        current().place = place = places.take()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            place.leave()
 
 
 class Replay:
@@ -140,56 +169,74 @@ class Replay:
         return {"type": "http.request", "body": body, "more_body": False}
 
 
-def as_get(scope: Scope) -> Scope:
-    """Return HEAD as the GET it stands for (RFC 9110, 9.3.2); the server leaves out the body."""
-    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+class Upload:
+    """Receives a body piece by piece, within its bound and in time; the request's deadline begins when it is complete.
+
+    Raises:
+        BodyTooLarge, BodyTimeout: where the endpoint, or FastAPI for it, reads on.
+
+    """
+
+    def __init__(self, receive: Receive, bound: int) -> None:
+        self._receive, self._bound, self._size = receive, bound, 0
+        self._until: float | None = asyncio.get_running_loop().time() + BODY_TIMEOUT_S + bound / UPLOAD_BYTES_PER_S
+
+    async def __call__(self) -> Message:
+        try:
+            async with asyncio.timeout_at(self._until):
+                message = await self._receive()
+        except TimeoutError:
+            raise BodyTimeout(headers={"Connection": "close"}) from None
+        self._size += len(message.get("body", b""))
+        if self._size > self._bound:
+            raise too_large(self._bound)
+        if not message.get("more_body", False):
+            self._until = None
+            current().start_deadline()
+        return message
 
 
-def refuse_size(scope: Scope) -> None:
-    """Raise for a target, headers or an announced body over their bounds."""
+def too_large(bound: int) -> BodyTooLarge:
+    """Return the refusal of a body over `bound` bytes."""
+    return BodyTooLarge(f"The body is over {bound} bytes.")
+
+
+def refuse_head(scope: Scope) -> None:
+    """Raise for a target or headers over their bounds, and for a path that is none."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
-    if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:
+    if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_TARGET_BYTES:
         raise TargetTooLong
     if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
         raise HeadersTooLarge
-    if int(_value(headers, b"content-length") or 0) > MAX_BODY_BYTES:
-        raise BodyTooLarge
-
-
-def refuse_newline(scope: Scope) -> None:
-    """Raise for a path that ends in a newline: Starlette's patterns end in `$`, which lets one through."""
-    if scope["path"].endswith("\n"):
+    if scope["path"].endswith("\n"):  # Starlette's patterns end in `$`, which lets a newline through
         raise NotFound
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
+async def read_body(receive: Receive, bound: int) -> bytes:
     """Return the whole body.
 
     Raises:
-        BodyTooLarge: it is over MAX_BODY_BYTES.
+        BodyTooLarge: it is over `bound` bytes.
         BodyTimeout: it did not arrive within BODY_TIMEOUT_S.
         Disconnected: the client left.
 
     """
-    headers = scope["headers"]
-    if _value(headers, b"content-length") is None and _value(headers, b"transfer-encoding") is None:
-        return b""
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _read(receive)
+            return await _read(receive, bound)
     except TimeoutError:
         raise BodyTimeout(headers={"Connection": "close"}) from None
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, bound: int) -> bytes:
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Disconnected
         body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLarge
+        if len(body) > bound:
+            raise too_large(bound)
         if not message.get("more_body", False):
             return bytes(body)
 

@@ -1,15 +1,12 @@
 """Parameters of path and query: one spelling each, so that a URL means one thing."""
 
 import re
-from collections import Counter
-from collections.abc import Set as AbstractSet
 from typing import Annotated
-from urllib.parse import parse_qsl
 
 from fastapi import Path
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from app.errors import InvalidRequest, NotFound
+from app.errors import NotFound
 
 MAX_BIGINT = 2**63 - 1
 _DIGITS = re.compile(r"[1-9][0-9]{0,18}")
@@ -41,25 +38,3 @@ Limit = Annotated[int, Field(ge=1, le=100, description="How many at most."), Bef
 
 Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})]
 """`true` or `false`, spelled so."""
-
-
-def refuse_odd_query(query_string: bytes, known: AbstractSet[str]) -> None:
-    """Refuse parameters that are unknown, repeated or not UTF-8.
-
-    Raises:
-        InvalidRequest: names the first parameters at fault.
-
-    """
-    if not query_string:
-        return
-    try:
-        names = [name for name, _ in parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict")]
-    except ValueError:
-        raise InvalidRequest(errors=[{"pointer": "/query", "message": "must be percent-encoded UTF-8"}]) from None
-    odd = [name for name, times in Counter(names).items() if name not in known or times > 1]
-    if odd:
-        raise InvalidRequest(errors=[{"pointer": "/query", "message": _verdict(name, known)} for name in odd])
-
-
-def _verdict(name: str, known: AbstractSet[str]) -> str:
-    return f"{name} is given more than once" if name in known else "unknown parameter"

@@ -1,97 +1,125 @@
 """The route class of everything under /api: who asks, and how often, is settled before what was sent is looked at."""
 
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
-from inspect import iscoroutinefunction
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, cast
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
-from pydantic import BaseModel, TypeAdapter
+from fastapi.params import Depends as Dependency
+from fastapi.routing import APIRoute, _effective_route_context_var
 
-from app import deadline
-from app.auth import Unauthenticated
-from app.web.body import JsonRequest, parse
-from app.web.direct import Unusual, asked
+from app.auth import Unauthenticated, current_user
+from app.record import Record, current
+from app.web.arguments import arguments_of
+from app.web.body import make_strict, refuse_malformed
 from app.web.docs import problems
-from app.web.params import refuse_odd_query
-from app.web.threads import HANDOVER, Handover, in_thread
+from app.web.query import QueryNames
+from app.web.threads import in_thread
 
 COMMON = (401, 408, 413, 414, 422, 429, 431, 500, 503)
 BODY = (400, 415)
+RESULT = "app.result"
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Overrides:
+    """What FastAPI asks for replacements of dependencies, for a route that was made before its application."""
+
+    @property
+    def dependency_overrides(self) -> dict[Callable[..., Any], Callable[..., Any]]:
+        """Those of the application at hand."""
+        overrides: dict[Callable[..., Any], Callable[..., Any]] = current().app.dependency_overrides
+        return overrides
 
 
 class ApiRoute(APIRoute):
     """A route that answers only for a verified user, within the user's limits.
 
-    FastAPI parses the body before any dependency runs, so a dependency could not refuse a stranger first.
+    FastAPI parses the body before any dependency runs, so a dependency could not refuse a stranger first. An endpoint
+    that blocks runs in one of the application's threads.
     """
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        has_body = bool({"POST", "PUT", "PATCH"} & set(options.get("methods") or ()))
-        statuses = COMMON + (BODY if has_body else ()) + ((404,) if "{" in path else ())
-        options["responses"] = {**problems(*sorted(statuses)), **(options.get("responses") or {})}
-        super().__init__(path, endpoint, **options)
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        dependencies: Sequence[Dependency] | None = None,
+        **options: Any,
+    ) -> None:
+        dependencies = [Depends(current_user), *(dependencies or ())]  # so that each is documented with its token
+        super().__init__(path, in_thread(endpoint), dependencies=dependencies, **options)
+        statuses = COMMON + (BODY if self._is_strict else ()) + ((404,) if "{" in path else ())
+        self.responses = {**problems(*sorted(statuses)), **self.responses}
 
     def get_route_handler(self) -> Handler:
         """Return the handler: token, then limit, then query and body, then the endpoint."""
-        assert self.dependant.call
-        call = self.dependant.call
-        if not iscoroutinefunction(call):
-            self.dependant.call = in_thread(call)
-        run, direct = self.dependant.call, asked(self.dependant, call)
-        endpoint = super().get_route_handler()
-        known = _query_names(self.dependant)
-        model: Any = self.body_field and self.body_field.field_info.annotation
-        adapter = TypeAdapter[Any](model) if model else None
+        route = self._effective()
+        route.dependency_overrides_provider = provider = route.dependency_overrides_provider or Overrides()
+        names = QueryNames(route.dependant)
+        self._is_strict = is_strict = make_strict(route.dependant)
+        solve, arguments = super().get_route_handler(), arguments_of(route.dependant)
+        serialize = self._serializer(route)
 
         async def handler(request: Request) -> Response:
-            deadline.start(request.app.state.database.timeout_s)
-            await admit(request)
-            refuse_odd_query(request.scope["query_string"], known)
-            parsed = None
-            if adapter and (body := await request.body()):
-                parsed = parse(adapter, body, ",".join(request.headers.getlist("content-type")))
-                request = JsonRequest(request, body, parsed)
-            request.state.handover = handover = Handover(request.app.state.workers)
-            HANDOVER.set(handover)
-            if direct and (parsed is not None or not adapter):
-                with suppress(Unusual):
-                    answer: Response = await run(**await direct.gathered(request, {}, parsed))
-                    return answer
-            return await endpoint(request)
+            record = current()
+            if record.principal is None:
+                await admit(record, request)
+            if overrides := provider.dependency_overrides:
+                names.overridden(overrides).refuse_odd(request.scope["query_string"])
+            else:
+                names.refuse_odd(request.scope["query_string"])
+            if arguments and not overrides:
+                result = await arguments.call(request)
+                return result if isinstance(result, Response) else await serialize(request, result)
+            if is_strict:
+                await refuse_malformed(request)
+            return await solve(request)
 
         return handler
 
+    def _serializer(self, route: "ApiRoute") -> Callable[[Request, Any], Coroutine[Any, Any, Response]]:
+        """Return how FastAPI makes an answer of what an endpoint of this route returned."""
+        whole, body = route.dependant, route.body_field
+        route.dependant, route.body_field = Dependant(call=_result, request_param_name="request"), None
+        try:
+            answer = super().get_route_handler()
+        finally:
+            route.dependant, route.body_field = whole, body
 
-async def admit(request: Request) -> None:
-    """Let in a verified user who is within the limits, as `request.state.principal`.
+        async def serialize(request: Request, result: Any) -> Response:
+            request.scope[RESULT] = result
+            return await answer(request)
+
+        return serialize
+
+    def _effective(self) -> "ApiRoute":
+        """Return what the handler is made for: this route, or this route as a router that holds it was included."""
+        context = _effective_route_context_var.get()  # FastAPI's own way to hand it over, there is no public one
+        return cast(ApiRoute, context) if context and context.original_route is self else self
+
+
+async def _result(request: Request) -> Any:
+    """Return what the endpoint returned before."""
+    return request.scope[RESULT]
+
+
+async def admit(record: Record, request: Request) -> None:
+    """Let in a verified user who is within the limits, as the record's principal.
 
     Raises:
         Unauthenticated: there is no good token.
         RateLimited: too many requests of this user, or too many without a good token from this address.
 
     """
-    state = request.app.state
+    state = record.app.state
     try:
-        request.state.principal = await state.authenticator(request.headers)
+        record.principal = await state.authenticator(request.headers)
     except Unauthenticated as failure:
-        state.limits.refuse(request, failure)
+        state.limits.refuse(record, request, failure)
         raise
-    await state.limits.admit(request)
-
-
-def _query_names(dependant: Dependant) -> frozenset[str]:
-    """Return the names of every query parameter that the endpoint or one of its dependencies reads."""
-    names = {name for child in dependant.dependencies for name in _query_names(child)}
-    for field in dependant.query_params:
-        model: Any = field.field_info.annotation
-        is_model = isinstance(model, type) and issubclass(model, BaseModel)
-        names |= set(model.model_fields) if is_model else {field.alias}
-    return frozenset(names)
+    await state.limits.admit(record)
 
 
 def json(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -4,12 +4,15 @@ There are no more threads than connections, so this is where overload shows.
 """
 
 from asyncio import get_running_loop
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar, copy_context
-from dataclasses import dataclass, field
+from contextvars import copy_context
+from functools import partial, wraps
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, unwrap
 from time import perf_counter
 from typing import Any
+
+from app.record import Record, current
 
 Endpoint = Callable[..., Any]
 
@@ -27,12 +30,12 @@ class Workers:
         """How many threads work on a request."""
         return min(self._handed, self.size)
 
-    async def run(self, endpoint: Endpoint, arguments: Mapping[str, Any]) -> Any:
-        """Return what `endpoint` does, in a thread that knows the request's context."""
+    async def run(self, record: Record, call: Endpoint) -> Any:
+        """Return what `call` returns, in a thread that knows the request's context."""
         self._handed += 1
+        begin = partial(_begin, record, perf_counter(), call)
         try:
-            context = copy_context()
-            return await get_running_loop().run_in_executor(self._pool, context.run, _noted, endpoint, arguments)
+            return await get_running_loop().run_in_executor(self._pool, copy_context().run, begin)
         finally:
             self._handed -= 1
 
@@ -41,31 +44,32 @@ class Workers:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-@dataclass(slots=True)
-class Handover:
-    """When an endpoint was handed to the threads, when one took it and when it had a connection, by `perf_counter`."""
-
-    workers: Workers
-    handed: float = field(default_factory=perf_counter)
-    taken: float | None = None
-    connected: float | None = None
-
-
-HANDOVER: ContextVar[Handover | None] = ContextVar("handover", default=None)
-
-
 def in_thread(endpoint: Endpoint) -> Endpoint:
-    """Return a coroutine that runs `endpoint` in one of the current Handover's threads."""
+    """Return a coroutine function that runs `endpoint` in one of the application's threads.
 
+    What is a coroutine function or a generator stays as it is: FastAPI knows what to do with it.
+    """
+    if not _blocks(endpoint):
+        return endpoint
+
+    @wraps(endpoint)
     async def threaded(**arguments: Any) -> Any:
-        handover = HANDOVER.get()
-        assert handover  # ApiRoute made it
-        return await handover.workers.run(endpoint, arguments)
+        record = current()
+        return await record.app.state.workers.run(record, partial(endpoint, **arguments))
 
     return threaded
 
 
-def _noted(endpoint: Endpoint, arguments: Mapping[str, Any]) -> Any:
-    if handover := HANDOVER.get():
-        handover.taken = perf_counter()
-    return endpoint(**arguments)
+def _blocks(endpoint: Endpoint) -> bool:
+    called = endpoint
+    while isinstance(called, partial):
+        called = called.func
+    called = unwrap(called)
+    kinds = called, getattr(called, "__call__", None)  # noqa: B004  its kind: an object with an `async def __call__`
+    tests = iscoroutinefunction, isasyncgenfunction, isgeneratorfunction
+    return not any(test(kind) for test in tests for kind in kinds)
+
+
+def _begin(record: Record, handed: float, call: Endpoint) -> Any:
+    record.note_wait("threads", handed)
+    return call()

@@ -1,0 +1,105 @@
+"""The record of a request: what its layers know of it, in one place, for as long as it is worked for.
+
+The edge begins it, whoever finds something out writes it down here, and the edge and the telemetry read it. The event
+loop and the request's worker thread share it.
+"""
+
+from collections import Counter
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from math import inf
+from time import monotonic, perf_counter
+from typing import Any, NamedTuple
+
+from opentelemetry.trace import INVALID_SPAN, Span, SpanContext
+from starlette.types import Scope
+
+WAIT_S = 0.005  # a wait worth a span: shorter ones are the interpreter's own switching (sys.getswitchinterval)
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Wait(NamedTuple):
+    """A wait for one of a pool (`threads`, `connections`), from `start` to `end`; `error` says why it was in vain."""
+
+    pool: str
+    start: float
+    end: float
+    error: str | None
+
+
+@dataclass(slots=True)
+class Record:
+    """One request. Times are by `perf_counter`, but for the deadline, which is by `monotonic`."""
+
+    timeout_s: float
+    app: Any = None  # the application whose database, limits and threads serve the request
+    scope: Scope = field(default_factory=dict)
+    started: float = field(default_factory=perf_counter)
+    deadline: float = inf
+
+    principal: Any = None  # app.auth.Principal, once the token is verified
+    route: str | None = None  # the template of the route that was chosen, such as /api/tasks/{id}
+    headers: dict[str, str] = field(default_factory=dict)  # to be sent, whatever the answer will be
+    code: str | None = None  # of the problem that was answered
+
+    status: int = 0  # 0 until the answer begins
+    ended: float | None = None  # when the last byte of the answer was sent
+    failed: bool = False  # nobody caught what was raised
+
+    place: Any = None  # app.web.guard.Place among the requests in flight
+    thread_wait: float = 0.0  # seconds until a worker thread began the endpoint
+    connection_wait: float | None = None  # seconds until the first connection was had
+    waits: list[Wait] = field(default_factory=list)  # the long ones, and those in vain, until they are told
+
+    queries: int = 0
+    query_seconds: float = 0.0
+    repeats: Counter[str] = field(default_factory=Counter)  # runs of each statement
+
+    span: Span = INVALID_SPAN
+    peer: str | None = None  # at the other end of the socket, whatever a proxy says of its client
+    caller: SpanContext | None = None  # named by a traceparent that is not followed
+    hidden: tuple[Headers, bytes] | None = None  # headers and query string, while the span must not see them
+
+    def start_deadline(self) -> None:
+        """Count the request's time from now on: its body is here."""
+        self.deadline = monotonic() + self.timeout_s
+
+    def remaining(self) -> float:
+        """Return how many seconds whatever begins to wait now may wait; below 0 once they are spent.
+
+        Once the answer has begun, nobody waits for it any longer: then each statement has the whole time for itself.
+        """
+        return self.timeout_s if self.status else self.deadline - monotonic()
+
+    def note_wait(self, pool: str, start: float, error: str | None = None) -> None:
+        """Note that a wait for one of `pool`, which began at `start`, is over."""
+        end = perf_counter()
+        if pool == "threads":
+            self.thread_wait = end - start
+        elif error is None and self.connection_wait is None:
+            self.connection_wait = end - start
+        if end - start >= WAIT_S or error:
+            self.waits.append(Wait(pool, start, end, error))
+
+    def count_statement(self, statement: str, seconds: float) -> None:
+        """Count one statement that took `seconds`."""
+        self.queries += 1
+        self.query_seconds += seconds
+        self.repeats[statement] += 1
+
+
+CURRENT: ContextVar[Record | None] = ContextVar("record", default=None)
+
+
+def current() -> Record:
+    """Return the record of the request at hand.
+
+    Raises:
+        RuntimeError: there is none.
+
+    """
+    record = CURRENT.get()
+    if record is None:
+        raise RuntimeError("There is no request here, or not one to an application that app.main.create_app made.")
+    return record

@@ -1,0 +1,67 @@
+"""Where an endpoint runs: what blocks in a thread with a connection of its own, what does not on the event loop."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from threading import current_thread
+
+import pytest
+from fastapi import APIRouter
+
+from app.auth import CurrentUser
+from app.main import create_app
+from app.settings import Settings
+from app.web.route import ApiRoute
+from tests.support import SECRET, UNLIMITED, Api, running
+
+
+def where() -> str:
+    return current_thread().name.partition("_")[0]
+
+
+class Blocking:
+    def __call__(self, user: CurrentUser) -> str:
+        return f"{where()} {user.user_id}"
+
+
+class Coroutine:
+    async def __call__(self, user: CurrentUser) -> str:
+        return f"{where()} {user.user_id}"
+
+
+def endpoint(user: CurrentUser, greeting: str = "") -> str:
+    return f"{greeting}{where()} {user.user_id}"
+
+
+async def coroutine(user: CurrentUser) -> str:
+    return f"{where()} {user.user_id}"
+
+
+ENDPOINTS: dict[str, tuple[Callable[..., object], bool]] = {
+    "function": (endpoint, True),
+    "partial": (partial(endpoint, greeting=""), True),
+    "object": (Blocking(), True),
+    "method": (Blocking().__call__, True),
+    "coroutine": (coroutine, False),
+    "coroutine-object": (Coroutine(), False),
+}
+
+
+@pytest.fixture
+def api(database_url: str) -> AbstractContextManager[Api]:
+    child, router = APIRouter(route_class=ApiRoute), APIRouter(prefix="/api/where", route_class=ApiRoute)
+    for name, (call, _) in ENDPOINTS.items():
+        router.add_api_route(f"/{name}", call, name=name)
+        child.add_api_route(f"/{name}", call, name=name)
+    router.include_router(child, prefix="/nested")
+    settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
+    return running(settings, lambda chosen, draining: create_app(chosen, draining, entities=[router]))
+
+
+def test_what_blocks_runs_in_a_worker_thread(api: AbstractContextManager[Api]) -> None:
+    """Whatever kind of callable it is, and however deep its router is nested."""
+    with api as served, served.client("alice") as client:
+        for name, (_, blocks) in ENDPOINTS.items():
+            for prefix in ("", "/nested"):
+                thread, user = client.get(f"/api/where{prefix}/{name}").json().rsplit(None, 1)
+                assert (thread == "worker", user) == (blocks, "alice"), name

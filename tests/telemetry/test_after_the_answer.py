@@ -1,0 +1,211 @@
+"""What goes on once the answer has begun: the rest of a stream, background tasks, tasks that nobody waits for."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
+from io import StringIO
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, BackgroundTasks, Depends
+from fastapi.responses import StreamingResponse
+from sqlalchemy import text
+
+from app.auth import CurrentUser
+from app.db import CurrentDatabase, CurrentSession
+from app.web.route import ApiRoute
+from tests.otlp_receiver import Receiver, Span
+from tests.support import Api, until
+from tests.telemetry.scrapes import scrape
+from tests.telemetry.support import server_span
+
+Serve = Callable[..., AbstractContextManager[Api]]
+TIMEOUT_S = 0.4
+LATER_S = 0.6
+COUNT = text("SELECT count(*) FROM task")
+
+router = APIRouter(prefix="/api/later", route_class=ApiRoute)
+seen: list[Any] = []
+kept: set[asyncio.Task[None]] = set()
+
+
+@pytest.fixture(autouse=True)
+def nothing_seen() -> None:
+    seen.clear()
+
+
+@router.post("/background")
+def background(tasks: BackgroundTasks, database: CurrentDatabase, user: CurrentUser) -> str:
+    def ask() -> None:
+        time.sleep(LATER_S)
+        seen.append(database.execute(user, COUNT, {})[0][0])
+
+    tasks.add_task(ask)
+    return "begun"
+
+
+@router.post("/task")
+async def task(database: CurrentDatabase, user: CurrentUser) -> str:
+    async def ask() -> None:
+        await asyncio.sleep(LATER_S)
+        seen.append((await asyncio.to_thread(database.execute, user, COUNT, {}))[0][0])
+
+    kept.add(asyncio.create_task(ask()))
+    return "begun"
+
+
+@router.get("/stream")
+def stream(database: CurrentDatabase, user: CurrentUser) -> StreamingResponse:
+    def lines() -> Iterator[str]:
+        yield "first\n"
+        time.sleep(LATER_S)
+        yield f"{database.execute(user, COUNT, {})[0][0]}\n"
+        time.sleep(LATER_S)
+        with database.transaction(user) as session:
+            yield f"{session.connection().execute(COUNT).scalar()}\n"
+
+    return StreamingResponse(lines())
+
+
+@router.get("/locked")
+def locked(database: CurrentDatabase, user: CurrentUser) -> StreamingResponse:
+    def lines() -> Iterator[str]:
+        yield "first\n"
+        database.execute(user, COUNT, {})
+
+    return StreamingResponse(lines())
+
+
+@router.post("/failing/{name}")
+def failing(name: str, tasks: BackgroundTasks) -> str:
+    def fail() -> None:
+        raise ValueError(name)
+
+    tasks.add_task(fail)
+    return "begun"
+
+
+@router.get("/broken/{name}")
+def broken(name: str) -> StreamingResponse:
+    async def lines() -> AsyncIterator[str]:
+        yield "first\n"
+        raise LookupError(name)
+
+    return StreamingResponse(lines())
+
+
+async def teardown(name: str) -> AsyncIterator[str]:
+    yield "opened"
+    raise ValueError(name)
+
+
+@router.get("/teardown/{name}")
+async def tear_down(opened: Annotated[str, Depends(teardown)]) -> str:
+    return opened
+
+
+@router.post("/session")
+def add(session: CurrentSession, user: CurrentUser) -> list[int]:
+    insert = text("INSERT INTO task (user_id, title, completed) VALUES (:user, 'in a session', false)")
+    found = []
+    for _ in range(2):
+        session.connection().execute(insert, {"user": user.user_id})
+        session.commit()
+        found.append(session.connection().execute(COUNT).scalar_one())
+    return found
+
+
+@pytest.fixture
+def api(traced: Serve) -> Iterator[Api]:
+    with traced(entities=[router], database_timeout_ms=int(TIMEOUT_S * 1000)) as running_api:
+        yield running_api
+
+
+def spans_named(receiver: Receiver, answer: httpx.Response, name: str) -> list[Span]:
+    return [span for span in receiver.trace(answer.headers["x-trace-id"]) if span["name"] == name]
+
+
+def requests(log: StringIO) -> list[dict[str, Any]]:
+    entries = [json.loads(line) for line in log.getvalue().splitlines() if line.startswith("{")]
+    return [entry for entry in entries if entry["logger"] == "app.requests"]
+
+
+@pytest.mark.parametrize("path", ["background", "task"])
+def test_work_after_the_answer_has_a_deadline_of_its_own(alice: httpx.Client, path: str) -> None:
+    """It asks the database when the request's time has long passed, and gets its answer."""
+    assert alice.post(f"/api/later/{path}").json() == "begun"
+    until(lambda: seen)
+    assert seen == [0]
+
+
+def test_the_rest_of_a_stream_has_one_too(alice: httpx.Client) -> None:
+    """Each statement by itself, in a transaction as well, however long the stream goes on."""
+    assert alice.get("/api/later/stream").text == "first\n0\n0\n"
+
+
+def test_a_statement_of_a_stream_still_ends(
+    alice: httpx.Client, holding: Callable[[str], AbstractContextManager[Any]]
+) -> None:
+    """After the answer has begun nobody waits for ever either."""
+    started = time.monotonic()
+    with holding("LOCK TABLE task"), pytest.raises(httpx.RemoteProtocolError):
+        alice.get("/api/later/locked")
+    assert time.monotonic() - started < TIMEOUT_S + 2
+
+
+def test_latency_ends_with_the_last_byte(alice: httpx.Client, receiver: Receiver, log: StringIO) -> None:
+    """Of the metric, the line and the span: the background task comes after all three, and is a span of its own."""
+    answer = alice.post("/api/later/background")
+    until(lambda: seen)
+    route = {"method": "POST", "handler": "/api/later/background"}
+    name = "http_request_duration_seconds"
+    until(lambda: scrape(alice).value(f"{name}_count", **route) == 1)
+    assert scrape(alice).value(f"{name}_sum", **route) < LATER_S
+    (line,) = (entry for entry in requests(log) if entry["route"] == "/api/later/background")
+    assert line["duration_ms"] < LATER_S * 1000
+    until(lambda: spans_named(receiver, answer, "background task"))
+    (later,), server = spans_named(receiver, answer, "background task"), server_span(receiver, answer)
+    assert server["end"] - server["start"] < LATER_S * 1e9 <= later["end"] - later["start"]
+    assert later["parentSpanId"] == server["spanId"]
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "failing/patient-4711"), ("GET", "teardown/patient-4711")])
+def test_a_failure_after_the_answer_is_told(
+    alice: httpx.Client, receiver: Receiver, log: StringIO, method: str, path: str
+) -> None:
+    """In the log and on a span, with its stack and without what the client sent; the answer was good."""
+    answer = alice.request(method, f"/api/later/{path}")
+    assert answer.status_code == 200
+    until(lambda: "work after the answer failed: ValueError" in log.getvalue())
+    until(lambda: spans_named(receiver, answer, "background task"))
+    (later,) = spans_named(receiver, answer, "background task")
+    (event,) = later["events"]
+    assert (later["status"], event["attributes"]["exception.type"]) == ((2, "ValueError"), "ValueError")
+    assert server_span(receiver, answer)["status"][0] != 2
+    in_json = [line for line in log.getvalue().splitlines() if line.startswith("{")]
+    assert any('"stack"' in line and "ValueError" in line for line in in_json)
+    assert not [line for line in in_json if "patient-4711" in line]
+    spans = json.dumps([span for span in receiver.spans if span["name"] == "background task"], default=str)
+    assert "patient-4711" not in spans
+
+
+def test_an_answer_that_breaks_off_is_a_failure(alice: httpx.Client, receiver: Receiver, log: StringIO) -> None:
+    """It is counted, logged and traced as one, though it began with 200, and its connection is closed."""
+    with pytest.raises(httpx.RemoteProtocolError):
+        alice.get("/api/later/broken/patient-4711")
+    route = {"method": "GET", "handler": "/api/later/broken/{name}"}
+    until(lambda: scrape(alice).value("http_requests_total", **route, status="500") == 1)
+    (line,) = (entry for entry in requests(log) if entry.get("route") == route["handler"])
+    assert (line["level"], line["status"], line["code"]) == ("WARNING", 500, "answer_broken")
+    trace = line["trace_id"]
+    (span,) = (span for span in receiver.trace(trace) if span["kind"] == "SERVER")
+    assert span["status"] == (2, "LookupError")
+    assert '"message": "the answer broke off: LookupError"' in log.getvalue()
+
+
+def test_a_session_goes_on_after_its_commit(alice: httpx.Client) -> None:
+    """As the same user, in another transaction: FastAPI's tutorial commits, and reads what it wrote."""
+    assert alice.post("/api/later/session").json() == [1, 2]

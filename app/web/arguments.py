@@ -7,7 +7,7 @@ order. For anything else FastAPI solves the dependencies itself. Either way ever
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from fastapi import Request
 from fastapi._compat import ModelField, Undefined, field_annotation_is_sequence, get_cached_model_fields
@@ -144,7 +144,7 @@ def _plain_model(fields: list[ModelField]) -> ModelField | None:
     model = _get_param_model(fields[0]) if len(fields) == 1 else None
     if model is None or model.model_config.get("extra") == "allow":
         return None
-    is_plain = fields[0].field_info.annotation is model and all(map(_has_one_value, get_cached_model_fields(model)))
+    is_plain = fields[0].field_info.annotation is model and all(map(_has_one_value, get_cached_model_fields(cast(Any, model))))
     return fields[0] if is_plain else None
 
 

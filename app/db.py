@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from app import deadline
 from app.auth import Principal
-from app.errors import UNKNOWN, DatabaseBusy, DatabaseUnavailable
+from app.errors import UNKNOWN, Conflict, DatabaseBusy, DatabaseUnavailable, InvalidValue
 from app.pool import ANSWER_S, PREAMBLE, ROLE, DeadlinePool, engine_for, preamble
 from app.settings import Settings
 
@@ -22,7 +22,10 @@ BUSY = {"55P03", "40001", "40P01"}  # lock_timeout, serialization failure, deadl
 UNAVAILABLE = {"08", "53", "57"}  # classes: connection, resources, operator intervention (statement_timeout included)
 EXPLAIN_S = 0.2  # half of it for the server
 READ_ONLY = "25006"  # a standby, while a failover goes on
-
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+CONFLICT = "23"  # class: unique, foreign key (23001 where it restricts), exclusion; and of the class, not a conflict:
+INVALID = {"23502", "23514"}  # not null, check
+LIMITS = "54"  # class: a value too large for its index, too deep for the stack
 
 LOGIN = text("""
     SELECT current_user::text, rolsuper OR rolbypassrls,
@@ -67,6 +70,8 @@ class Database:
         A read whose connection turns out to be dead is sent once more; a write never.
 
         Raises:
+            Conflict: a row is there already, or one that is referred to is not, for this user.
+            InvalidValue: a value is out of range, too long, or against a check.
             DatabaseBusy: another transaction holds a lock.
             DatabaseUnavailable: no answer, or none in time; after a write the detail says that its outcome is unknown.
 
@@ -101,6 +106,7 @@ class Database:
         """Open a session on a real transaction as `principal`: committed at the end, rolled back on any exception.
 
         Raises:
+            Conflict, InvalidValue: as `execute`; those of deferred constraints at the end.
             DatabaseBusy, DatabaseUnavailable: as `execute`; the outcome is unknown where the commit got no answer.
 
         """
@@ -179,7 +185,17 @@ def refusals() -> Iterator[None]:
             raise DatabaseBusy from error
         if error.connection_invalidated or sqlstate == READ_ONLY or (sqlstate or "")[:2] in UNAVAILABLE:
             raise unavailable(error) from error
+        if refused := refusal(error, sqlstate or ""):
+            logger.info("the database refused a change: %s %s", type(error.orig).__name__, sqlstate or "")
+            raise refused from error
         raise
+
+
+def refusal(error: exc.DBAPIError, sqlstate: str) -> Conflict | InvalidValue | None:
+    """Return what a client is told of an error that its own values may have caused, or None for a mistake of ours."""
+    if isinstance(error, exc.DataError) or sqlstate in INVALID or sqlstate.startswith(LIMITS):
+        return InvalidValue()  # the driver's DataError is class 22
+    return Conflict() if sqlstate.startswith(CONFLICT) else None
 
 
 @contextmanager

@@ -88,10 +88,21 @@ def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, contex
         if principal is None:
             return False
         raise exc.InvalidRequestError("several sets of parameters need Database.transaction()")
-    body: bytes = cursor.mogrify(statement, parameters)
+    body = _written(cursor, statement, parameters)
     settings: bytes = cursor.mogrify(PREAMBLE, preamble(principal)) if principal else b""
     cursor.execute(_traceparent(context) + settings + body)
     return True
+
+
+def _written(cursor: Any, statement: str, parameters: Any) -> bytes:
+    """Return the statement with its parameters in it; text that no server could store is the client's mistake."""
+    try:
+        written: bytes = cursor.mogrify(statement, parameters)
+    except ValueError as error:  # a ValueError of other kinds is about the statement
+        if isinstance(error, UnicodeError) or "NUL" in str(error):
+            raise psycopg2.DataError(type(error).__name__) from error
+        raise
+    return written
 
 
 def _traceparent(context: Any) -> bytes:

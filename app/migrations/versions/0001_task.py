@@ -29,7 +29,7 @@ def upgrade() -> None:
     op.create_index("task_user_id", "task", ["user_id"])
     op.create_index("task_completed", "task", ["completed"])
     op.create_index("task_user_id_completed", "task", ["user_id", "completed"])
-    op.create_index("task_user_id_id", "task", ["user_id", "id"])
+    op.create_index("task_user_id_id", "task", ["user_id", "id"], unique=True)
     op.create_index(
         "task_idempotency_key",
         "task",

@@ -12,21 +12,34 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.datastructures import Headers
 
-from app.errors import AppError
+from app.errors import AppError, Forbidden
 
 LEEWAY_S = 30
 MAX_VERIFIED = 4096  # 4 MB of usual tokens, 36 MB of the longest
 MAX_TOKEN_BYTES = 8192
 TOKEN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2}")  # RFC 7515, 7.1; PyJWT passes over what is not base64url
+ADMIN = "admin"  # Better Auth's own name for the role
 SUBJECT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 TYPES = {"jwt", "at+jwt"}  # RFC 7519, 5.1 and RFC 9068, 2.1
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A verified user: whatever is bound to it sees this user's rows alone. `user_id` is the token's `sub`."""
+    """A verified user: whatever is bound to it sees this user's rows alone. `user_id` is the token's `sub`.
 
+    `is_administrator` lets the user look as an `Administrator`; the principal itself sees no row more by it.
+    """
+
+    role: ClassVar[str] = "tasks_api"  # of the database
     user_id: str
+    is_administrator: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Administrator(Principal):
+    """A verified administrator: whatever is bound to it sees every user's rows, changes none, and is logged."""
+
+    role: ClassVar[str] = "tasks_admin"
 
 
 class Unauthenticated(AppError):
@@ -139,7 +152,7 @@ class Authenticator:
         principal = self._verified.get(token, self._verifier.keys())
         if principal is None:
             claims = await self._verifier.claims(token)
-            principal = Principal(subject(claims))
+            principal = Principal(subject(claims), is_administrator(claims))
             self._verified.add(token, self._verifier.keys(), claims, principal)
         return principal
 
@@ -197,6 +210,15 @@ def subject(claims: dict[str, Any]) -> str:
     return sub
 
 
+def is_administrator(claims: dict[str, Any]) -> bool:
+    """Tell whether the `role` of verified `claims` holds `admin`; several roles are separated by commas.
+
+    Better Auth's admin plugin keeps it, its jwt plugin signs it (https://better-auth.com/docs/plugins/admin#roles).
+    """
+    role = claims.get("role")
+    return isinstance(role, str) and ADMIN in role.split(",")
+
+
 class _Bearer(SecurityBase):
     """What `ApiRoute` found, handed on; as a security scheme it also stands in the OpenAPI document."""
 
@@ -209,3 +231,18 @@ class _Bearer(SecurityBase):
 
 
 CurrentUser = Annotated[Principal, Depends(_Bearer())]
+
+
+async def administrator(user: CurrentUser) -> Administrator:
+    """Return the user as an administrator, who sees every user's rows.
+
+    Raises:
+        Forbidden: the token does not say that this is one.
+
+    """
+    if not user.is_administrator:
+        raise Forbidden
+    return Administrator(user.user_id, is_administrator=True)
+
+
+CurrentAdministrator = Annotated[Administrator, Depends(administrator)]

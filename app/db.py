@@ -15,7 +15,8 @@ from sqlmodel import Session
 from app import deadline
 from app.auth import Principal
 from app.errors import UNKNOWN, Conflict, DatabaseBusy, DatabaseUnavailable, InvalidValue
-from app.pool import ANSWER_S, PREAMBLE, ROLE, DeadlinePool, engine_for, preamble
+from app.pool import ANSWER_S, PREAMBLES, DeadlinePool, engine_for, preamble
+from app.roles import remedy
 from app.settings import Settings
 
 BUSY = {"55P03", "40001", "40P01"}  # lock_timeout, serialization failure, deadlock
@@ -27,21 +28,17 @@ CONFLICT = "23"  # class: unique, foreign key (23001 where it restricts), exclus
 INVALID = {"23502", "23514"}  # not null, check
 LIMITS = "54"  # class: a value too large for its index, too deep for the stack
 
-LOGIN = text("""
-    SELECT current_user::text, rolsuper OR rolbypassrls,
-           EXISTS (SELECT FROM pg_roles WHERE rolname = :role AND pg_has_role(oid, 'SET'))
-    FROM pg_roles WHERE rolname = current_user
-""")
+LOGIN = text("SELECT current_user::text, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
 
 logger = logging.getLogger(__name__)
 
 
 class Login(NamedTuple):
-    """What the database makes of the login: its name, and whether row-level security can bind it."""
+    """What the database makes of the login: its name, whether row-level security can bind it, what it lacks."""
 
     name: str
     bypasses_row_security: bool
-    may_set_role: bool
+    remedy: str | None
 
 
 class Database:
@@ -65,7 +62,9 @@ class Database:
         return cls(url, settings.database_pool_size, settings.database_timeout_ms / 1000, pool_class)
 
     def execute(self, principal: Principal, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
-        """Run one statement as `principal`, who sees none but own rows; committed when this returns.
+        """Run one statement as `principal`, who sees none but own rows (an `Administrator`: all, and changes none).
+
+        It is committed when this returns.
 
         A read whose connection turns out to be dead is sent once more; a write never.
 
@@ -111,7 +110,8 @@ class Database:
 
         """
         with deadline.within(self.timeout_s), refusals(), Session(self._transactional) as session:
-            session.connection().exec_driver_sql(PREAMBLE, preamble(principal), {"observed": False})
+            connection = session.connection(execution_options={"bound_to": principal})
+            connection.exec_driver_sql(PREAMBLES[principal.role], preamble(principal), {"observed": False})
             yield session
             with doubts():
                 session.commit()
@@ -154,7 +154,8 @@ class Database:
 
         """
         with deadline.within(self.timeout_s), self._probe.connect() as connection:
-            return Login(*connection.execute(LOGIN, {"role": ROLE}).one())
+            name, bypasses = connection.execute(LOGIN).one()
+            return Login(name, bypasses, remedy(connection, name))
 
     def close(self) -> None:
         """Close every connection that is not in use."""

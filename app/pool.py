@@ -17,13 +17,15 @@ from sqlalchemy.util.queue import Queue
 
 from app import deadline
 from app.auth import Principal
+from app.roles import ROLE, ROLES
 
-ROLE = "tasks_api"
-PREAMBLE = (
-    f"SELECT set_config('role', '{ROLE}', true), set_config('app.user_id', %s, true), "
+PREAMBLES = {
+    role: f"SELECT set_config('role', '{role}', true), set_config('app.user_id', %s, true), "
     "set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true), "
     "set_config('TimeZone', 'UTC', true); "
-)
+    for role in ROLES
+}
+PREAMBLE = PREAMBLES[ROLE]
 ANSWER_S = 0.1  # left of the deadline for the way back, once the server has given up
 PING_AFTER_S = 1.0
 RECYCLE_S = 280  # Neon suspends an idle database after 300 s
@@ -89,7 +91,7 @@ def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, contex
             return False
         raise exc.InvalidRequestError("several sets of parameters need Database.transaction()")
     body = _written(cursor, statement, parameters)
-    settings: bytes = cursor.mogrify(PREAMBLE, preamble(principal)) if principal else b""
+    settings: bytes = cursor.mogrify(PREAMBLES[principal.role], preamble(principal)) if principal else b""
     cursor.execute(_traceparent(context) + settings + body)
     return True
 

@@ -12,7 +12,7 @@ from sqlalchemy.pool import QueuePool
 from sqlmodel import SQLModel
 
 from app.telemetry.exemplars import exemplar
-from app.telemetry.statements import operation_of, tables_of
+from app.telemetry.statements import administrator_of, operation_of, tables_of
 from app.web.threads import HANDOVER
 
 SECONDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -43,11 +43,15 @@ class DatabaseMetrics:
         )
         slow = Counter("db_slow_queries", f"Statements of {slow_query_ms} ms or more.", labels, registry=registry)
         errors = Counter("db_errors", "Failures by SQLSTATE, or the driver's class.", ("code",), registry=registry)
+        looks = Counter(
+            "admin_statements", "Statements of administrators, who see all rows.", labels, registry=registry
+        )
+        self._looks = cache(looks.labels)
         self._duration, self._slow, self._errors = cache(duration.labels), cache(slow.labels), cache(errors.labels)
         for code in WATCHED:
             self._errors(code)
         for names in product(OPERATIONS, SQLModel.metadata.tables):
-            self._duration(*names), self._slow(*names)
+            self._duration(*names), self._slow(*names), self._looks(*names)
         self._wait = Histogram(
             "db_client_connection_wait_seconds",
             "What a request waited for a worker thread and a connection.",
@@ -68,8 +72,10 @@ class DatabaseMetrics:
         self._connections.labels("idle").set_function(lambda: pool_of(engine).checkedin())
         self._most.set_function(lambda: pool_of(engine).size())
 
-    def _begin(self, _conn: Any, _cursor: Any, _statement: str, _parameters: Any, context: Any, _many: bool) -> None:  # noqa: FBT001  SQLAlchemy's signature
+    def _begin(self, _conn: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:  # noqa: FBT001  SQLAlchemy's signature
         context._measured_from = perf_counter()
+        if administrator_of(context) and context.execution_options.get("observed") is not False:
+            self._looks(*self._names(context.compiled or statement)).inc()
 
     def _succeed(self, _conn: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:  # noqa: FBT001
         self._observe(context, statement)

@@ -16,18 +16,27 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.auth import Principal
+from app.auth import Administrator, Principal
 from app.errors import AppError
 from app.pool import DeadlinePool
 from app.telemetry import plans
 from app.telemetry.context import CURRENT
-from app.telemetry.statements import Statement, caller, described, failure_attributes, static_attributes
+from app.telemetry.statements import (
+    Attributes,
+    Statement,
+    administrator_of,
+    caller,
+    described,
+    failure_attributes,
+    static_attributes,
+)
 
 STATEMENTS = 512  # shapes of statements whose description is kept
 LISTENED = {"before_cursor_execute", "after_cursor_execute", "handle_error"}  # not the pool's: those count connections
 EXPLAIN_EVERY_S = 600.0
 
 logger = logging.getLogger("app.queries")
+admin_logger = logging.getLogger("app.admin")
 
 Explain = Callable[[Principal, str, Any], Any]
 
@@ -74,6 +83,8 @@ class QueryTracer(EngineTracer):
             return statement, params
         function = context.execution_options.get("function")
         name, attributes = self._describe(context.compiled or statement, function)
+        if administrator := administrator_of(context):
+            tell(administrator, name, attributes)
         context._otel_span = self.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
         context._asked_at = perf_counter()
         return statement, params
@@ -131,6 +142,13 @@ class QueryTracer(EngineTracer):
             return plans.estimated(self._explain(statement.principal, statement.text, statement.parameters))
         except (SQLAlchemyError, AppError):
             return None
+
+
+def tell(administrator: Administrator, name: str, attributes: Attributes) -> None:
+    """Write down what an administrator looks at, before it is sent: whether it succeeds or not."""
+    fields: Attributes = {"user_id": administrator.user_id, "query": name}
+    fields |= {key: attributes[key] for key in ("db.query.text", "code.function.name") if key in attributes}
+    admin_logger.info("administrator %s: %s", administrator.user_id, name, extra={"fields": fields})
 
 
 def asked(context: Any, statement: str) -> tuple[Span, float]:

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from app.migrations.row_security import create_role, protect
+from app.migrations.row_security import create_roles, protect
 
 revision = "0001_task"
 down_revision = None
@@ -37,7 +37,7 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("idempotency_key IS NOT NULL"),
     )
-    create_role()
+    create_roles()
     protect("task")
 
 

@@ -61,6 +61,11 @@ def protect(table: str) -> None:
     op.execute(f"GRANT SELECT ON {table} TO {ADMIN_ROLE}")
 
 
+def share(table: str) -> None:
+    """Let every user read all rows of `table`, which has no `user_id`; migrations alone change them."""
+    op.execute(f"GRANT SELECT ON {table} TO {ROLE}, {ADMIN_ROLE}")
+
+
 @contextmanager
 def every_row(table: str) -> Iterator[None]:
     """Let a data migration reach all rows of `table`: forced policies would hide them from the owner too."""

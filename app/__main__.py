@@ -59,12 +59,16 @@ def migrate(
 
 
 @cli.command()
-def token(user_id: str, minutes: Annotated[int, typer.Option(min=1, help="How long it lasts.")] = 24 * 60) -> None:
+def token(
+    user_id: str,
+    minutes: Annotated[int, typer.Option(min=1, help="How long it lasts.")] = 24 * 60,
+    role: Annotated[str | None, typer.Option(help="Such as admin.")] = None,
+) -> None:
     """Print a token for a user, for development alone."""
     with _readable():
         from app.dev import environment
 
-        typer.echo(environment.token(Settings.load(), user_id, minutes))
+        typer.echo(environment.token(Settings.load(), user_id, minutes, role))
 
 
 @cli.command()

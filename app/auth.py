@@ -1,57 +1,39 @@
-"""Bearer token -> Principal (RFC 6750, RFC 7519): who asks, verified, or a refusal with its reason."""
+"""Bearer token -> Principal: who asks, verified, or a refusal with its reason."""
 
-import re
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
-import jwt
 from fastapi import Depends
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.datastructures import Headers
 
-from app.errors import AppError
+from app.errors import Forbidden
 from app.record import current
+from app.tokens import LEEWAY_S, Unauthenticated, bearer_token, decode, is_administrator, subject
 
-LEEWAY_S = 30
 MAX_VERIFIED = 4096  # 4 MB of usual tokens, 36 MB of the longest
-MAX_TOKEN_BYTES = 8192
-TOKEN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2}")  # RFC 7515, 7.1; PyJWT passes over what is not base64url
-SUBJECT = re.compile(r"[A-Za-z0-9_-]{1,64}")
-TYPES = {"jwt", "at+jwt"}  # RFC 7519, 5.1 and RFC 9068, 2.1
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A verified user: whatever is bound to it sees this user's rows alone. `user_id` is the token's `sub`."""
+    """A verified user: whatever is bound to it sees this user's rows alone. `user_id` is the token's `sub`.
 
+    `is_administrator` lets the user look as an `Administrator`; the principal itself sees no row more by it.
+    """
+
+    role: ClassVar[str] = "tasks_api"  # of the database
     user_id: str
+    is_administrator: bool = False
 
 
-class Unauthenticated(AppError):
-    """No bearer token was sent (RFC 6750, 3.1: then the challenge names no error)."""
+@dataclass(frozen=True, slots=True)
+class Administrator(Principal):
+    """A verified administrator: whatever is bound to it sees every user's rows, changes none, and is logged."""
 
-    status, code, detail = 401, "token_missing", "Send an access token: `Authorization: Bearer <token>`."
-    challenge: ClassVar[str] = "Bearer"
-
-    def __init__(self, detail: str | None = None) -> None:
-        super().__init__(detail, headers={"WWW-Authenticate": self.challenge})
-
-
-class InvalidToken(Unauthenticated):
-    """A token was sent and is not good; the reason goes to nobody who could use it."""
-
-    code, detail = "token_invalid", "The access token is not valid here."
-    challenge = 'Bearer error="invalid_token"'
-
-
-class ExpiredToken(InvalidToken):
-    """The token was good once: fetch a fresh one."""
-
-    code, detail = "token_expired", "The access token has expired."
-    challenge = 'Bearer error="invalid_token", error_description="The access token has expired"'
+    role: ClassVar[str] = "tasks_admin"
 
 
 class Verifier(Protocol):
@@ -140,62 +122,9 @@ class Authenticator:
         principal = self._verified.get(token, self._verifier.keys())
         if principal is None:
             claims = await self._verifier.claims(token)
-            principal = Principal(subject(claims))
+            principal = Principal(subject(claims), is_administrator(claims))
             self._verified.add(token, self._verifier.keys(), claims, principal)
         return principal
-
-
-def bearer_token(headers: Headers) -> str:
-    """Return the token of the one Authorization header (RFC 6750, 2.1)."""
-    values = headers.getlist("authorization")
-    if not values:
-        raise Unauthenticated
-    if len(values) > 1:
-        raise InvalidToken
-    scheme, _, rest = values[0].partition(" ")
-    token = rest.strip(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise Unauthenticated
-    if len(token) > MAX_TOKEN_BYTES or not TOKEN.fullmatch(token):
-        raise InvalidToken
-    return token
-
-
-def decode(token: str, key: Any, algorithm: str, issuer: str | None, audience: str | None) -> dict[str, Any]:
-    """Return the claims of `token`, its signature and times checked against `key` by `algorithm` alone.
-
-    Raises:
-        ExpiredToken, InvalidToken: whatever is wrong; PyJWT's errors have no common class (InvalidKeyError is no
-            InvalidTokenError, and hostile input raises ValueError and RecursionError too), so all are caught.
-
-    """
-    options: Any = {"require": ["exp", "sub"], "verify_aud": audience is not None}
-    try:
-        verified = jwt.decode_complete(
-            token, key, [algorithm], options, issuer=issuer, audience=audience, leeway=LEEWAY_S
-        )
-    except jwt.ExpiredSignatureError:
-        raise ExpiredToken from None
-    except Exception:  # noqa: BLE001  see Raises
-        raise InvalidToken from None
-    header: dict[str, Any] = verified["header"]
-    claims: dict[str, Any] = verified["payload"]
-    if "crit" in header or str(header.get("typ", "JWT")).lower() not in TYPES or not _has_numeric_dates(claims):
-        raise InvalidToken
-    return claims
-
-
-def _has_numeric_dates(claims: dict[str, Any]) -> bool:
-    """Tell whether the times are numbers (RFC 7519, 2): PyJWT also takes "123" and true."""
-    return all(type(claims[name]) in {int, float} for name in ("exp", "nbf", "iat") if name in claims)
-
-
-def subject(claims: dict[str, Any]) -> str:
-    """Return the `sub` of verified `claims`: an opaque id, so neither an e-mail address nor a kilobyte of anything."""
-    sub = claims["sub"]
-    if not isinstance(sub, str) or not SUBJECT.fullmatch(sub):
-        raise InvalidToken
-    return sub
 
 
 class _Bearer(SecurityBase):
@@ -218,3 +147,18 @@ class _Bearer(SecurityBase):
 
 current_user = _Bearer()
 CurrentUser = Annotated[Principal, Depends(current_user)]
+
+
+async def administrator(user: CurrentUser) -> Administrator:
+    """Return the user as an administrator, who sees every user's rows.
+
+    Raises:
+        Forbidden: the token does not say that this is one.
+
+    """
+    if not user.is_administrator:
+        raise Forbidden
+    return Administrator(user.user_id, is_administrator=True)
+
+
+CurrentAdministrator = Annotated[Administrator, Depends(administrator)]

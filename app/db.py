@@ -15,32 +15,32 @@ from sqlmodel import Session
 
 from app import deadline
 from app.auth import CurrentUser, Principal
-from app.errors import UNKNOWN, DatabaseBusy, DatabaseUnavailable
-from app.pool import ANSWER_S, PREAMBLE, ROLE, engine_for, preamble
+from app.errors import UNKNOWN, Conflict, DatabaseBusy, DatabaseUnavailable, InvalidValue
+from app.pool import ANSWER_S, PREAMBLES, engine_for, preamble
 from app.record import current
+from app.roles import remedy
 from app.settings import Settings
 
 BUSY = {"55P03", "40001", "40P01"}  # lock_timeout, serialization failure, deadlock
 UNAVAILABLE = {"08", "53", "57"}  # classes: connection, resources, operator intervention (statement_timeout included)
 EXPLAIN_S = 0.2  # half of it for the server
 READ_ONLY = "25006"  # a standby, while a failover goes on
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+CONFLICT = "23"  # class: unique, foreign key (23001 where it restricts), exclusion; and of the class, not a conflict:
+INVALID = {"23502", "23514"}  # not null, check
+LIMITS = "54"  # class: a value too large for its index, too deep for the stack
 
-
-LOGIN = text("""
-    SELECT current_user::text, rolsuper OR rolbypassrls,
-           EXISTS (SELECT FROM pg_roles WHERE rolname = :role AND pg_has_role(oid, 'SET'))
-    FROM pg_roles WHERE rolname = current_user
-""")
+LOGIN = text("SELECT current_user::text, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
 
 logger = logging.getLogger(__name__)
 
 
 class Login(NamedTuple):
-    """What the database makes of the login: its name, and whether row-level security can bind it."""
+    """What the database makes of the login: its name, whether row-level security can bind it, what it lacks."""
 
     name: str
     bypasses_row_security: bool
-    may_set_role: bool
+    remedy: str | None
 
 
 class Database:
@@ -62,11 +62,15 @@ class Database:
         return cls(url, settings.database_pool_size, settings.database_timeout_ms / 1000)
 
     def execute(self, principal: Principal, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
-        """Run one statement as `principal`, who sees none but own rows; committed when this returns.
+        """Run one statement as `principal`, who sees none but own rows (an `Administrator`: all, and changes none).
+
+        It is committed when this returns.
 
         A read whose connection turns out to be dead is sent once more; a write never.
 
         Raises:
+            Conflict: a row is there already, or one that is referred to is not, for this user.
+            InvalidValue: a value is out of range, too long, or against a check.
             DatabaseBusy: another transaction holds a lock.
             DatabaseUnavailable: no answer, or none in time; after a write the detail says that its outcome is unknown.
 
@@ -103,10 +107,12 @@ class Database:
         After a `commit()` of its own the session goes on in another transaction, as the same principal.
 
         Raises:
+            Conflict, InvalidValue: as `execute`; those of deferred constraints at the end.
             DatabaseBusy, DatabaseUnavailable: as `execute`; the outcome is unknown where the commit got no answer.
 
         """
-        with deadline.within(self.timeout_s), refusals(), Session(self._transactional) as session:
+        bound = self._transactional.execution_options(bound_to=principal)
+        with deadline.within(self.timeout_s), refusals(), Session(bound) as session:
             event.listen(session, "after_begin", partial(_introduce, principal))
             session.connection()
             yield session
@@ -151,7 +157,8 @@ class Database:
 
         """
         with deadline.within(self.timeout_s), self._probe.connect() as connection:
-            return Login(*connection.execute(LOGIN, {"role": ROLE}).one())
+            name, bypasses = connection.execute(LOGIN).one()
+            return Login(name, bypasses, remedy(connection, name))
 
     def close(self) -> None:
         """Close every connection that is not in use."""
@@ -162,7 +169,7 @@ class Database:
 
 def _introduce(principal: Principal, _session: Session, _transaction: Any, connection: Connection) -> None:
     """Say for whom a transaction is, as the first thing in it."""
-    connection.exec_driver_sql(PREAMBLE, preamble(principal), {"observed": False})
+    connection.exec_driver_sql(PREAMBLES[principal.role], preamble(principal), {"observed": False})
 
 
 async def database() -> Database:
@@ -204,7 +211,17 @@ def refusals() -> Iterator[None]:
             raise DatabaseBusy from error
         if error.connection_invalidated or sqlstate == READ_ONLY or (sqlstate or "")[:2] in UNAVAILABLE:
             raise unavailable(error) from error
+        if refused := refusal(error, sqlstate or ""):
+            logger.info("the database refused a change: %s %s", type(error.orig).__name__, sqlstate or "")
+            raise refused from error
         raise
+
+
+def refusal(error: exc.DBAPIError, sqlstate: str) -> Conflict | InvalidValue | None:
+    """Return what a client is told of an error that its own values may have caused, or None for a mistake of ours."""
+    if isinstance(error, exc.DataError) or sqlstate in INVALID or sqlstate.startswith(LIMITS):
+        return InvalidValue()  # the driver's DataError is class 22
+    return Conflict() if sqlstate.startswith(CONFLICT) else None
 
 
 @contextmanager

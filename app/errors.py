@@ -63,10 +63,32 @@ class NotFound(AppError):
     status, code, detail = 404, "not_found", "There is no such resource."
 
 
+class Forbidden(AppError):
+    """It is known who asks, and this is not for that user."""
+
+    status, code, detail = 403, "forbidden", "This is for administrators alone."
+
+
+class Conflict(AppError):
+    """What is stored stands in the way: a row that is there already, or one that is missing.
+
+    Which of the two is not told, nor whose row it is. `__cause__` is SQLAlchemy's error, whose `orig.diag` names the
+    constraint: whoever can say more catches this and raises an error of its own.
+    """
+
+    status, code, detail = 409, "conflict", "The change contradicts what is stored. Nothing was changed."
+
+
 class InvalidRequest(AppError):
     """The request was understood, and something in it is not acceptable."""
 
     status, code, detail = 422, "invalid_request", "The request is not acceptable; `errors` says where."
+
+
+class InvalidValue(InvalidRequest):
+    """The database does not take a value: it is out of range, too long, or against a rule of its column."""
+
+    detail = "A value is not acceptable. Nothing was changed."
 
 
 class MalformedBody(AppError):

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from app.auth import InvalidToken, decode
 from app.errors import Unavailable
+from app.tokens import InvalidToken, decode
 
 FRESH_S = 300  # a key that was taken away is refused after this, a fetch, and what was asked meanwhile
 STALE_S = 3600  # how long a key server may be out of reach; a stolen key must not live on behind a blocked one
@@ -178,6 +178,6 @@ def _key_id(token: str) -> str | None:
     """Return the `kid` of the token's header (RFC 7515, 4.1.4), the one thing read before the token is verified."""
     try:
         kid: str | None = jwt.get_unverified_header(token).get("kid")
-    except Exception:  # noqa: BLE001  see app.auth.decode
+    except Exception:  # noqa: BLE001  see app.tokens.decode
         raise InvalidToken from None
     return kid

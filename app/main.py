@@ -24,9 +24,8 @@ from app.telemetry import logs
 from app.telemetry.metrics import Metrics
 from app.telemetry.requests import BeforeSpan, RequestObserver, WithinSpan
 from app.telemetry.tracing import Tracing
-from app.web.api import Api
+from app.web.api import Api, Edge
 from app.web.cors import Cors
-from app.web.edge import Edge
 from app.web.guard import Guard
 from app.web.threads import Workers
 

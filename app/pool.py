@@ -18,13 +18,15 @@ from sqlalchemy.util.queue import Queue
 from app import deadline
 from app.auth import Principal
 from app.record import CURRENT
+from app.roles import ROLE, ROLES
 
-ROLE = "tasks_api"
-PREAMBLE = (
-    f"SELECT set_config('role', '{ROLE}', true), set_config('app.user_id', %s, true), "
+PREAMBLES = {
+    role: f"SELECT set_config('role', '{role}', true), set_config('app.user_id', %s, true), "
     "set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true), "
     "set_config('TimeZone', 'UTC', true); "
-)
+    for role in ROLES
+}
+PREAMBLE = PREAMBLES[ROLE]
 ANSWER_S = 0.1  # left of the deadline for the way back, once the server has given up
 LONGEST_S = 60.0  # of a transaction that nobody gave a deadline
 PING_AFTER_S = 1.0
@@ -105,10 +107,21 @@ def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, contex
         if principal is None:
             return False
         raise exc.InvalidRequestError("several sets of parameters need Database.transaction()")
-    body: bytes = cursor.mogrify(statement, parameters)
-    settings: bytes = cursor.mogrify(PREAMBLE, preamble(principal)) if principal else b""
+    body = _written(cursor, statement, parameters)
+    settings: bytes = cursor.mogrify(PREAMBLES[principal.role], preamble(principal)) if principal else b""
     cursor.execute(_traceparent(context) + settings + body)
     return True
+
+
+def _written(cursor: Any, statement: str, parameters: Any) -> bytes:
+    """Return the statement with its parameters in it; text that no server could store is the client's mistake."""
+    try:
+        written: bytes = cursor.mogrify(statement, parameters)
+    except ValueError as error:  # a ValueError of other kinds is about the statement
+        if isinstance(error, UnicodeError) or "NUL" in str(error):
+            raise psycopg2.DataError(type(error).__name__) from error
+        raise
+    return written
 
 
 def _traceparent(context: Any) -> bytes:

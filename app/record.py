@@ -46,6 +46,7 @@ class Record:
     status: int = 0  # 0 until the answer begins
     ended: float | None = None  # when the last byte of the answer was sent
     failed: bool = False  # nobody caught what was raised
+    goes_on: bool = False  # a background task follows the answer
 
     place: Any = None  # app.web.guard.Place among the requests in flight
     thread_wait: float = 0.0  # seconds until a worker thread began the endpoint

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from app import migrations
 from app.db import Database
 from app.main import create_app
-from app.pool import ROLE
+from app.roles import ROLE
 from app.settings import Settings
 from app.web.protocol import BoundedProtocol
 
@@ -164,7 +164,7 @@ def verify_database(settings: Settings) -> None:
         raise NotServing(f"The schema is at {revision}, the code wants {known.head}: run `python -m app migrate`.")
     if revision != known.head:
         logger.warning("the schema is ahead, at %s: this code was written for %s", revision, known.head)
-    if not login.may_set_role:
-        raise NotServing(f'An administrator must run: GRANT {ROLE} TO "{login.name}" WITH SET TRUE, INHERIT FALSE;')
+    if login.remedy:
+        raise NotServing(f"An administrator must run: {login.remedy}")
     if login.bypasses_row_security:
         logger.warning("the login %s is a superuser or has BYPASSRLS: only the role %s is bound", login.name, ROLE)

@@ -60,8 +60,14 @@ def test_token_prints_one_that_works(tmp_path: Path, stranger: httpx.Client) -> 
     assert (run.returncode, run.stderr) == (0, "")
     token = run.stdout.removesuffix("\n")
     claims = jwt.decode(token, SECRET, ["HS256"])
-    assert (claims["sub"], claims["exp"] - claims["iat"]) == ("alice", 300)
+    assert (claims["sub"], claims["exp"] - claims["iat"], "role" in claims) == ("alice", 300, False)
     assert stranger.get("/api/tasks", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_token_may_be_an_administrators(tmp_path: Path) -> None:
+    """With a role in it, as Better Auth would sign it."""
+    run = command(tmp_path, "token", "root", "--role", "admin", BETTER_AUTH_SECRET=SECRET)
+    assert jwt.decode(run.stdout.strip(), SECRET, ["HS256"])["role"] == "admin"
 
 
 @pytest.mark.parametrize("user", ["a@example.com", "alice\n"])

@@ -17,7 +17,7 @@ from sqlmodel import SQLModel
 from app import migrations
 from app.migrations import MigrationFailed
 from app.migrations.row_security import RoleMissing, every_row
-from app.pool import ROLE
+from app.roles import ROLE, ROLES
 from app.serving import NotServing, verify_database
 from app.settings import Settings
 from tests.postmaster import Postmaster
@@ -56,21 +56,23 @@ def empty(postmaster: Postmaster) -> Iterator[str]:
 
 @pytest.fixture
 def without_role(postmaster: Postmaster) -> Iterator[None]:
-    """A cluster in which the role was never created."""
-    postmaster.ask(f"ALTER ROLE {ROLE} RENAME TO away")
+    """A cluster in which neither role was ever created."""
+    for role in ROLES:
+        postmaster.ask(f"ALTER ROLE {role} RENAME TO {role}_away")
     yield
-    postmaster.ask(f"DROP ROLE IF EXISTS {ROLE}")
-    postmaster.ask(f"ALTER ROLE away RENAME TO {ROLE}")
+    for role in ROLES:
+        postmaster.ask(f"DROP ROLE IF EXISTS {role}")
+        postmaster.ask(f"ALTER ROLE {role}_away RENAME TO {role}")
 
 
 def test_every_step_can_be_taken_back_and_again(postmaster: Postmaster, empty: str) -> None:
-    """Upgrade, downgrade and upgrade lead to the same schema; nothing is left in between but the role."""
+    """Upgrade, downgrade and upgrade lead to the same schema; nothing is left in between but the roles."""
     url = postmaster.url(empty)
     migrations.migrate(settings(url))
     first = postmaster.ask(SCHEMA, empty)
     migrations.migrate(settings(url), "base", down=True)
     assert postmaster.ask(SCHEMA, empty) == [("",)]
-    assert postmaster.ask(f"SELECT pg_has_role('tasks', '{ROLE}', 'SET')") == [(True,)]
+    assert [postmaster.ask(f"SELECT pg_has_role('tasks', '{role}', 'SET')") for role in ROLES] == [[(True,)]] * 2
     migrations.migrate(settings(url))
     assert postmaster.ask(SCHEMA, empty) == first
     assert "task_user_id_id" in first[0][0]
@@ -86,9 +88,10 @@ def test_the_models_are_what_was_migrated(postmaster: Postmaster) -> None:
 
 @pytest.mark.usefixtures("without_role")
 def test_two_databases_may_be_migrated_at_once(postmaster: Postmaster, empty: str) -> None:
-    """The role belongs to the whole cluster: whoever comes second waits for the first, and finds it there."""
+    """The roles belong to the whole cluster: whoever comes second waits for the first, and finds them there."""
     with closing(postmaster.connect("postgres", "tasks")) as first, ThreadPoolExecutor(1) as threads:
-        first.cursor().execute(f"BEGIN; CREATE ROLE {ROLE} NOLOGIN; GRANT {ROLE} TO tasks WITH SET TRUE, INHERIT FALSE")
+        create = (f"CREATE ROLE {r} NOLOGIN; GRANT {r} TO tasks WITH SET TRUE, INHERIT FALSE" for r in ROLES)
+        first.cursor().execute(f"BEGIN; {'; '.join(create)}")
         second = threads.submit(migrations.migrate, settings(postmaster.url(empty)))
         until(lambda: postmaster.ask(WAITING) == [(1,)])
         first.cursor().execute("COMMIT")
@@ -139,6 +142,28 @@ def test_a_login_that_was_not_granted_the_role_says_what_must_be_run(postmaster:
     assert_migrates_after_one_line(postmaster, humble)
 
 
+def test_a_login_that_lacks_one_role_is_told_of_that_one(postmaster: Postmaster, humble: str) -> None:
+    """A database that was migrated before there were administrators: the line adds what is missing, and no more."""
+    postmaster.ask(f"GRANT {ROLE} TO humble WITH SET TRUE, INHERIT FALSE")
+    refused = run(["migrate"], postmaster.url(humble, humble))
+    assert refused.stderr.endswith('run: GRANT tasks_admin TO "humble" WITH SET TRUE, INHERIT FALSE;\n')
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_serving_needs_both_roles(postmaster: Postmaster, role: str) -> None:
+    """A login from which one was taken away is told at the start, by the line that gives it back."""
+    url = postmaster.url(postmaster.new_database())
+    ((by,),) = postmaster.ask(
+        f"SELECT grantor::regrole::text FROM pg_auth_members WHERE roleid = '{role}'::regrole"
+        " AND member = 'tasks'::regrole AND set_option"
+    )
+    postmaster.ask(f"REVOKE {role} FROM tasks GRANTED BY {by}")
+    with pytest.raises(NotServing, match=f'^An administrator must run: GRANT {role} TO "tasks" WITH SET') as told:
+        verify_database(settings(url))
+    administer(postmaster, str(told.value))
+    verify_database(settings(url))
+
+
 def test_who_migrates_need_not_be_who_serves(postmaster: Postmaster, humble: str) -> None:
     """With DATABASE_MIGRATION_URL the owner migrates, and grants the login of DATABASE_URL what it needs to serve."""
     owner, login = postmaster.url("empty_of_owner"), postmaster.url("empty_of_owner", humble)
@@ -157,7 +182,9 @@ def test_what_cannot_be_migrated_is_told_in_a_line(postmaster: Postmaster, empty
     unknown, owner = postmaster.url(empty, "nobody_knows"), postmaster.url(empty)
     with pytest.raises(MigrationFailed, match=r'role "nobody_knows" does not exist$'):
         migrations.migrate(settings(unknown))
-    with pytest.raises(RoleMissing, match=r'GRANT tasks_api TO "nobody_knows" WITH SET TRUE, INHERIT FALSE;$'):
+    with pytest.raises(
+        RoleMissing, match=r'GRANT tasks_api, tasks_admin TO "nobody_knows" WITH SET TRUE, INHERIT FALSE;$'
+    ):
         migrations.migrate(settings(unknown, database_migration_url=owner))
     with pytest.raises(MigrationFailed, match=r"0099'$"):
         migrations.migrate(settings(owner), "0099")

@@ -19,10 +19,11 @@ MILLION_STRANGERS = """
 import asyncio, resource, threading
 from pathlib import Path
 from starlette.requests import Request
-from app.auth import InvalidToken, Principal
+from app.auth import Principal
 from app.ratelimit.limiter import RateLimited, RateLimits
 from app.record import Record
 from app.settings import Settings
+from app.tokens import InvalidToken
 
 def resident_mib():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20

@@ -11,6 +11,27 @@ KNOWS_BOTH = """
 from app import migrations
 assert migrations.revisions() == ("0002_note", {"0001_task"})
 """
+A_CHILD = """
+def test_a_note_belongs_to_a_task_of_its_user(alice, bob):
+    mine, foreign = (client.post("/api/tasks", json={"title": "a task"}).json()["id"] for client in (alice, bob))
+    wanted = {"title": "a note", "task_id": mine}
+    assert alice.post("/api/notes", json=wanted).status_code == 201
+    refused = [alice.post("/api/notes", json=wanted | {"task_id": task}) for task in (foreign, foreign + 1000)]
+    assert [answer.status_code for answer in refused] == [409, 409]
+    one, other = (answer.json() | {"trace_id": ""} for answer in refused)
+    assert one == other and one["code"] == "conflict"
+    alice.delete(f"/api/tasks/{mine}")
+    assert alice.get("/api/notes").json() == []
+"""
+OVERVIEW = """
+
+class NoteOverview:
+    def __init__(self, database: Database, administrator: Administrator) -> None: ...
+
+
+"""
+AGREEMENT = "tests/test_migrations.py::test_the_models_are_what_was_migrated"
+PROTECTION = "tests/test_row_security.py::test_every_table_of_users_is_protected"
 COPIED = ("app", "tests", "pyproject.toml")
 
 
@@ -32,10 +53,32 @@ def register(main: Path, diff: str) -> None:
     main.write_text(text.replace(old, new).replace("from app.settings", f"{imported}\nfrom app.settings", 1))
 
 
+def apply(project: Path, diff: str) -> None:
+    """Apply a diff without line numbers: each line that is there already is looked for below the one before it."""
+    for part in diff.split("--- ")[1:]:
+        name, *lines = part.rstrip("\n").split("\n")
+        path, at = project / name, 0
+        text = path.read_text()
+        for kind, line in ((line[:1], line[1:] + "\n") for line in lines):
+            if kind == "+":
+                text = text[:at] + line + text[at:]
+            else:
+                at = text.index(line, at)
+                text = text[:at] + text[at:].replace(line, "", 1) if kind == "-" else text
+            at += len(line) if kind != "-" else 0
+        path.write_text(text)
+
+
+def look(queries: Path, function: str) -> None:
+    """Add an administrator's store, and the README's function that gives it."""
+    imported = "from app.auth import Administrator, CurrentAdministrator, "
+    queries.write_text(queries.read_text().replace("from app.auth import ", imported) + OVERVIEW + function)
+
+
 def test_a_new_entity_is_a_copy_of_one_folder(tmp_path: Path) -> None:
     """Copied, renamed and registered as the README says, the entity migrates and passes its own tests.
 
-    Code of two revisions knows which is the older one.
+    Code of two revisions knows which is the older one. Then it becomes a child of the first entity, as told there.
     """
     project = tmp_path / "a copy"
     for name in COPIED:
@@ -49,4 +92,8 @@ def test_a_new_entity_is_a_copy_of_one_folder(tmp_path: Path) -> None:
     register(project / "app/main.py", blocks(readme, "diff")[0])
     run(project, sys.executable, "-c", KNOWS_BOTH)
     run(project, sys.executable, "-m", "pytest", "-q", "tests/notes", "tests/tasks/test_isolation.py")
+    apply(project, blocks(readme, "diff")[1])
+    look(project / "app/notes/queries.py", blocks(readme, "python")[0])
+    (project / "tests/notes/test_child.py").write_text(A_CHILD)
+    run(project, sys.executable, "-m", "pytest", "-q", "tests/notes/test_child.py", AGREEMENT, PROTECTION)
     run(project, sys.executable, "-m", "mypy", "app/notes")

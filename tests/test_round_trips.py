@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import make_url
 
 from app.dev.postgres import Server
-from app.pool import ROLE
+from app.roles import ROLE
 from tests.support import Api, run_sql
 from tests.wire import Wire, wire
 

@@ -11,9 +11,9 @@ import jwt
 import typer
 from pydantic import SecretStr
 
-from app.auth import SUBJECT
 from app.dev.postgres import postgres
 from app.settings import Settings, SettingsError
+from app.tokens import SUBJECT
 
 HOME = Path(__file__).parents[2] / ".dev"
 
@@ -63,8 +63,8 @@ def _kept_secret(path: Path) -> str:
     return path.read_text()
 
 
-def token(settings: Settings, user_id: str, minutes: int) -> str:
-    """Return a token that this application takes for `user_id`'s during `minutes`.
+def token(settings: Settings, user_id: str, minutes: int, role: str | None = None) -> str:
+    """Return a token that this application takes for `user_id`'s during `minutes`, with a claim `role` if there is one.
 
     Raises:
         SettingsError: no such user can be, BETTER_AUTH_URL signs tokens, or these are the settings of a production.
@@ -79,7 +79,7 @@ def token(settings: Settings, user_id: str, minutes: int) -> str:
     assert secret
     now = int(time.time())
     claims = {"sub": user_id, "iat": now, "exp": now + 60 * minutes}
-    named = {"iss": settings.jwt_issuer, "aud": settings.jwt_audience}
+    named = {"iss": settings.jwt_issuer, "aud": settings.jwt_audience, "role": role}
     return jwt.encode(claims | {k: v for k, v in named.items() if v}, secret.get_secret_value(), "HS256")
 
 

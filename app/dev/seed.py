@@ -44,7 +44,7 @@ def seed(settings: Settings, user_id: str, tasks: int) -> Iterator[int]:
         assert settings.database_url
         analyze(settings.database_url.get_secret_value())
     except (AppError, SQLAlchemyError) as error:
-        raise SeedFailed(f"The tasks cannot be stored: {migrations.first_line(error)}") from None
+        raise SeedFailed(f"The tasks cannot be stored: {migrations.first_line(error.__cause__ or error)}") from None
     finally:
         database.close()
 

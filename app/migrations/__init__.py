@@ -67,6 +67,6 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
         raise MigrationFailed(f"The schema cannot be changed: {first_line(error)}") from None
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of what the driver or Alembic says; it names host and port and no password."""
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]

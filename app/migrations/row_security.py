@@ -1,7 +1,7 @@
 """The second lock: PostgreSQL itself shows a user none but own rows, whatever a query forgets.
 
-Policies are forced, so they bind the owner of the tables too, in migrations and dumps as well. The role is one for the
-whole cluster: it is created where missing, and no downgrade drops it, since another database may use it.
+Policies are forced, so they bind the owner of the tables too, in migrations and dumps as well. The roles are those of
+the whole cluster: they are created where missing, and no downgrade drops them, since another database may use them.
 """
 
 from collections.abc import Iterator
@@ -10,36 +10,31 @@ from contextlib import contextmanager
 from alembic import context, op
 from sqlalchemy import text
 
-from app.pool import ROLE
+from app.roles import ADMIN_ROLE, ROLE, ROLES, refused, remedy
 
 OWN = "user_id = nullif(current_setting('app.user_id', true), '')"
-CREATE_ROLE = f"""
+CREATE_ROLE = """
     DO $$ BEGIN
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{ROLE}') THEN
-            CREATE ROLE {ROLE} NOLOGIN NOBYPASSRLS;
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
+            CREATE ROLE {role} NOLOGIN NOBYPASSRLS;
         END IF;
     EXCEPTION WHEN duplicate_object OR unique_violation OR insufficient_privilege THEN NULL;
     END $$
 """
-MAY_SET_ROLE = """
-    SELECT EXISTS (
-        SELECT FROM pg_roles AS login JOIN pg_roles AS role ON pg_has_role(login.oid, role.oid, 'SET')
-        WHERE login.rolname = :login AND role.rolname = :role)
-"""
 GRANT_ROLE = """
     DO $$ BEGIN
         EXECUTE format('GRANT %I TO %I WITH SET TRUE, INHERIT FALSE', '{role}', '{login}');
-    EXCEPTION WHEN undefined_object OR insufficient_privilege THEN NULL;
+    EXCEPTION WHEN undefined_object OR unique_violation OR insufficient_privilege THEN NULL;
     END $$
 """
 
 
 class RoleMissing(RuntimeError):
-    """The login may neither create the role nor switch to it; the message is what an administrator must run."""
+    """The login may neither create the roles nor switch to them; the message is what an administrator must run."""
 
 
-def create_role() -> None:
-    """Create the role where it is missing, and let the login that serves switch to it.
+def create_roles() -> None:
+    """Create the roles where they are missing, and let the login that serves switch to them.
 
     Raises:
         RoleMissing: this login may do neither, and nobody has done it before.
@@ -47,30 +42,28 @@ def create_role() -> None:
     """
     connection = op.get_bind()
     login = str(context.config.attributes.get("login") or connection.scalar(text("SELECT current_user::text")))
-    connection.exec_driver_sql(CREATE_ROLE)
-    if not _may_set_role(login):
-        quoted = login.replace("'", "''")
-        connection.exec_driver_sql(GRANT_ROLE.format(role=ROLE, login=quoted).replace("%", "%%"))
-    if not _may_set_role(login):
-        raise RoleMissing(f"{login} may not switch to {ROLE}. An administrator must run: {_administrators_line(login)}")
+    for role in ROLES:
+        connection.exec_driver_sql(CREATE_ROLE.format(role=role))
+    quoted = login.replace("'", "''")
+    for lacking in refused(connection, login):
+        connection.exec_driver_sql(GRANT_ROLE.format(role=lacking.name, login=quoted).replace("%", "%%"))
+    if line := remedy(connection, login):
+        raise RoleMissing(f"{login} may not switch to the roles of the API. An administrator must run: {line}")
     op.execute("GRANT SELECT ON alembic_version TO PUBLIC")
 
 
-def _may_set_role(login: str) -> bool:
-    return bool(op.get_bind().scalar(text(MAY_SET_ROLE), {"login": login, "role": ROLE}))
-
-
-def _administrators_line(login: str) -> str:
-    exists = op.get_bind().scalar(text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)"), {"role": ROLE})
-    create = "" if exists else f"CREATE ROLE {ROLE} NOLOGIN NOBYPASSRLS; "
-    return f'{create}GRANT {ROLE} TO "{login}" WITH SET TRUE, INHERIT FALSE;'
-
-
 def protect(table: str) -> None:
-    """Let each user see and change own rows of `table` alone; it has a column `user_id`."""
+    """Let each user see and change own rows of `table`, which has a `user_id`, and administrators see all of them."""
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY own ON {table} USING ({OWN}) WITH CHECK ({OWN})")
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {ROLE}")
+    op.execute(f"CREATE POLICY look ON {table} FOR SELECT TO {ADMIN_ROLE} USING (true)")
+    op.execute(f"GRANT SELECT ON {table} TO {ADMIN_ROLE}")
+
+
+def share(table: str) -> None:
+    """Let every user read all rows of `table`, which has no `user_id`; migrations alone change them."""
+    op.execute(f"GRANT SELECT ON {table} TO {ROLE}, {ADMIN_ROLE}")
 
 
 @contextmanager

@@ -39,11 +39,15 @@ class DatabaseMetrics:
         )
         slow = Counter("db_slow_queries", f"Statements of {slow_query_ms} ms or more.", labels, registry=registry)
         errors = Counter("db_errors", "Failures by SQLSTATE, or the driver's class.", ("code",), registry=registry)
+        looks = Counter(
+            "admin_statements", "Statements of administrators, who see all rows.", labels, registry=registry
+        )
+        self._looks = cache(looks.labels)
         self._duration, self._slow, self._errors = cache(duration.labels), cache(slow.labels), cache(errors.labels)
         for code in WATCHED:
             self._errors(code)
         for names in product(OPERATIONS, SQLModel.metadata.tables):
-            self._duration(*names), self._slow(*names)
+            self._duration(*names), self._slow(*names), self._looks(*names)
         self._wait = Histogram(
             "db_client_connection_wait_seconds",
             "What a request waited for a worker thread and a connection.",
@@ -59,6 +63,10 @@ class DatabaseMetrics:
         self._connections.labels("used").set_function(lambda: pool_of(engine).checkedout())
         self._connections.labels("idle").set_function(lambda: pool_of(engine).checkedin())
         self._most.set_function(lambda: pool_of(engine).size())
+
+    def look(self, shape: Compiled | str) -> None:
+        """Count a statement of an administrator, who sees every user's rows."""
+        self._looks(*self._names(shape)).inc()
 
     def observe(self, shape: Compiled | str, seconds: float) -> None:
         """Count a statement that had its answer after `seconds`."""

@@ -17,18 +17,27 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.auth import Principal
+from app.auth import Administrator, Principal
 from app.errors import AppError
 from app.record import CURRENT
 from app.telemetry import plans
 from app.telemetry.database_metrics import DatabaseMetrics
-from app.telemetry.statements import Statement, caller, described, failure_attributes, static_attributes
+from app.telemetry.statements import (
+    Attributes,
+    Statement,
+    administrator_of,
+    caller,
+    described,
+    failure_attributes,
+    static_attributes,
+)
 
 STATEMENTS = 512  # shapes of statements whose description is kept
 LISTENED = {"before_cursor_execute", "after_cursor_execute", "handle_error"}  # not the pool's: those count connections
 EXPLAIN_EVERY_S = 600.0
 
 logger = logging.getLogger("app.queries")
+admin_logger = logging.getLogger("app.admin")
 
 Explain = Callable[[Principal, str, Any], Any]
 
@@ -59,6 +68,10 @@ class QueryObserver(EngineTracer):
             return statement, params
         function = context.execution_options.get("function")
         name, attributes = self._describe(context.compiled or statement, function)
+        if administrator := administrator_of(context):
+            tell(administrator, name, attributes)
+            if self._metrics:
+                self._metrics.look(context.compiled or statement)
         context._otel_span = self.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
         context._sent_at = perf_counter()
         return statement, params
@@ -129,6 +142,13 @@ class QueryObserver(EngineTracer):
             return plans.estimated(self._explain(statement.principal, statement.text, statement.parameters))
         except (SQLAlchemyError, AppError):
             return None
+
+
+def tell(administrator: Administrator, name: str, attributes: Attributes) -> None:
+    """Write down what an administrator looks at, before it is sent: whether it succeeds or not."""
+    fields: Attributes = {"user_id": administrator.user_id, "query": name}
+    fields |= {key: attributes[key] for key in ("db.query.text", "code.function.name") if key in attributes}
+    admin_logger.info("administrator %s: %s", administrator.user_id, name, extra={"fields": fields})
 
 
 def take_notices(cursor: Any) -> list[str]:

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.record import CURRENT, WAIT_S, Headers, Record
+from app.record import CURRENT, Headers, Record
 from app.setting_types import Network
 from app.telemetry.logs import RequestLog, stack
 from app.telemetry.metrics import Metrics
@@ -155,12 +155,11 @@ class WithinSpan:
             self._follow(record, None if record.failed else error)
 
     def _follow(self, record: Record, error: Exception | None) -> None:
-        """Make a span of what went on after the answer, where that took time or failed."""
-        now = perf_counter()
+        """Make a span of what went on after the answer: background tasks, and whatever failed."""
         record_waits(self._tracer, record)
-        if record.ended and (error or now - record.ended >= WAIT_S):
+        if record.ended and (record.goes_on or error):
             facts = failure_event(error) if error else None
-            record_span(self._tracer, "background task", record.ended, now, failure=facts)
+            record_span(self._tracer, "background task", record.ended, perf_counter(), failure=facts)
 
 
 def fail(record: Record, error: Exception) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Compiled, Select, Table, UpdateBase
 from sqlalchemy.engine import URL
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from app.auth import Principal
+from app.auth import Administrator, Principal
 from app.telemetry import plans
 
 LOCK_NOT_AVAILABLE = "55P03"
@@ -53,6 +53,13 @@ class Statement:
         """Whether EXPLAIN would change nothing, and there is a server that answers: a failure has its SQLSTATE."""
         answered = not self.failure or "db.response.status_code" in self.failure
         return answered and self.text.startswith("SELECT") and "principal" in self.context.execution_options
+
+
+def administrator_of(context: Any) -> Administrator | None:
+    """Return the administrator for whom a statement is run, alone or in a transaction."""
+    options = context.execution_options
+    principal = options.get("principal") or options.get("bound_to")
+    return principal if isinstance(principal, Administrator) else None
 
 
 def static_attributes(url: URL) -> Attributes:

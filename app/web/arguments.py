@@ -144,8 +144,8 @@ def _plain_model(fields: list[ModelField]) -> ModelField | None:
     model = _get_param_model(fields[0]) if len(fields) == 1 else None
     if model is None or model.model_config.get("extra") == "allow":
         return None
-    is_plain = fields[0].field_info.annotation is model and all(map(_has_one_value, get_cached_model_fields(cast(Any, model))))
-    return fields[0] if is_plain else None
+    parts = get_cached_model_fields(cast(Any, model))  # a type, says the line before
+    return fields[0] if fields[0].field_info.annotation is model and all(map(_has_one_value, parts)) else None
 
 
 def _has_one_value(field: ModelField) -> bool:

@@ -8,8 +8,9 @@ from fastapi.dependencies.models import Dependant
 from fastapi.params import Depends as Dependency
 from fastapi.routing import APIRoute, _effective_route_context_var
 
-from app.auth import Unauthenticated, current_user
+from app.auth import current_user
 from app.record import Record, current
+from app.tokens import Unauthenticated
 from app.web.arguments import arguments_of
 from app.web.body import make_strict, refuse_malformed
 from app.web.docs import problems
@@ -58,9 +59,8 @@ class ApiRoute(APIRoute):
         route = self._effective()
         route.dependency_overrides_provider = provider = route.dependency_overrides_provider or Overrides()
         names = QueryNames(route.dependant)
-        self._is_strict = is_strict = make_strict(route.dependant)
-        solve, arguments = super().get_route_handler(), arguments_of(route.dependant)
-        serialize = self._serializer(route)
+        self._is_strict = make_strict(route.dependant)
+        solve, gather = self._solving(), self._gathering(route)
 
         async def handler(request: Request) -> Response:
             record = current()
@@ -70,14 +70,33 @@ class ApiRoute(APIRoute):
                 names.overridden(overrides).refuse_odd(request.scope["query_string"])
             else:
                 names.refuse_odd(request.scope["query_string"])
-            if arguments and not overrides:
-                result = await arguments.call(request)
-                return result if isinstance(result, Response) else await serialize(request, result)
-            if is_strict:
-                await refuse_malformed(request)
-            return await solve(request)
+            response = await (solve if overrides or not gather else gather)(request)
+            record.goes_on = response.background is not None
+            return response
 
         return handler
+
+    def _gathering(self, route: "ApiRoute") -> Handler | None:
+        """Return the handler that gathers the endpoint's arguments by itself; None where only FastAPI can."""
+        arguments, serialize = arguments_of(route.dependant), self._serializer(route)
+        if arguments is None:
+            return None
+
+        async def gather(request: Request) -> Response:
+            result = await arguments.call(request)
+            return result if isinstance(result, Response) else await serialize(request, result)
+
+        return gather
+
+    def _solving(self) -> Handler:
+        """Return FastAPI's handler, which parses the body and solves the dependencies."""
+        solve, is_strict = super().get_route_handler(), self._is_strict
+
+        async def checked(request: Request) -> Response:
+            await refuse_malformed(request)
+            return await solve(request)
+
+        return checked if is_strict else solve
 
     def _serializer(self, route: "ApiRoute") -> Callable[[Request, Any], Coroutine[Any, Any, Response]]:
         """Return how FastAPI makes an answer of what an endpoint of this route returned."""

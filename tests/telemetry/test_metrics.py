@@ -16,6 +16,7 @@ from tests.web.raw import exchange, request
 Serve = Callable[..., AbstractContextManager[Api]]
 Lock = Callable[[], AbstractContextManager[Callable[[], None]]]
 CONTRACT = {
+    "admin_statements": ("counter", {"operation", "table"}),
     "auth_failures": ("counter", {"reason"}),
     "db_client_connection_wait_seconds": ("histogram", set()),
     "db_client_connections": ("gauge", {"state"}),

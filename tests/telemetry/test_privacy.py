@@ -58,17 +58,44 @@ def test_nothing_a_client_sends_is_exported_or_logged(
 def test_a_duplicate_keys_value_is_nowhere(
     traced: Serve, receiver: Receiver, log: StringIO, superuser: Callable[[str], None], protocol: str
 ) -> None:
-    """A database's error quotes the row in its way: the span and the log have its SQLSTATE and stack, and no more."""
+    """A database's error quotes the row in its way: the span and the log have its SQLSTATE, and no more.
+
+    It is a conflict, which a client can act on, and no unexpected error.
+    """
     superuser("CREATE UNIQUE INDEX ON task (title)")
     with traced(otel_exporter_otlp_protocol=protocol) as api, api.client() as alice:
         alice.post("/api/tasks", json={"title": "canary"})
         answer = alice.post("/api/tasks", json={"title": "canary"})
         (insert,), server = statements(receiver, answer), server_span(receiver, answer)
-    assert (answer.status_code, answer.json()["trace_id"]) == (500, server["traceId"])
+    assert (answer.status_code, answer.json()["trace_id"]) == (409, server["traceId"])
+    assert "canary" not in answer.text
     assert (insert["status"], insert["attributes"]["db.response.status_code"]) == ((2, "UniqueViolation"), "23505")
+    assert (server["status"][0], server["events"]) == (0, [])
+    assert b"canary" not in b"".join(receiver.bodies)
+    assert "the database refused a change: UniqueViolation 23505" in log.getvalue()
+    assert "canary" not in log.getvalue()
+    assert "unexpected error" not in log.getvalue()
+    assert "ended span" not in log.getvalue()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_the_database_says_of_a_mistake_is_nowhere(
+    traced: Serve, receiver: Receiver, log: StringIO, superuser: Callable[[str], None], protocol: str
+) -> None:
+    """A mistake of the code stays a 500: the span and the log have its SQLSTATE and stack, and not what it quotes."""
+    superuser(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'no such thing: %', NEW.title USING ERRCODE = '42P01'; END $$"
+    )
+    superuser("CREATE TRIGGER fail BEFORE INSERT ON task FOR EACH ROW EXECUTE FUNCTION fail()")
+    with traced(otel_exporter_otlp_protocol=protocol) as api, api.client() as alice:
+        answer = alice.post("/api/tasks", json={"title": "canary"})
+        (insert,), server = statements(receiver, answer), server_span(receiver, answer)
+    assert (answer.status_code, answer.json()["trace_id"]) == (500, server["traceId"])
+    assert (insert["status"], insert["attributes"]["db.response.status_code"]) == ((2, "UndefinedTable"), "42P01")
     assert server["status"][0] == 2
     (event,) = server["events"]
-    assert event["attributes"]["exception.type"] == "IntegrityError"
+    assert event["attributes"]["exception.type"] == "ProgrammingError"
     assert "in create" in event["attributes"]["exception.stacktrace"]
     assert b"canary" not in b"".join(receiver.bodies)
     assert "in create" in log.getvalue()

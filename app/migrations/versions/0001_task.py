@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from app.migrations.row_security import create_role, protect
+from app.migrations.row_security import create_roles, protect
 
 revision = "0001_task"
 down_revision = None
@@ -29,7 +29,7 @@ def upgrade() -> None:
     op.create_index("task_user_id", "task", ["user_id"])
     op.create_index("task_completed", "task", ["completed"])
     op.create_index("task_user_id_completed", "task", ["user_id", "completed"])
-    op.create_index("task_user_id_id", "task", ["user_id", "id"])
+    op.create_index("task_user_id_id", "task", ["user_id", "id"], unique=True)
     op.create_index(
         "task_idempotency_key",
         "task",
@@ -37,7 +37,7 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("idempotency_key IS NOT NULL"),
     )
-    create_role()
+    create_roles()
     protect("task")
 
 

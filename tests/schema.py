@@ -1,0 +1,16 @@
+"""A schema of the test's own, made by the helpers that a migration uses."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import create_engine, pool
+
+
+@contextmanager
+def migrating(url: str) -> Iterator[None]:
+    """Let `alembic.op` and the helpers of `app.migrations` change the database at `url`, in one transaction."""
+    engine = create_engine(url, poolclass=pool.NullPool)
+    with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        yield

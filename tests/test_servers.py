@@ -1,0 +1,60 @@
+"""Other servers than `python -m app serve`, as FastAPI's documentation starts them."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from socket import socket
+
+import httpx
+import pytest
+
+from tests.process import ROOT, environment
+from tests.support import make_token, until
+
+SERVERS = {
+    "uvicorn --factory": ("uvicorn", "--factory", "app.main:create_app"),
+    "uvicorn": ("uvicorn", "app.asgi:app"),
+    "fastapi dev": ("fastapi", "dev", "--no-reload"),
+    "fastapi run": ("fastapi", "run", "--host", "127.0.0.1"),
+}
+
+
+def answers(url: str, server: "subprocess.Popen[str]") -> bool:
+    assert server.poll() is None, server.communicate()
+    try:
+        return httpx.get(f"{url}/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS)
+def test_a_server_that_imports_the_application_serves_it(command: Sequence[str], database_url: str) -> None:
+    """With its settings from the environment, its lifespan, and its answers."""
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    url, env = f"http://127.0.0.1:{port}", environment(database_url, environment="development")
+    line = [sys.executable, "-m", *command, "--port", port]
+    with subprocess.Popen(
+        line, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as server:
+        try:
+            until(lambda: answers(url, server), seconds=30)
+            created = httpx.post(
+                f"{url}/api/tasks", json={"title": "new"}, headers={"Authorization": f"Bearer {make_token()}"}
+            )
+            assert (created.status_code, created.json()["user_id"]) == (201, "alice")
+        finally:
+            server.terminate()
+        server.communicate(timeout=20)
+        assert server.returncode in {0, -15}
+
+
+def test_without_its_settings_it_says_what_is_missing() -> None:
+    """By the names of the variables, as the last thing that is printed."""
+    env = {name: value for name, value in environment("").items() if name == "PATH"}
+    line = [sys.executable, "-c", "from app.main import create_app; create_app()"]
+    ended = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    wanted = "app.settings.SettingsError: DATABASE_URL is required here; `make dev` brings its own."
+    assert wanted in ended.stderr

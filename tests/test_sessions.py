@@ -1,0 +1,114 @@
+"""Endpoints written with a session, as in FastAPI's tutorial on databases: bound to the user who asks all the same."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import httpx
+import pytest
+from fastapi import APIRouter, HTTPException
+from sqlmodel import Session, col, select
+
+from app.auth import CurrentUser
+from app.db import CurrentSession
+from app.main import create_app
+from app.settings import Settings
+from app.tasks.models import Task
+from app.web.route import ApiRoute
+from tests.support import SECRET, UNLIMITED, Api, running
+
+router = APIRouter(prefix="/api/notes", route_class=ApiRoute)
+
+
+def write(session: Session, user_id: str, title: str) -> Task:
+    note = Task.model_construct(user_id=user_id, title=title, completed=False)
+    session.add(note)
+    return note
+
+
+@router.post("")
+def create(title: str, session: CurrentSession, user: CurrentUser) -> int:
+    note = write(session, user.user_id, title)
+    session.commit()
+    session.refresh(note)
+    return note.id
+
+
+@router.get("")
+def read_all(session: CurrentSession) -> list[str]:
+    return list(session.exec(select(Task.title).order_by(col(Task.id))).all())
+
+
+@router.get("/{id}")
+def read_one(id: int, session: CurrentSession) -> str:
+    note = session.get(Task, id)
+    if not note:
+        raise HTTPException(404, "Note not found")
+    return note.title
+
+
+@router.delete("/{id}")
+def delete(id: int, session: CurrentSession) -> None:
+    note = session.get(Task, id)
+    if not note:
+        raise HTTPException(404, "Note not found")
+    session.delete(note)
+
+
+@router.post("/refused")
+def refused(title: str, session: CurrentSession, user: CurrentUser) -> None:
+    write(session, user.user_id, title)
+    session.flush()
+    raise HTTPException(418, "on second thoughts")
+
+
+@router.post("/twice")
+def twice(session: CurrentSession, user: CurrentUser) -> None:
+    for _ in range(2):
+        write(session, user.user_id, "same key").idempotency_key = "key"
+
+
+@router.post("/for/{other}")
+def for_another(other: str, session: CurrentSession) -> None:
+    write(session, other, "not mine")
+
+
+@pytest.fixture
+def api(database_url: str) -> Iterator[Api]:
+    settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
+    with running(settings, partial(create_app, entities=[router])) as served:
+        yield served
+
+
+def test_what_is_committed_is_there_for_its_user_alone(alice: httpx.Client, bob: httpx.Client) -> None:
+    """By `exec`, `get` and `refresh`, after a commit as before it, with no filter in any query."""
+    created = [alice.post("/api/notes?title=first").json(), bob.post("/api/notes?title=second").json()]
+    assert [alice.get("/api/notes").json(), bob.get("/api/notes").json()] == [["first"], ["second"]]
+    assert [alice.get(f"/api/notes/{note}").status_code for note in created] == [200, 404]
+    assert bob.delete(f"/api/notes/{created[0]}").json()["detail"] == "Note not found"
+    assert alice.get(f"/api/notes/{created[0]}").json() == "first"
+
+
+def test_an_endpoint_need_not_commit(alice: httpx.Client) -> None:
+    """What it left to do is committed before the answer is sent."""
+    note = alice.post("/api/notes?title=short-lived").json()
+    assert alice.delete(f"/api/notes/{note}").status_code == 200
+    assert alice.get("/api/notes").json() == []
+
+
+def test_an_exception_takes_it_all_back(alice: httpx.Client) -> None:
+    """Nothing of a request that was refused is stored."""
+    answer = alice.post("/api/notes/refused?title=never")
+    assert (answer.status_code, answer.json()["detail"], answer.json()["code"]) == (
+        418,
+        "on second thoughts",
+        "i_m_a_teapot",
+    )
+    assert alice.get("/api/notes").json() == []
+
+
+def test_what_the_database_refuses_at_the_end_is_no_success(alice: httpx.Client) -> None:
+    """The answer waits for the commit: a conflict is 409, and a row for another user is never stored."""
+    conflict = alice.post("/api/notes/twice")
+    assert (conflict.status_code, conflict.json()["code"]) == (409, "conflict")
+    assert alice.post("/api/notes/for/bob").status_code == 500
+    assert alice.get("/api/notes").json() == []

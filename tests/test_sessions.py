@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import httpx
 import pytest
@@ -20,7 +21,8 @@ router = APIRouter(prefix="/api/notes", route_class=ApiRoute)
 
 
 def write(session: Session, user_id: str, title: str) -> Task:
-    note = Task.model_construct(user_id=user_id, title=title, completed=False)
+    given: dict[str, Any] = {"user_id": user_id, "title": title, "completed": False}
+    note = Task(**given)
     session.add(note)
     return note
 

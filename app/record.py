@@ -35,6 +35,7 @@ class Record:
     timeout_s: float
     app: Any = None  # the application whose database, limits and threads serve the request
     scope: Scope = field(default_factory=dict)
+    is_api: bool = False  # whether its path is under /api
     started: float = field(default_factory=perf_counter)
     deadline: float = inf
 

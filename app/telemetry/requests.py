@@ -19,13 +19,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.errors import AppError, problem
 from app.record import CURRENT, Headers, Record
 from app.setting_types import Network
 from app.telemetry.logs import RequestLog, stack
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import record_span, record_waits
 
-API = "/api/"
 N_PLUS_ONE = 5  # runs of one statement in one request
 MAX_USER_AGENT = 256
 PEERS = 1024  # whose addresses are kept with the verdict on them
@@ -46,7 +46,7 @@ class RequestObserver:
         context = record.span.get_span_context()
         if context.is_valid:
             headers.append((b"x-trace-id", b"%032x" % context.trace_id))
-        if record.scope["path"].startswith(API):
+        if record.is_api:
             database_ms, total_ms = record.query_seconds * 1000, (perf_counter() - record.started) * 1000
             headers.append((b"server-timing", b"db;dur=%.1f, total;dur=%.1f" % (database_ms, total_ms)))
         if record.span.is_recording():
@@ -185,10 +185,14 @@ def failure_event(error: Exception) -> dict[str, str]:
 
 
 async def unexpected(request: Request, error: Exception) -> Response:
-    """Return the answer to what nobody caught, by the application's handler for it."""
+    """Return the answer to what nobody caught, by the application's handler for it, which may be a team's."""
     handlers = request.app.exception_handlers
     handler = handlers.get(500) or handlers[Exception]
-    if iscoroutinefunction(handler):
-        response: Response = await handler(request, error)
-        return response
-    return await run_in_threadpool(handler, request, error)
+    try:
+        if iscoroutinefunction(handler):
+            response: Response = await handler(request, error)
+            return response
+        return await run_in_threadpool(handler, request, error)
+    except Exception as second:  # noqa: BLE001  a handler that fails answers nobody
+        logger.error("the handler of unexpected errors failed: %s", type(second).__qualname__, exc_info=second)
+        return problem(AppError())

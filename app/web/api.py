@@ -10,12 +10,13 @@ from typing import Any, Protocol
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
+from starlette._utils import get_route_path
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.record import CURRENT, Headers, Record
 from app.web.docs import complete
-from app.web.routes import Gate, OpenRoute, Routes, is_api, local_path
+from app.web.routes import Gate, OpenRoute, Routes, is_api
 
 EVERYWHERE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 # `no-store` would also keep a browser from using its own copy with an ETag.
@@ -49,7 +50,8 @@ class Edge:
             await self._app(scope, receive, send)
             return
         client = scope.get("client")
-        record = Record(self._timeout_s, self._api, scope, peer=client[0] if client else None)
+        under_api = is_api(get_route_path(scope))
+        record = Record(self._timeout_s, self._api, scope, under_api, peer=client[0] if client else None)
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -73,7 +75,7 @@ class Edge:
         if record.place:
             record.place.leave()
         headers: Headers = [*message.get("headers", ()), *EVERYWHERE]
-        if is_api(local_path(record.scope)):
+        if record.is_api:
             named = {name for name, _ in headers}
             headers += [(name, value) for name, value in PRIVATE if name not in named or name == b"vary"]
         headers += [(name.lower().encode(), value.encode()) for name, value in record.headers.items()]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
+from starlette._utils import get_route_path
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -36,6 +37,10 @@ class Routes:
 
     def __iter__(self) -> Iterator[RouteContext]:
         """Give each effective route, those of included routers with their whole path."""
+        self._refresh()
+        return iter(self._routes)
+
+    def _refresh(self) -> None:
         router = self._api.router
         # By this FastAPI itself knows whether routers have changed.
         version = router._get_routes_version() + len(router.routes)
@@ -43,11 +48,10 @@ class Routes:
             self._routes, self._version = tuple(iter_route_contexts(router.routes)), version
             self._matchers = [(route.matches, route) for route in self._routes]
             self._bounded = any(_bound(route) is not None for route in self._routes)
-        return iter(self._routes)
 
     def find(self, scope: Scope) -> tuple[RouteContext | None, Match]:
         """Return the route that FastAPI chooses for a request, and whether its method fits as well."""
-        iter(self)
+        self._refresh()
         partial = None
         for matches, route in self._matchers:
             match, _ = matches(scope)
@@ -59,7 +63,7 @@ class Routes:
 
     def body_bound(self, scope: Scope, usual: int) -> int:
         """Return the `max_body_size` of the request's route in bytes, or the `usual` one where it sets none."""
-        iter(self)
+        self._refresh()
         if not self._bounded:
             return usual
         route, _ = self.find(scope)
@@ -93,14 +97,14 @@ class Gate:
         self._told: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket" and is_api(local_path(scope)):
+        if scope["type"] == "websocket" and is_api(get_route_path(scope)):
             await send({"type": "websocket.close", "code": 1008})  # policy violation (RFC 6455, 7.4.1)
             return
         if scope["type"] == "http":
             scope, route = self._choose(scope)
             if record := CURRENT.get():
                 record.route = route.path if route else None
-            if is_api(local_path(scope)) and not (route and is_closed(route)):
+            if is_api(get_route_path(scope)) and not (route and is_closed(route)):
                 self._tell(route)
                 await problem(NotFound())(scope, receive, send)
                 return
@@ -128,12 +132,6 @@ def is_api(path: str) -> bool:
 def is_closed(route: RouteContext) -> bool:
     """Tell whether a route refuses strangers."""
     return isinstance(route.original_route, ApiRoute)
-
-
-def local_path(scope: Scope) -> str:
-    """Return the path that routes see: without the prefix under which a proxy or another application serves this."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _bound(route: RouteContext) -> int | None:

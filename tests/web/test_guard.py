@@ -4,9 +4,11 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from threading import Event
 
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import PlainTextResponse
 from starlette.routing import Match
 from starlette.types import Scope
 
@@ -57,6 +59,32 @@ def test_an_error_between_the_layers_is_answered_like_any_other(caplog: pytest.L
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.exc_info
     assert isinstance(record.exc_info[1], LookupError)
+
+
+@pytest.mark.parametrize("raised", [500, Exception])
+def test_a_handler_of_a_teams_own_answers_what_nobody_caught(raised: int | type[Exception]) -> None:
+    """As FastAPI would let it, whether it is a coroutine or blocks; what it fails at itself is a 500 like any other."""
+    router = APIRouter(prefix="/api", route_class=ApiRoute)
+
+    @router.get("/fail/{name}")
+    def fail(name: str) -> None:
+        raise LookupError(name)
+
+    def handle(request: Request, error: Exception) -> PlainTextResponse:
+        if "twice" in request.url.path:
+            raise error
+        return PlainTextResponse(f"own: {type(error).__name__}", 500)
+
+    def create(settings: Settings, draining: Event) -> FastAPI:
+        app = create_app(settings, draining, entities=[router])
+        app.add_exception_handler(raised, handle)
+        return app
+
+    settings = Settings(database_url="postgresql://nowhere/d", better_auth_secret=SECRET)
+    with running(settings, create) as api, api.client() as client:
+        answer, second = client.get("/api/fail/once"), client.get("/api/fail/twice")
+    assert (answer.status_code, answer.text) == (500, "own: LookupError")
+    assert (second.status_code, second.json()["code"]) == (500, "internal_error")
 
 
 def test_a_body_may_come_in_pieces(api: Api) -> None:

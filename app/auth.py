@@ -5,13 +5,13 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.datastructures import Headers
 
 from app.errors import Forbidden
-from app.record import current
+from app.record import Record, current
 from app.tokens import LEEWAY_S, Unauthenticated, bearer_token, decode, is_administrator, subject
 
 MAX_VERIFIED = 4096  # 4 MB of usual tokens, 36 MB of the longest
@@ -127,21 +127,41 @@ class Authenticator:
         return principal
 
 
-class _Bearer(SecurityBase):
-    """What `ApiRoute` found, handed on; as a security scheme it also stands in the OpenAPI document.
+async def admit(record: Record, request: Request) -> None:
+    """Let in a verified user who is within the limits, as the record's principal.
 
     Raises:
-        Unauthenticated: the route is no ApiRoute, so that nobody looked for a token.
+        Unauthenticated: there is no good token.
+        RateLimited: too many requests of this user, or too many without a good token from this address.
+
+    """
+    state = record.app.state
+    try:
+        record.principal = await state.authenticator(request.headers)
+    except Unauthenticated as failure:
+        state.limits.refuse(record, request, failure)
+        raise
+    await state.limits.admit(record)
+
+
+class _Bearer(SecurityBase):
+    """The user who asks: found by `ApiRoute`, or on another route by this dependency, which then may refuse as well.
+
+    As a security scheme it also stands in the OpenAPI document.
+
+    Raises:
+        Unauthenticated, RateLimited: as `admit`.
 
     """
 
     model = HTTPBearer(bearerFormat="JWT", description="A Better Auth access token.")
     scheme_name = "betterAuth"
 
-    async def __call__(self) -> Principal:
-        principal: Principal | None = current().principal
-        if principal is None:
-            raise Unauthenticated
+    async def __call__(self, request: Request) -> Principal:
+        record = current()
+        if record.principal is None:
+            await admit(record, request)
+        principal: Principal = record.principal
         return principal
 
 

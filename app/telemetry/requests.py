@@ -193,6 +193,6 @@ async def unexpected(request: Request, error: Exception) -> Response:
             response: Response = await handler(request, error)
             return response
         return await run_in_threadpool(handler, request, error)
-    except Exception as second:  # noqa: BLE001  a handler that fails answers nobody
-        logger.error("the handler of unexpected errors failed: %s", type(second).__qualname__, exc_info=second)
+    except Exception as second:
+        logger.exception("the handler of unexpected errors failed: %s", type(second).__qualname__)
         return problem(AppError())

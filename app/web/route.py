@@ -8,9 +8,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.params import Depends as Dependency
 from fastapi.routing import APIRoute, _effective_route_context_var
 
-from app.auth import current_user
-from app.record import Record, current
-from app.tokens import Unauthenticated
+from app.auth import admit, current_user
+from app.record import current
 from app.web.arguments import arguments_of
 from app.web.body import make_strict, refuse_malformed
 from app.web.docs import problems
@@ -122,23 +121,6 @@ class ApiRoute(APIRoute):
 async def _result(request: Request) -> Any:
     """Return what the endpoint returned before."""
     return request.scope[RESULT]
-
-
-async def admit(record: Record, request: Request) -> None:
-    """Let in a verified user who is within the limits, as the record's principal.
-
-    Raises:
-        Unauthenticated: there is no good token.
-        RateLimited: too many requests of this user, or too many without a good token from this address.
-
-    """
-    state = record.app.state
-    try:
-        record.principal = await state.authenticator(request.headers)
-    except Unauthenticated as failure:
-        state.limits.refuse(record, request, failure)
-        raise
-    await state.limits.admit(record)
 
 
 def json(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

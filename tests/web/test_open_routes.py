@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, Router
 
+from app.auth import CurrentUser
 from app.main import create_app
 from app.settings import Settings
 from app.web.route import ApiRoute
@@ -154,6 +155,20 @@ def test_a_closed_route_outside_of_the_api_is_closed() -> None:
         users = ask(app, "/elsewhere", "/mounted/closed", headers=GOOD)
     assert [answer.status_code for answer in strangers] == [401, 401]
     assert [answer.status_code for answer in users] == [200, 200]
+
+
+def test_the_user_can_be_asked_for_anywhere() -> None:
+    """`CurrentUser` on a plain route outside of /api asks for the token by itself, and counts the request."""
+    router = APIRouter()
+
+    @router.get("/whoami")
+    async def whoami(user: CurrentUser) -> str:
+        return user.user_id
+
+    with running(router) as app:
+        (stranger,), (user,) = ask(app, "/whoami"), ask(app, "/whoami", headers=GOOD)
+    assert (stranger.status_code, stranger.json()["code"]) == (401, "token_missing")
+    assert (user.json(), "RateLimit" in user.headers) == ("alice", True)
 
 
 def test_a_websocket_under_the_api_is_refused() -> None:

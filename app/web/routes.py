@@ -18,6 +18,7 @@ from app.record import CURRENT
 from app.web.route import ApiRoute
 
 API = "/api"
+NO_MATCH: tuple[Match, Scope] = (Match.NONE, {})
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Routes:
     def __init__(self, api: FastAPI) -> None:
         self._api, self._version = api, -1
         self._routes: tuple[RouteContext, ...] = ()
-        self._matchers: list[tuple[Callable[[Scope], tuple[Match, Scope]], RouteContext]] = []
+        self._matchers: list[tuple[str, Callable[[Scope], tuple[Match, Scope]], RouteContext]] = []
         self._bounded = False
 
     def __iter__(self) -> Iterator[RouteContext]:
@@ -46,15 +47,15 @@ class Routes:
         version = router._get_routes_version() + len(router.routes)
         if version != self._version:
             self._routes, self._version = tuple(iter_route_contexts(router.routes)), version
-            self._matchers = [(route.matches, route) for route in self._routes]
+            self._matchers = [((route.path or "").partition("{")[0], route.matches, route) for route in self._routes]
             self._bounded = any(_bound(route) is not None for route in self._routes)
 
     def find(self, scope: Scope) -> tuple[RouteContext | None, Match]:
         """Return the route that FastAPI chooses for a request, and whether its method fits as well."""
         self._refresh()
-        partial = None
-        for matches, route in self._matchers:
-            match, _ = matches(scope)
+        path, partial = get_route_path(scope), None
+        for prefix, matches, route in self._matchers:
+            match, _ = matches(scope) if path.startswith(prefix) else NO_MATCH
             if match is Match.FULL:
                 return route, match
             if match is Match.PARTIAL and partial is None:

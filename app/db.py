@@ -104,7 +104,8 @@ class Database:
     def transaction(self, principal: Principal) -> Iterator[Session]:
         """Open a session on a real transaction as `principal`: committed at the end, rolled back on any exception.
 
-        After a `commit()` of its own the session goes on in another transaction, as the same principal.
+        The connection is taken by its first statement. After a `commit()` of its own the session goes on in another
+        transaction, as the same principal; once it is closed it is of no more use.
 
         Raises:
             Conflict, InvalidValue: as `execute`; those of deferred constraints at the end.
@@ -112,9 +113,8 @@ class Database:
 
         """
         bound = self._transactional.execution_options(bound_to=principal)
-        with deadline.within(self.timeout_s), refusals(), Session(bound) as session:
+        with deadline.within(self.timeout_s), refusals(), Session(bound, close_resets_only=False) as session:
             event.listen(session, "after_begin", partial(_introduce, principal))
-            session.connection()
             yield session
             with doubts():
                 session.commit()
@@ -203,7 +203,7 @@ def refusals() -> Iterator[None]:
     """Turn what the database says into what a client can act on; our own mistakes stay exceptions."""
     try:
         yield
-    except exc.TimeoutError as error:
+    except (exc.TimeoutError, deadline.DeadlineExceeded) as error:  # the second where SQLAlchemy sets up a transaction
         raise DatabaseUnavailable from error
     except exc.DBAPIError as error:
         sqlstate = getattr(error.orig, "pgcode", None)

@@ -26,6 +26,10 @@ from app.record import CURRENT
 
 MAX_ERRORS = 20
 MAX_POINTER = 200
+MESSAGES = {  # https://docs.pydantic.dev/latest/errors/validation_errors/
+    "union_tag_invalid": "Input should have one of the expected tags",
+    "uuid_parsing": "Input should be a valid UUID",
+}
 UNKNOWN = (
     "The database did not answer in time, so whether the change was made is not known. "
     "Ask again with the same Idempotency-Key, or read before you retry."
@@ -130,7 +134,7 @@ class ProblemResponse(Response):
     media_type = "application/problem+json"
 
     def __init__(self, body: Mapping[str, Any], headers: Mapping[str, str] | None) -> None:
-        super().__init__(json.dumps(body), body["status"], headers)
+        super().__init__(json.dumps(body, allow_nan=False), body["status"], headers)
         self._code = body["code"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -180,7 +184,7 @@ async def _http_error(request: Request, error: StarletteHTTPException) -> Respon
         return problem_response(status, "method_not_allowed", "The resource does not know this method.", headers)
     phrase = _phrase(status)
     if status == HTTPStatus.NOT_FOUND and error.detail == phrase:
-        return problem(NotFound())
+        return problem_response(status, NotFound.code, NotFound.detail, headers)
     code = re.sub("[^a-z0-9]+", "_", phrase.lower()).strip("_")
     if isinstance(error.detail, str):
         return problem_response(status, code, error.detail, headers)
@@ -202,10 +206,13 @@ async def _invalid_request(_: Request, error: RequestValidationError) -> Respons
 
 def field_errors(errors: Sequence[Any]) -> list[FieldError]:
     """Return pydantic's `errors` without the values they hold."""
-    return [
-        {"pointer": _pointer(error["loc"]), "message": error["msg"].removeprefix("Value error, ")}
-        for error in errors[:MAX_ERRORS]
-    ]
+    return [{"pointer": _pointer(error.get("loc", ())), "message": _message(error)} for error in errors[:MAX_ERRORS]]
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """Return pydantic's message, but for those that quote the value."""
+    quoting = MESSAGES.get(error.get("type", ""))
+    return quoting or str(error.get("msg", "is not acceptable")).removeprefix("Value error, ")
 
 
 def _pointer(location: Sequence[int | str]) -> str:

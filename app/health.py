@@ -37,7 +37,7 @@ class Readiness:
 
     def __init__(self, database: Database, revisions: Revisions, draining: Event) -> None:
         self._database, self._revisions, self._draining = database, revisions, draining
-        self._thread = ThreadPoolExecutor(1, "readiness")
+        self._thread: ThreadPoolExecutor | None = None
         self._probe: asyncio.Future[bool] | None = None
         self._ready, self._checked = False, -CACHE_S
 
@@ -49,6 +49,7 @@ class Readiness:
 
     async def _check(self) -> None:
         if self._probe is None or self._probe.done():
+            self._thread = self._thread or ThreadPoolExecutor(1, "readiness")
             self._probe = asyncio.get_running_loop().run_in_executor(self._thread, self._answers)
         try:
             self._ready = await asyncio.wait_for(asyncio.shield(self._probe), PROBE_TIMEOUT_S)
@@ -66,7 +67,9 @@ class Readiness:
 
     def close(self) -> None:
         """Let go of the thread without waiting for a probe that hangs."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._thread:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread = self._probe = None
 
 
 router = APIRouter(prefix="/health", tags=["health"])

@@ -1,8 +1,8 @@
 """create_app: the one place where everything is wired."""
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from threading import Event
 from typing import Any
 
@@ -79,21 +79,29 @@ def create_app(
         title="Task API",
         version=VERSION,
         exception_handlers=HANDLERS,
-        lifespan=_life(*(router.lifespan_context for router in entities), *([lifespan] if lifespan else [])),
+        lifespan=_lifespan,
         redirect_slashes=False,
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
+    provide(api, settings, draining)
+    observe(api, settings, draining)
+    api.include_router(health.router)
+    api.add_entities(entities)
+    if lifespan:
+        api.include_router(APIRouter(lifespan=lifespan))
+    api.effective_routes.refuse_open()
+    return api
+
+
+def provide(api: Api, settings: Settings, draining: Event) -> None:
+    """Give the application what its requests are served with."""
     api.state.settings = settings
     api.state.database = database = Database.of(settings)
     api.state.workers = Workers(settings.database_pool_size)
     api.state.authenticator = Authenticator(verifier_for(settings))
     api.state.limits = RateLimits(settings)
     api.state.readiness = Readiness(database, migrations.revisions(), draining)
-    observe(api, settings, draining)
-    api.add_entities((health.router, *entities))
-    api.effective_routes.refuse_open()
-    return api
 
 
 def observe(api: Api, settings: Settings, draining: Event) -> None:
@@ -150,25 +158,19 @@ def shared(guarded: ASGIApp, settings: Settings) -> ASGIApp:
     return proxied
 
 
-def _life(*others: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
-    """Return the application's lifespan: at its end lets go of what was opened, once the `others` have ended."""
-
-    @asynccontextmanager
-    async def lifespan(api: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        state = api.state
-        await state.limits.open()
-        async with AsyncExitStack() as stack:
-            if state.metrics:
-                await stack.enter_async_context(state.metrics.running())
-            yield {key: value for other in others for key, value in (await _enter(stack, other, api)).items()}
-        await state.limits.close()
-        state.workers.close()
-        state.readiness.close()
-        state.database.close()
-        await state.tracing.close()
-
-    return lifespan
-
-
-async def _enter(stack: AsyncExitStack, lifespan: Lifespan[FastAPI], api: FastAPI) -> Mapping[str, Any]:
-    return await stack.enter_async_context(lifespan(api)) or {}
+@asynccontextmanager
+async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
+    """Run the application's own handlers of startup and shutdown, and let go of what was opened at the end."""
+    state = api.state
+    await state.limits.open()
+    async with state.metrics.running() if state.metrics else nullcontext():
+        try:
+            await api.router._startup()  # those of `on_event`, which FastAPI leaves to its default lifespan
+            yield
+            await api.router._shutdown()
+        finally:
+            await state.limits.close()
+            state.workers.close()
+            state.readiness.close()
+            state.database.close()
+            await state.tracing.close()

@@ -7,7 +7,6 @@ loop and the request's worker thread share it.
 from collections import Counter
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from math import inf
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
@@ -37,7 +36,7 @@ class Record:
     scope: Scope = field(default_factory=dict)
     is_api: bool = False  # whether its path is under /api
     started: float = field(default_factory=perf_counter)
-    deadline: float = inf
+    deadline: float | None = None  # none before the body is here, and after the answer
 
     principal: Any = None  # app.auth.Principal, once the token is verified
     route: str | None = None  # the template of the route that was chosen, such as /api/tasks/{id}
@@ -46,7 +45,7 @@ class Record:
 
     status: int = 0  # 0 until the answer begins
     ended: float | None = None  # when the last byte of the answer was sent
-    failed: bool = False  # nobody caught what was raised
+    broken: bool = False  # the answer had begun when something was raised that nobody caught
     goes_on: bool = False  # a background task follows the answer
 
     place: Any = None  # app.web.guard.Place among the requests in flight
@@ -70,9 +69,9 @@ class Record:
     def remaining(self) -> float:
         """Return how many seconds whatever begins to wait now may wait; below 0 once they are spent.
 
-        Once the answer has begun, nobody waits for it any longer: then each statement has the whole time for itself.
+        While the body arrives, and once the answer has begun, each statement has the whole time for itself.
         """
-        return self.timeout_s if self.status else self.deadline - monotonic()
+        return self.timeout_s if self.status or self.deadline is None else self.deadline - monotonic()
 
     def note_wait(self, pool: str, start: float, error: str | None = None) -> None:
         """Note that a wait for one of `pool`, which began at `start`, is over."""

@@ -90,7 +90,7 @@ class Shared:
     def __init__(self, storage: SharedStorage, limits: Sequence[RateLimitItem]) -> None:
         self._storage, self._limits = storage, limits
         self._local = MemoryStorage()
-        self._threads = ThreadPoolExecutor(THREADS, "rate-limit")
+        self._threads: ThreadPoolExecutor | None = None
         self._recovery: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -107,6 +107,7 @@ class Shared:
         return self._local.count(key, self._limits), True
 
     async def _ask(self, key: str) -> list[Usage]:
+        self._threads = self._threads or ThreadPoolExecutor(THREADS, "rate-limit")
         loop = asyncio.get_running_loop()
         asked = loop.run_in_executor(self._threads, self._storage.count, key, self._limits)
         await asyncio.wait((asked,), timeout=DEADLINE_S)
@@ -141,5 +142,8 @@ class Shared:
         """Let go of Redis without waiting for it."""
         if self._recovery is not None:
             self._recovery.cancel()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+            self._recovery = None
+        if self._threads:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads = None
         self._storage.close()

@@ -20,7 +20,7 @@ from app.record import Record
 from app.settings import Settings
 from app.telemetry.tree import Trees, drawn
 
-PROBES = ("/health", "/metrics")
+PROBES = {"/health", "/health/live", "/health/ready", "/metrics"}
 COLOURS = {"DEBUG": "\033[2m", "INFO": "", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
 PLAIN = "\033[0m"
 
@@ -53,7 +53,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": message_of(record),
             **identifiers(record),
             **getattr(record, "fields", {}),
         }
@@ -81,6 +81,12 @@ class ConsoleFormatter(logging.Formatter):
         if record.exc_info and (error := record.exc_info[1]):
             explained.append(stack(error, messages=True))
         return "\n".join(explained)
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """Return a line's message; asyncio's own go on with an exception's, on a line of its own."""
+    message = record.getMessage()
+    return message.partition("\n")[0] if record.name == "asyncio" else message
 
 
 def identifiers(record: logging.LogRecord) -> dict[str, str]:
@@ -112,8 +118,8 @@ class RequestLog:
         """Write the line; in a terminal a slow or failed request's trace with it."""
         context = request.span.get_span_context()
         spans = self._trees.take(context.trace_id) if self._trees else []
-        route, failed = request.route, request.failed or request.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        level = logging.DEBUG if route and route.startswith(PROBES) else logging.WARNING if failed else logging.INFO
+        route, failed = request.route, request.broken or request.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        level = logging.DEBUG if route in PROBES else logging.WARNING if failed else logging.INFO
         if not logger.isEnabledFor(level):
             return
         fields = facts(request)

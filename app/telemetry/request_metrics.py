@@ -60,7 +60,7 @@ class RequestMetrics:
     def __call__(self, info: Info) -> None:
         """Record an answered request: up to its last byte, whatever went on afterwards; one that broke off is a 500."""
         record = current()
-        status = BROKEN if record.failed else info.modified_status
+        status = BROKEN if record.broken else info.modified_status
         handler = NO_ROUTE if status == NOT_ALLOWED else info.modified_handler
         method = label_of(info.method)
         self._requests(method, handler, status).inc()

@@ -7,13 +7,14 @@ import logging
 from asyncio import get_running_loop
 from functools import lru_cache
 from http import HTTPStatus
-from inspect import iscoroutinefunction
 from ipaddress import IPv6Address, ip_address
 from time import perf_counter
 
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.propagate import get_global_textmap
-from opentelemetry.trace import StatusCode, Tracer, get_current_span
+from opentelemetry.trace import INVALID_SPAN, StatusCode, Tracer, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette._utils import is_async_callable
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -95,7 +96,14 @@ class BeforeSpan:
             headers: Headers = scope["headers"]
             record.hidden = headers, scope["query_string"]
             scope = {**scope, "headers": self._shown(headers, record), "query_string": b""}
-        await self._app(scope, receive, send)
+        if get_current_span() is INVALID_SPAN:
+            await self._app(scope, receive, send)
+            return
+        token = attach(Context())  # a server begins a pipelined request in the context of the one before
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            detach(token)
 
     def _shown(self, headers: Headers, record: Record) -> Headers:
         agents = [(name, _text(value)) for name, value in headers if name == b"user-agent"]
@@ -140,39 +148,41 @@ class WithinSpan:
         record.span = get_current_span()
         if record.caller:
             record.span.add_link(record.caller)
-        error = None
+        late = None
         try:
             await self._app(scope, receive, send)
         except ClientDisconnect:  # nobody is there any more
             pass
-        except Exception as raised:  # noqa: BLE001  whatever it is, it gets its answer
-            error = raised
-            fail(record, error)
+        except Exception as error:  # noqa: BLE001  whatever it is, it gets its answer
+            if record.ended:
+                late = error
+            else:
+                fail(record, error)
             if not record.status:
                 response = await unexpected(Request(scope, receive), error)
                 await response(scope, receive, send)
-        if record.ended:
-            self._follow(record, None if record.failed else error)
+        self._follow(record, late)
 
     def _follow(self, record: Record, error: Exception | None) -> None:
-        """Make a span of what went on after the answer: background tasks, and whatever failed."""
+        """Tell what went on after the answer: background tasks, and whatever failed."""
         record_waits(self._tracer, record)
+        if error:
+            logger.error("work after the answer failed: %s", type(error).__qualname__, exc_info=error)
         if record.ended and (record.goes_on or error):
-            facts = failure_event(error) if error else None
-            record_span(self._tracer, "background task", record.ended, perf_counter(), failure=facts)
+            name = "background task" if record.goes_on else "end of a dependency"
+            record_span(
+                self._tracer, name, record.ended, perf_counter(), failure=failure_event(error) if error else None
+            )
 
 
 def fail(record: Record, error: Exception) -> None:
     """Leave what nobody caught on the span and in the log, without its message."""
     event = failure_event(error)
     kind = event["exception.type"]
-    if record.ended:
-        logger.error("work after the answer failed: %s", kind, exc_info=error)
-        return
-    record.failed = True
     record.span.set_status(StatusCode.ERROR, kind)
     record.span.add_event("exception", event)
     if record.status:
+        record.broken = True
         record.code, record.status = BROKEN, HTTPStatus.INTERNAL_SERVER_ERROR
         logger.error("the answer broke off: %s", kind, exc_info=error)
     else:
@@ -189,7 +199,7 @@ async def unexpected(request: Request, error: Exception) -> Response:
     handlers = request.app.exception_handlers
     handler = handlers.get(500) or handlers[Exception]
     try:
-        if iscoroutinefunction(handler):
+        if is_async_callable(handler):
             response: Response = await handler(request, error)
             return response
         return await run_in_threadpool(handler, request, error)

@@ -3,25 +3,30 @@
 The edge begins the record of a request, and sends what every answer carries.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from threading import Event
 from time import perf_counter
 from typing import Any, Protocol
 
 from fastapi import APIRouter, FastAPI
-from fastapi.routing import RouteContext, iter_route_contexts
+from fastapi.routing import RouteContext
 from starlette._utils import get_route_path
 from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.record import CURRENT, Headers, Record
 from app.web.docs import complete
+from app.web.route import ApiRoute
 from app.web.routes import Gate, OpenRoute, Routes, is_api
 
 EVERYWHERE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 # `no-store` would also keep a browser from using its own copy with an ETag.
-PRIVATE = ((b"cache-control", b"private, no-cache"), (b"vary", b"Authorization"))
+PRIVATE = (*EVERYWHERE, (b"cache-control", b"private, no-cache"), (b"vary", b"Authorization"))
 CLOSE = (b"connection", b"close")
+UNEXPECTED = (500, Exception)
+NO_LIFESPAN = type(APIRouter().lifespan_context)
 
 
 class Observer(Protocol):
@@ -54,6 +59,8 @@ class Edge:
         record = Record(self._timeout_s, self._api, scope, under_api, peer=client[0] if client else None)
 
         async def send_on(message: Message) -> None:
+            if record.broken:
+                return  # what has broken off is not completed by a layer that does not know it
             if message["type"] == "http.response.start":
                 self._begin(record, message)
             await send(message)
@@ -67,6 +74,7 @@ class Edge:
             await self._app(scope, receive, send_on)
         finally:
             CURRENT.set(before)
+            record.deadline = None
             if record.ended is None:
                 self._observer.end(record)
 
@@ -74,10 +82,9 @@ class Edge:
         record.status = message["status"]
         if record.place:
             record.place.leave()
-        headers: Headers = [*message.get("headers", ()), *EVERYWHERE]
-        if record.is_api:
-            named = {name for name, _ in headers}
-            headers += [(name, value) for name, value in PRIVATE if name not in named or name == b"vary"]
+        headers: Headers = [*message.get("headers", ())]
+        named = {name for name, _ in headers} - {b"vary"}
+        headers += [header for header in (PRIVATE if record.is_api else EVERYWHERE) if header[0] not in named]
         headers += [(name.lower().encode(), value.encode()) for name, value in record.headers.items()]
         headers += self._observer.answer(record)
         if self._draining.is_set():
@@ -98,16 +105,17 @@ class Api(FastAPI):
         self._enclosing: list[Middleware] = []
         self._on_start: Callable[[Iterable[RouteContext]], object] = lambda _: None
 
-    def add_entities(self, routers: Iterable[APIRouter]) -> None:
-        """Take the routes of these as the application's own: those under /api before all others.
+    def add_entities(self, routers: Sequence[APIRouter]) -> None:
+        """Include routers, in their order.
 
-        FastAPI looks twice through every router that is included, and each instrumentation once more, which makes a
-        GET dearer by a tenth. What is not under /api comes last: a catch-all would hide health and metrics.
+        The routes of those that come first, and hold nothing but an ApiRoute each, become the application's own:
+        FastAPI looks twice through a router that is included, and each instrumentation once more, which makes a GET
+        dearer by a tenth.
         """
-        routes = [route for router in routers for route in router.routes]
-        first = [route for route in routes if all(is_api(part.path or "") for part in iter_route_contexts([route]))]
-        self.router.routes[:0] = first
-        self.router.routes += [route for route in routes if route not in first]
+        first = list(takewhile(_is_flat, routers))
+        self.router.routes[:0] = [route for router in first for route in router.routes]
+        for router in routers[len(first) :]:
+            self.include_router(router)
 
     def enclose(self, *layers: Middleware) -> None:
         """Put these, and the middleware that was added so far, around all middleware that will be added."""
@@ -130,10 +138,10 @@ class Api(FastAPI):
             try:
                 self.middleware_stack = self.build_middleware_stack()
             except OpenRoute as error:
-                if scope["type"] != "lifespan":
-                    raise
-                await send({"type": "lifespan.startup.failed", "message": str(error)})  # one line, in place of a stack
-                return
+                if scope["type"] == "lifespan":
+                    await receive()
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})  # one line, and no stack
+                raise
         await self._around(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -146,7 +154,9 @@ class Api(FastAPI):
         self.effective_routes.refuse_open()
         self._on_start(self.effective_routes)
         added = self.user_middleware
-        self.user_middleware = [*self._enclosing, *added, Middleware(Gate, self.effective_routes)]
+        handlers = {kind: handler for kind, handler in self.exception_handlers.items() if kind not in UNEXPECTED}
+        refusals = Middleware(ExceptionMiddleware, handlers=handlers)  # of the gate, by a team's handlers as well
+        self.user_middleware = [*self._enclosing, *added, refusals, Middleware(Gate, self.effective_routes)]
         try:
             return super().build_middleware_stack()
         finally:
@@ -155,3 +165,11 @@ class Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
         return complete(super().openapi())
+
+
+def _is_flat(router: APIRouter) -> bool:
+    """Tell whether a router's routes mean the same without it."""
+    has_own = router.form_limits or router.max_body_size is not None or router._low_priority_routes
+    has_lifespan = router.on_startup or router.on_shutdown or not isinstance(router.lifespan_context, NO_LIFESPAN)
+    are_plain = all(isinstance(route, ApiRoute) and is_api(route.path) for route in router.routes)
+    return are_plain and not has_own and not has_lifespan

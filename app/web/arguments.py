@@ -47,9 +47,8 @@ class Arguments:
         self._model = _plain_model(dependant.query_params)
         self._query = [] if self._model else dependant.query_params
         # Most requests send none of the headers that a route knows, and FastAPI's search for each is long.
-        self._optional = {_header(field): field for field in self._headers if _is_none_where_absent(field)}
-        self._unsent = {field.name: None for field in self._optional.values()}
-        self._required = [field for field in self._headers if field not in self._optional.values()]
+        self._unsent = {field.name: None for field in self._headers if _is_none_where_absent(field)}
+        self._header_names = [(field, _header(field)) for field in self._headers]
         self._body: Any = dependant.body_params[0] if dependant.body_params else None
 
     async def call(self, request: Request) -> Any:
@@ -109,7 +108,7 @@ class Arguments:
         if self._headers:
             yield self._unsent, []
             sent = {name for name, _ in request.scope["headers"]}
-            fields = self._required + [field for name, field in self._optional.items() if name in sent]
+            fields = [field for field, name in self._header_names if name in sent or field.name not in self._unsent]
             yield request_params_to_args(fields, request.headers)
 
 

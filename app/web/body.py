@@ -6,6 +6,7 @@ from typing import Annotated, Any, Never, get_args
 
 from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
+from fastapi.params import Form
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
@@ -57,13 +58,17 @@ class StrictField(ModelField):
 def make_strict(dependant: Dependant) -> bool:
     """Let the `Body` models that a callable and its dependencies take be strict; tell whether there are any."""
     fields = dependant.body_params
-    strict = [isinstance(field, StrictField) or holds_body(field.field_info.annotation) for field in fields]
+    strict = [isinstance(field, StrictField) or _is_strict(field) for field in fields]
     fields[:] = [
         StrictField(field.field_info, field.name, field.mode, field.config) if is_strict else field
         for field, is_strict in zip(fields, strict, strict=True)
     ]
     below = [make_strict(child) for child in dependant.dependencies]
     return any(strict + below)
+
+
+def _is_strict(field: ModelField) -> bool:
+    return not isinstance(field.field_info, Form) and holds_body(field.field_info.annotation)
 
 
 def holds_body(annotation: Any) -> bool:

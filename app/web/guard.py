@@ -2,36 +2,27 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Iterable
 
+from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import UNKNOWN, AppError, NotFound, Unavailable, problem
 from app.record import current
 from app.web.routes import Routes
+from app.web.upload import BODY_TIMEOUT_S, BodyTimeout, Upload, too_large
 
 MAX_BODY_BYTES = 128 * 1024
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024
 MAX_TARGET_BYTES = 8 * 1024  # RFC 9112, 3: at least 8000 octets are to be supported
-BODY_TIMEOUT_S = 10
-UPLOAD_BYTES_PER_S = 128 * 1024  # what a larger body is given time for, beyond BODY_TIMEOUT_S
-UNCAPPED = ("/health", "/metrics")
+MAX_DIGITS = 4300  # of a number that Python reads
+LONG_NUMBER = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
+UNCAPPED = {"/health", "/health/live", "/health/ready", "/metrics"}
 SAFE = {"GET", "HEAD"}  # RFC 9110, 9.2.1: a request that was cut changed nothing
 
 logger = logging.getLogger(__name__)
-
-
-class BodyTimeout(AppError):
-    """The body did not arrive in time; the connection is closed, since the rest may still be on its way."""
-
-    status, code, detail = 408, "body_timeout", "The body did not arrive in time."
-
-
-class BodyTooLarge(AppError):
-    """The body is larger than its route takes."""
-
-    status, code, detail = 413, "body_too_large", "The body is too large."
 
 
 class TargetTooLong(AppError):
@@ -116,7 +107,8 @@ class Guard:
         try:
             refuse_head(scope)
             places, receive = await self._take_body(scope, receive)
-            record.start_deadline()
+            if not isinstance(receive, Upload):
+                record.start_deadline()
             await self._serve(places, scope, receive, send)
         except Disconnected:
             return
@@ -145,7 +137,7 @@ class Guard:
         return self._requests, Replay(await read_body(receive, bound), receive)
 
     async def _serve(self, places: Places, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith(UNCAPPED):
+        if get_route_path(scope) in UNCAPPED:
             await self._app(scope, receive, send)
             return
         current().place = place = places.take()
@@ -169,38 +161,6 @@ class Replay:
         return {"type": "http.request", "body": body, "more_body": False}
 
 
-class Upload:
-    """Receives a body piece by piece, within its bound and in time; the request's deadline begins when it is complete.
-
-    Raises:
-        BodyTooLarge, BodyTimeout: where the endpoint, or FastAPI for it, reads on.
-
-    """
-
-    def __init__(self, receive: Receive, bound: int) -> None:
-        self._receive, self._bound, self._size = receive, bound, 0
-        self._until: float | None = asyncio.get_running_loop().time() + BODY_TIMEOUT_S + bound / UPLOAD_BYTES_PER_S
-
-    async def __call__(self) -> Message:
-        try:
-            async with asyncio.timeout_at(self._until):
-                message = await self._receive()
-        except TimeoutError:
-            raise BodyTimeout(headers={"Connection": "close"}) from None
-        self._size += len(message.get("body", b""))
-        if self._size > self._bound:
-            raise too_large(self._bound)
-        if not message.get("more_body", False):
-            self._until = None
-            current().start_deadline()
-        return message
-
-
-def too_large(bound: int) -> BodyTooLarge:
-    """Return the refusal of a body over `bound` bytes."""
-    return BodyTooLarge(f"The body is over {bound} bytes.")
-
-
 def refuse_head(scope: Scope) -> None:
     """Raise for a target or headers over their bounds, and for a path that is none."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -208,7 +168,10 @@ def refuse_head(scope: Scope) -> None:
         raise TargetTooLong
     if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
         raise HeadersTooLarge
-    if scope["path"].endswith("\n"):  # Starlette's patterns end in `$`, which lets a newline through
+    path = scope["path"]
+    if path.endswith("\n"):  # Starlette's patterns end in `$`, which lets a newline through
+        raise NotFound
+    if len(path) > MAX_DIGITS and LONG_NUMBER.search(path):  # a pattern `{id:int}` would raise
         raise NotFound
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -25,10 +26,7 @@ class QueryNames:
 
     def overridden(self, overrides: Mapping[Callable[..., Any], Callable[..., Any]]) -> "QueryNames":
         """Return the names with those that the replacements of dependencies read."""
-        names = QueryNames(self._dependant)
-        for replacement in overrides.values():
-            names._add(get_dependant(path=self._dependant.path or "", call=replacement))
-        return names
+        return QueryNames(_replaced(self._dependant, overrides))
 
     def refuse_odd(self, query_string: bytes) -> None:
         """Refuse parameters that are unknown, repeated or not UTF-8.
@@ -67,6 +65,15 @@ class QueryNames:
             self._single.add(dependant.call.model.name)
         for child in dependant.dependencies:
             self._add(child)
+
+
+def _replaced(dependant: Dependant, overrides: Mapping[Callable[..., Any], Callable[..., Any]]) -> Dependant:
+    """Return a dependant whose dependencies are those that FastAPI would solve."""
+    children = []
+    for child in dependant.dependencies:
+        replacement = overrides.get(child.call) if child.call else None
+        children.append(get_dependant(path=child.path or "", call=replacement) if replacement else child)
+    return replace(dependant, dependencies=[_replaced(child, overrides) for child in children])
 
 
 def _first_of_paths(field: ModelField) -> Iterator[str]:

@@ -6,15 +6,17 @@ routes are those of `fastapi.routing.iter_route_contexts`.
 
 import logging
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 
-from fastapi import FastAPI
-from fastapi.routing import RouteContext, iter_route_contexts
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette._utils import get_route_path
 from starlette.routing import Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import NotFound, problem
-from app.record import CURRENT
+from app.auth import admit
+from app.errors import NotFound
+from app.record import current
 from app.web.route import ApiRoute
 
 API = "/api"
@@ -31,7 +33,8 @@ class Routes:
     """The effective routes of an application, in the order in which they are tried."""
 
     def __init__(self, api: FastAPI) -> None:
-        self._api, self._version = api, -1
+        self._api = api
+        self._version: tuple[int, ...] = ()
         self._routes: tuple[RouteContext, ...] = ()
         self._matchers: list[tuple[str, Callable[[Scope], tuple[Match, Scope]], RouteContext]] = []
         self._bounded = False
@@ -44,7 +47,7 @@ class Routes:
     def _refresh(self) -> None:
         router = self._api.router
         # By this FastAPI itself knows whether routers have changed.
-        version = router._get_routes_version() + len(router.routes)
+        version = router._get_routes_version(), *map(id, router.routes)
         if version != self._version:
             self._routes, self._version = tuple(iter_route_contexts(router.routes)), version
             self._matchers = [((route.path or "").partition("{")[0], route.matches, route) for route in self._routes]
@@ -81,16 +84,18 @@ class Routes:
         for route in self:
             path = route.path or ""
             if is_api(path) and not is_closed(route):
-                remedy = f"give its router route_class=ApiRoute, or move it out of {API}"
+                remedy = f"move it out of {API}"
+                if isinstance(route.original_route, APIRoute):
+                    remedy = f"give its router route_class=ApiRoute, or {remedy}"
                 raise OpenRoute(f"{path} would answer without a token: {remedy}.")
 
 
 class Gate:
-    """The innermost layer: notes the route that was chosen, and refuses an open one under /api.
+    """The innermost layer: chooses the route, and lets nobody under /api whose token was not verified.
 
-    Refused is what cannot be seen at the start: a pattern such as /{name}/things, asked for as /api/things, a
-    catch-all, a mounted application. HEAD is answered as GET where no route knows it (RFC 9110, 9.3.2); the server
-    leaves out the body.
+    Whatever FastAPI makes of a path under /api, who asks is verified and counted before. An open route is not used
+    there: a pattern such as /{name}/things, asked for as /api/things, a catch-all, a mounted application. HEAD is
+    answered as GET where no route knows it (RFC 9110, 9.3.2).
     """
 
     def __init__(self, app: ASGIApp, routes: Routes) -> None:
@@ -98,31 +103,70 @@ class Gate:
         self._told: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket" and is_api(get_route_path(scope)):
-            await send({"type": "websocket.close", "code": 1008})  # policy violation (RFC 6455, 7.4.1)
-            return
         if scope["type"] == "http":
-            scope, route = self._choose(scope)
-            if record := CURRENT.get():
-                record.route = route.path if route else None
-            if is_api(get_route_path(scope)) and not (route and is_closed(route)):
-                self._tell(route)
-                await problem(NotFound())(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+            await self._answer(scope, receive, Sender(send))
+        elif scope["type"] == "websocket" and is_api(get_route_path(scope)):
+            await send({"type": "websocket.close", "code": 1008})  # policy violation (RFC 6455, 7.4.1)
+        else:
+            await self._app(scope, receive, send)
 
-    def _choose(self, scope: Scope) -> tuple[Scope, RouteContext | None]:
+    async def _answer(self, scope: Scope, receive: Receive, send: "Sender") -> None:
         route, match = self._routes.find(scope)
-        if scope["method"] != "HEAD" or match is Match.FULL:
-            return scope, route
-        scope = {**scope, "method": "GET"}
-        return scope, self._routes.find(scope)[0]
+        if scope["method"] == "HEAD" and match is not Match.FULL:
+            scope, send.is_head = {**scope, "method": "GET"}, True
+            route, match = self._routes.find(scope)
+        record = current()
+        record.route = route.path if route else None
+        if is_api(get_route_path(scope)):
+            self._refuse(route, match)
+            await admit(record, Request(scope))
+        try:
+            await self._app(scope, receive, send)
+        except Enough:
+            return
+        except Exception:
+            record.broken = bool(record.status) and not send.is_complete
+            raise
 
-    def _tell(self, route: RouteContext | None) -> None:
-        path = route and (route.path or str(route.original_route))
-        if path and path not in self._told:
+    def _refuse(self, route: RouteContext | None, match: Match) -> None:
+        """Raise for a path under /api that no closed route takes."""
+        if route is None:
+            raise NotFound
+        if not is_closed(route):
+            self._tell(route)
+            raise NotFound
+        if match is Match.PARTIAL:
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
+
+    def _tell(self, route: RouteContext) -> None:
+        path = route.path or str(route.original_route)
+        if path not in self._told:
             self._told.add(path)
-            logger.warning("the route %s is no ApiRoute: it is not used for paths under %s", path, API)
+            logger.warning("%s is not used for paths under %s: only an ApiRoute asks for the token", path, API)
+
+
+class Enough(Exception):
+    """The head of an answer is all that was asked for."""
+
+
+class Sender:
+    """Sends, and knows whether the answer is complete; of the answer to a HEAD only the head."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.is_head = self.is_complete = False
+
+    async def __call__(self, message: Message) -> None:
+        if self.is_complete:  # the body of a HEAD
+            if message.get("more_body", False):
+                raise Enough
+            return
+        await self._send(message)
+        if self.is_head and message["type"] == "http.response.start":
+            await self._send({"type": "http.response.body"})
+            self.is_complete = True
+        elif message["type"] == "http.response.body":
+            self.is_complete = not message.get("more_body", False)
 
 
 def is_api(path: str) -> bool:

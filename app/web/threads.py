@@ -8,9 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial, wraps
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, unwrap
 from time import perf_counter
 from typing import Any
+
+from fastapi.dependencies.models import _is_async_gen_callable, _is_coroutine_callable, _is_gen_callable
 
 from app.record import Record, current
 
@@ -23,7 +24,7 @@ class Workers:
     def __init__(self, size: int) -> None:
         self.size = size
         self._handed = 0
-        self._pool = ThreadPoolExecutor(size, "worker")
+        self._pool: ThreadPoolExecutor | None = None
 
     @property
     def busy(self) -> int:
@@ -33,15 +34,18 @@ class Workers:
     async def run(self, record: Record, call: Endpoint) -> Any:
         """Return what `call` returns, in a thread that knows the request's context."""
         self._handed += 1
+        self._pool = pool = self._pool or ThreadPoolExecutor(self.size, "worker")
         begin = partial(_begin, record, perf_counter(), call)
         try:
-            return await get_running_loop().run_in_executor(self._pool, copy_context().run, begin)
+            return await get_running_loop().run_in_executor(pool, copy_context().run, begin)
         finally:
             self._handed -= 1
 
     def close(self) -> None:
-        """Let go of the threads without waiting for one that hangs."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Let go of the threads without waiting for one that hangs; who works on has new ones."""
+        if self._pool:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = None
 
 
 def in_thread(endpoint: Endpoint) -> Endpoint:
@@ -61,15 +65,13 @@ def in_thread(endpoint: Endpoint) -> Endpoint:
 
 
 def _blocks(endpoint: Endpoint) -> bool:
-    called = endpoint
-    while isinstance(called, partial):
-        called = called.func
-    called = unwrap(called)
-    kinds = called, getattr(called, "__call__", None)  # noqa: B004  its kind: an object with an `async def __call__`
-    tests = iscoroutinefunction, isasyncgenfunction, isgeneratorfunction
-    return not any(test(kind) for test in tests for kind in kinds)
+    """Tell, by FastAPI's own tests, a function that blocks from a coroutine function and a generator."""
+    return not any(is_kind(endpoint) for is_kind in (_is_coroutine_callable, _is_gen_callable, _is_async_gen_callable))
 
 
 def _begin(record: Record, handed: float, call: Endpoint) -> Any:
     record.note_wait("threads", handed)
-    return call()
+    try:
+        return call()
+    except StopIteration as error:  # no future can hold it: who waits would wait for ever
+        raise RuntimeError("the endpoint raised StopIteration") from error

@@ -209,7 +209,8 @@ def refusals() -> Iterator[None]:
         sqlstate = getattr(error.orig, "pgcode", None)
         if sqlstate in BUSY:
             raise DatabaseBusy from error
-        if error.connection_invalidated or sqlstate == READ_ONLY or (sqlstate or "")[:2] in UNAVAILABLE:
+        no_answer = error.connection_invalidated or isinstance(error.orig, deadline.DeadlineExceeded)
+        if no_answer or sqlstate == READ_ONLY or (sqlstate or "")[:2] in UNAVAILABLE:
             raise unavailable(error) from error
         if refused := refusal(error, sqlstate or ""):
             logger.info("the database refused a change: %s %s", type(error.orig).__name__, sqlstate or "")

@@ -1,21 +1,27 @@
 """Endpoints written with a session, as in FastAPI's tutorial on databases: bound to the user who asks all the same."""
 
+import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import APIRouter, HTTPException
+from fastapi.responses import StreamingResponse
+from sqlalchemy import text
 from sqlmodel import Session, col, select
 
 from app.auth import CurrentUser
-from app.db import CurrentSession
+from app.db import CurrentDatabase, CurrentSession
 from app.main import create_app
 from app.settings import Settings
 from app.tasks.models import Task
 from app.web.route import ApiRoute
 from tests.support import SECRET, UNLIMITED, Api, running
+from tests.telemetry.scrapes import scrape
 
 router = APIRouter(prefix="/api/notes", route_class=ApiRoute)
 
@@ -74,6 +80,26 @@ def for_another(other: str, session: CurrentSession) -> None:
     write(session, other, "not mine")
 
 
+@router.get("/stream/late")
+def stream(session: CurrentSession) -> StreamingResponse:
+    def lines() -> Iterator[str]:
+        yield str(session.connection().exec_driver_sql("SELECT 1").scalar())
+
+    return StreamingResponse(lines())
+
+
+@router.get("/beside/one")
+def one(database: CurrentDatabase, user: CurrentUser) -> int:
+    return len(database.execute(user, text("SELECT 1"), {}))
+
+
+@router.get("/late/transaction")
+def late(database: CurrentDatabase, user: CurrentUser) -> int:
+    time.sleep(0.5)
+    with database.transaction(user) as session:
+        return len(session.connection().exec_driver_sql("SELECT 1").all())
+
+
 @pytest.fixture
 def api(database_url: str) -> Iterator[Api]:
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
@@ -114,3 +140,32 @@ def test_what_the_database_refuses_at_the_end_is_no_success(alice: httpx.Client)
     assert (conflict.status_code, conflict.json()["code"]) == (409, "conflict")
     assert alice.post("/api/notes/for/bob").status_code == 500
     assert alice.get("/api/notes").json() == []
+
+
+def test_a_session_that_is_closed_is_of_no_use(database_url: str) -> None:
+    """A stream that goes on with it breaks off; no connection is lost, however often."""
+    settings = Settings(database_url=database_url, better_auth_secret=SECRET, database_pool_size=2, **UNLIMITED)
+    with running(settings, partial(create_app, entities=[router])) as served, served.client() as alice:
+        for _ in range(5):
+            with pytest.raises(httpx.RemoteProtocolError):
+                alice.get("/api/notes/stream/late")
+        assert alice.get("/api/notes").json() == []
+        assert scrape(alice).value("db_client_connections", state="used") == 0
+
+
+def test_sessions_and_statements_do_not_wait_for_each_other(database_url: str) -> None:
+    """Under load, with as many threads as connections, each gets its turn."""
+    settings = Settings(database_url=database_url, better_auth_secret=SECRET, database_pool_size=2, **UNLIMITED)
+    served = running(settings, partial(create_app, entities=[router]))
+    with served as api, api.client() as alice, ThreadPoolExecutor(20) as pool:
+        paths = ["/api/notes", "/api/notes/beside/one"] * 40
+        answers = Counter(answer.status_code for answer in pool.map(alice.get, paths))
+    assert answers == {200: 80}
+
+
+def test_a_transaction_that_begins_too_late_is_unavailable(database_url: str) -> None:
+    """When the request's time is up, it is a 503 as for any statement."""
+    settings = Settings(database_url=database_url, better_auth_secret=SECRET, database_timeout_ms=400, **UNLIMITED)
+    with running(settings, partial(create_app, entities=[router])) as served, served.client() as alice:
+        answer = alice.get("/api/notes/late/transaction")
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")

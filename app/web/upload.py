@@ -45,9 +45,11 @@ class Upload:
             async with asyncio.timeout_at(self._until + self._size / UPLOAD_BYTES_PER_S):
                 message = await self._receive()
         except TimeoutError:
+            if current().status:
+                return await self._receive()
             raise BodyTimeout(headers={"Connection": "close"}) from None
         self._size += len(message.get("body", b""))
-        if self._size > self._bound:
+        if self._size > self._bound and not current().status:
             raise too_large(self._bound)
         if not message.get("more_body", False):
             self._is_complete = True

@@ -1,26 +1,33 @@
 """What goes on once the answer has begun: the rest of a stream, background tasks, tasks that nobody waits for."""
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from io import StringIO
+from threading import Event
 from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, BackgroundTasks, Body, Depends
+from fastapi import APIRouter, BackgroundTasks, Body, Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy import text
+from starlette.middleware.base import RequestResponseEndpoint
 
 from app.auth import CurrentUser
 from app.db import CurrentDatabase, CurrentSession
+from app.main import create_app
+from app.settings import Settings
 from app.web.route import ApiRoute
 from tests.otlp_receiver import Receiver, Span
-from tests.support import Api, until
+from tests.support import SECRET, UNLIMITED, Api, make_token, running, until
 from tests.telemetry.scrapes import scrape
 from tests.telemetry.support import server_span
+from tests.web.cases import AUTH
+from tests.web.raw import connected, receive, request, send
 
 Serve = Callable[..., AbstractContextManager[Api]]
 TIMEOUT_S = 0.4
@@ -105,6 +112,15 @@ async def teardown(name: Annotated[str, Body()]) -> AsyncIterator[str]:
 @router.post("/teardown")
 async def tear_down(opened: Annotated[str, Depends(teardown)]) -> str:
     return opened
+
+
+@router.post("/lost")
+async def lost(name: Annotated[str, Body()]) -> str:
+    async def fail() -> None:
+        raise ValueError(name)
+
+    asyncio.create_task(fail())  # noqa: RUF006  nobody keeps it
+    return "begun"
 
 
 @router.post("/session")
@@ -203,6 +219,49 @@ def test_an_answer_that_breaks_off_is_a_failure(alice: httpx.Client, receiver: R
     (span,) = (span for span in receiver.trace(trace) if span["kind"] == "SERVER")
     assert span["status"] == (2, "LookupError")
     assert '"message": "the answer broke off: LookupError"' in log.getvalue()
+
+
+def test_a_middleware_of_a_teams_hides_no_break(database_url: str, log: StringIO) -> None:
+    """Starlette's completes an answer whose rest has failed; here it breaks off, and is told, as without it."""
+
+    def create(settings: Settings, draining: Event) -> FastAPI:
+        app = create_app(settings, draining, entities=[router])
+
+        @app.middleware("http")
+        async def add_header(request: Request, call_next: RequestResponseEndpoint) -> Response:
+            answer = await call_next(request)
+            answer.headers["x-own"] = "there"
+            return answer
+
+        return app
+
+    settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
+    with running(settings, create) as api, api.client() as alice:
+        with pytest.raises(httpx.RemoteProtocolError):
+            alice.post("/api/later/broken", json="patient-4711")
+        assert alice.post("/api/later/background").headers["x-own"] == "there"
+    broken_off, whole = (entry for entry in requests(log) if entry.get("route", "")[:10] == "/api/later")
+    assert (broken_off["status"], broken_off["code"], whole["status"]) == (500, "answer_broken", 200)
+    assert "patient-4711" not in "".join(line for line in log.getvalue().splitlines() if line.startswith("{"))
+
+
+def test_requests_on_one_connection_share_no_trace(api: Api, receiver: Receiver) -> None:
+    """Not even those that were sent before the one before was answered."""
+    with connected(api.port) as connection:
+        head = [request("POST", "/api/later/session", AUTH, "Content-Length: 0") for _ in range(3)]
+        send(connection, b"".join(head), token=make_token())
+        traces = {receive(connection, "POST").headers["x-trace-id"] for _ in head}
+    assert len(traces) == 3
+    assert [receiver.trace(trace)[-1]["kind"] for trace in traces] == ["SERVER"] * 3
+
+
+def test_a_task_that_fails_quotes_nobody(alice: httpx.Client, log: StringIO) -> None:
+    """asyncio's own line about it has its stack, and not its message."""
+    alice.post("/api/later/lost", json="patient-4711")
+    until(lambda: gc.collect() is not None and "Task exception was never retrieved" in log.getvalue())
+    in_json = [line for line in log.getvalue().splitlines() if line.startswith("{")]
+    assert any('"Task exception was never retrieved"' in line and "ValueError" in line for line in in_json)
+    assert not [line for line in in_json if "patient-4711" in line]
 
 
 def test_a_session_goes_on_after_its_commit(alice: httpx.Client) -> None:

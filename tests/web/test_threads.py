@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import partial, wraps
 from threading import current_thread
 
 import pytest
@@ -37,12 +37,21 @@ async def coroutine(user: CurrentUser) -> str:
     return f"{where()} {user.user_id}"
 
 
+def decorated(call: Callable[..., object]) -> Callable[..., object]:
+    @wraps(call)
+    async def wrapper(**arguments: object) -> object:
+        return call(**arguments)
+
+    return wrapper
+
+
 ENDPOINTS: dict[str, tuple[Callable[..., object], bool]] = {
     "function": (endpoint, True),
     "partial": (partial(endpoint, greeting=""), True),
     "object": (Blocking(), True),
     "method": (Blocking().__call__, True),
     "coroutine": (coroutine, False),
+    "decorated": (decorated(endpoint), False),
     "coroutine-object": (Coroutine(), False),
 }
 
@@ -52,6 +61,7 @@ def api(database_url: str) -> AbstractContextManager[Api]:
     child, router = APIRouter(route_class=ApiRoute), APIRouter(prefix="/api/where", route_class=ApiRoute)
     for name, (call, _) in ENDPOINTS.items():
         router.add_api_route(f"/{name}", call, name=name)
+        router.add_api_route("/stop", lambda: next(iter(())))
         child.add_api_route(f"/{name}", call, name=name)
     router.include_router(child, prefix="/nested")
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
@@ -65,3 +75,10 @@ def test_what_blocks_runs_in_a_worker_thread(api: AbstractContextManager[Api]) -
             for prefix in ("", "/nested"):
                 thread, user = client.get(f"/api/where{prefix}/{name}").json().rsplit(None, 1)
                 assert (thread == "worker", user) == (blocks, "alice"), name
+
+
+def test_an_endpoint_that_stops_an_iteration_hangs_nobody(api: AbstractContextManager[Api]) -> None:
+    """StopIteration, which no future can hold, is an error like any other, and its thread is free again."""
+    with api as served, served.client("alice") as client:
+        assert [client.get("/api/where/stop").status_code for _ in range(3)] == [500, 500, 500]
+        assert client.get("/api/where/function").status_code == 200

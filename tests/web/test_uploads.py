@@ -1,15 +1,20 @@
 """A route that takes larger bodies than usual, by FastAPI's own `max_body_size`."""
 
-from collections.abc import Iterator
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import APIRouter, Body, UploadFile
+from fastapi.responses import StreamingResponse
+from sqlalchemy import text
 from starlette.requests import Request
 
-from app.auth import CurrentUser
+from app.auth import CurrentUser, Principal
+from app.db import CurrentDatabase, Database
 from app.main import create_app
 from app.settings import Settings
 from app.web.guard import MAX_BODY_BYTES
@@ -21,6 +26,7 @@ from tests.web.raw import connected, receive, request, send
 
 BOUND = 8 * MAX_BODY_BYTES
 FILE = b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+SHORT: dict[str, Any] = {"database_timeout_ms": 500}
 TYPE = "Content-Type: application/octet-stream"
 UPLOAD = request("POST", "/api/files/bytes", AUTH, TYPE, f"Content-Length: {BOUND}")
 
@@ -47,6 +53,25 @@ async def unread() -> str:
     return "not read"
 
 
+@router.post("/slow", max_body_size=BOUND)
+async def slow(request: Request, database: CurrentDatabase, user: CurrentUser) -> list[int]:
+    return [await asyncio.to_thread(count, database, user) async for piece in request.stream() if piece]
+
+
+def count(database: Database, user: Principal) -> int:
+    return len(database.execute(user, text("SELECT 1"), {}))
+
+
+@router.post("/answer", max_body_size=BOUND)
+async def answer_first() -> StreamingResponse:
+    async def lines() -> AsyncIterator[str]:
+        for _ in range(3):
+            yield "x" * 1000
+            await asyncio.sleep(0.05)
+
+    return StreamingResponse(lines())
+
+
 @router.post("/small", max_body_size=1000)
 async def small(request: Request) -> int:
     return len(await request.body())
@@ -54,7 +79,7 @@ async def small(request: Request) -> int:
 
 @pytest.fixture
 def api(database_url: str) -> Iterator[Api]:
-    settings = Settings(database_url=database_url, better_auth_secret=SECRET, max_in_flight=1, **UNLIMITED)
+    settings = Settings(database_url=database_url, better_auth_secret=SECRET, max_in_flight=1, **UNLIMITED, **SHORT)
     with running(settings, partial(create_app, entities=[router])) as served:
         yield served
 
@@ -121,6 +146,36 @@ def test_an_upload_under_way_keeps_nobody_out(api: Api) -> None:
         send(connection, b"x" * BOUND)
         assert receive(connection, "POST").json() == BOUND
         until(lambda: scrape(alice).value("http_requests_in_progress") == 0)
+
+
+def test_each_statement_has_its_time_while_the_body_arrives(api: Api) -> None:
+    """The request's deadline begins when it is complete."""
+    with connected(api.port) as connection:
+        head = request("POST", "/api/files/slow", AUTH, TYPE, f"Content-Length: {2 * MAX_BODY_BYTES}")
+        send(connection, head + b"x", token=make_token())
+        time.sleep(2 * api.settings.database_timeout_ms / 1000)  # a slow client's
+        send(connection, b"x" * (2 * MAX_BODY_BYTES - 1))
+        answer = receive(connection, "POST")
+    assert (answer.status, set(answer.json())) == (200, {1})
+
+
+def test_what_nobody_reads_breaks_no_answer(api: Api) -> None:
+    """An answer that has begun goes on, though nobody reads what arrives meanwhile."""
+    with connected(api.port) as connection:
+        head = request("POST", "/api/files/answer", AUTH, TYPE, f"Content-Length: {BOUND}")
+        send(connection, head, b"x" * BOUND, token=make_token())
+        assert receive(connection, "POST").body == b"x" * 3000
+
+
+@pytest.mark.slow
+def test_an_upload_that_stands_still_ends(api: Api) -> None:
+    """Whatever its route takes: 10 s after its last byte it is a 408, and its place is free."""
+    with connected(api.port, timeout=30) as connection:
+        send(connection, UPLOAD + b"x", token=make_token())
+        answer = receive(connection, "POST")
+    assert (answer.status, answer.json()["code"], answer.headers["connection"]) == (408, "body_timeout", "close")
+    with api.client() as alice:
+        assert alice.post("/api/files/bytes", content=b"x" * BOUND, headers={"Content-Type": "a/b"}).json() == BOUND
 
 
 def test_a_client_that_leaves_gives_its_place_back(api: Api) -> None:

@@ -1,0 +1,38 @@
+"""An application with a team's routers, and what it answers: without a server, since no database is asked."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+from fastapi import APIRouter, FastAPI
+
+from app.main import create_app
+from app.settings import Settings
+from app.web.route import ApiRoute
+from tests.support import SECRET, make_token
+
+NOWHERE = Settings(database_url="postgresql://nowhere/d", better_auth_secret=SECRET, otel_sdk_disabled=True)
+TOKEN = {"Authorization": f"Bearer {make_token()}"}
+
+Client = httpx.AsyncClient
+
+
+def ask(*routers: APIRouter, act: Callable[[Client], Awaitable[Any]], prepare: Callable[[FastAPI], object] = id) -> Any:
+    app = create_app(NOWHERE, entities=routers)
+    prepare(app)
+
+    async def run() -> Any:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with Client(transport=transport, base_url="http://api", headers=TOKEN) as client:
+            return await act(client)
+
+    try:
+        return asyncio.run(run())
+    finally:
+        for resource in (app.state.workers, app.state.database):
+            resource.close()
+
+
+def api_router() -> APIRouter:
+    return APIRouter(prefix="/api", route_class=ApiRoute)

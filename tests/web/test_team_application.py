@@ -1,0 +1,83 @@
+"""What a team adds to the application: handlers, routers in an order, streams: each once went wrong."""
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator
+
+import pytest
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+from fastapi.testclient import TestClient
+
+from app.auth import CurrentUser
+from app.main import create_app
+from app.settings import Settings
+from app.web.route import ApiRoute
+from app.web.routes import OpenRoute
+from tests.support import SECRET, UNLIMITED, Api, make_token, running
+from tests.telemetry.scrapes import scrape
+from tests.web.cases import AUTH
+from tests.web.raw import connected, receive, request, send
+from tests.web.team import NOWHERE, api_router, ask
+
+
+def test_an_application_with_an_open_route_does_not_start() -> None:
+    """A test client is told so, and does not wait."""
+    app = create_app(NOWHERE, entities=())
+    app.get("/api/open")(lambda: None)
+    with pytest.raises(OpenRoute, match="/api/open would answer without a token"), TestClient(app):
+        pass
+
+
+def test_handlers_of_events_run() -> None:
+    """Those of the application, though it has a lifespan of its own."""
+    app, ran = create_app(NOWHERE, entities=()), list[str]()
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        app.on_event("startup")(lambda: ran.append("startup"))
+        app.on_event("shutdown")(lambda: ran.append("shutdown"))
+    with TestClient(app):
+        assert ran == ["startup"]
+    assert ran == ["startup", "shutdown"]
+
+
+def test_entities_keep_their_order() -> None:
+    """A router of other things before one with a pattern comes before it."""
+    special, things = APIRouter(prefix="/api/things"), api_router()
+    inner = APIRouter(route_class=ApiRoute)
+    inner.add_api_route("/special", lambda: "special")
+    special.include_router(inner)
+    things.add_api_route("/things/{name}", lambda name: name)
+    assert ask(special, things, act=lambda client: client.get("/api/things/special")).json() == "special"
+    assert ask(things, special, act=lambda client: client.get("/api/things/other")).json() == "other"
+
+
+def test_the_head_of_a_stream_ends(database_url: str) -> None:
+    """HEAD of an answer without an end leaves the connection to the next request, and nothing behind."""
+    router, closed = api_router(), list[str]()
+
+    @router.get("/endless")
+    async def endless(_: CurrentUser) -> StreamingResponse:
+        async def lines() -> AsyncIterator[str]:
+            try:
+                while True:
+                    yield "line\n"
+                    await asyncio.sleep(0.01)
+            finally:
+                closed.append("closed")
+
+        return StreamingResponse(lines())
+
+    settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
+    with running(settings, lambda chosen, draining: create_app(chosen, draining, entities=[router])) as api:
+        assert heads(api) == [200, 200]
+        with api.client() as client:
+            assert scrape(client).value("http_requests_in_progress") == 0
+    assert closed == ["closed"]
+
+
+def heads(api: Api) -> list[int]:
+    with connected(api.port) as connection:
+        send(connection, request("HEAD", "/api/endless", AUTH), token=make_token())
+        first = receive(connection, "HEAD")
+        send(connection, request("GET", "/health/live"))
+        return [first.status, receive(connection).status]

@@ -1,0 +1,186 @@
+"""What a team's code does that the application's own does not: each once went wrong."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import httpx
+import pytest
+from fastapi import APIRouter, Depends, Form, Header, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, Field
+
+from app.web.body import Body
+from tests.web.team import api_router, ask
+
+Client = httpx.AsyncClient
+
+
+def test_dependencies_of_coroutines_run_once_or_each_time() -> None:
+    """A shared one once a request, one with `use_cache=False` each time, whatever is wrong with the query."""
+    router, ran = api_router(), list[str]()
+
+    async def shared() -> str:
+        ran.append("shared")
+        return "shared"
+
+    async def fresh() -> str:
+        ran.append("fresh")
+        return "fresh"
+
+    async def both(a: Annotated[str, Depends(shared)], b: Annotated[str, Depends(fresh, use_cache=False)]) -> str:
+        return a + b
+
+    @router.get("/once")
+    async def once(
+        a: Annotated[str, Depends(shared)],
+        b: Annotated[str, Depends(fresh, use_cache=False)],
+        c: Annotated[str, Depends(both)],
+        limit: int = 1,
+    ) -> str:
+        return f"{a}{b}{c}{limit}"
+
+    good = ask(router, act=lambda client: client.get("/api/once"))
+    assert (good.json(), ran) == ("sharedfreshsharedfresh1", ["shared", "fresh", "fresh"])
+    ran.clear()
+    assert ask(router, act=lambda client: client.get("/api/once?limit=x")).status_code == 422
+    assert ran == ["shared", "fresh", "fresh"]
+
+
+def test_errors_of_headers_are_in_the_order_of_the_signature() -> None:
+    """Optional ones and required ones alike."""
+    router = api_router()
+
+    @router.get("/headers")
+    async def headers(x_a: Annotated[int | None, Header()] = None, *, x_b: Annotated[int, Header()]) -> None:
+        """Take two numbers."""
+
+    answer = ask(router, act=lambda client: client.get("/api/headers", headers={"x-a": "a", "x-b": "b"}))
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/header/x-a", "/header/x-b"]
+
+
+def test_an_override_touches_the_routes_that_use_it() -> None:
+    """Query parameters that a replacement reads are known there, and nowhere else."""
+    router = api_router()
+
+    async def current() -> str:
+        return "real"
+
+    async def replacement(id: Annotated[int, Query()] = 0) -> str:
+        return f"replaced {id}"
+
+    @router.get("/used")
+    async def used(value: Annotated[str, Depends(current)]) -> str:
+        return value
+
+    @router.get("/unused/{id}")
+    async def unused(id: str) -> str:
+        return id
+
+    async def act(client: Client) -> list[httpx.Response]:
+        return [await client.get(path) for path in ("/api/used?id=7", "/api/unused/7", "/api/unused/7?id=7")]
+
+    answers = ask(router, act=act, prepare=lambda app: app.dependency_overrides.update({current: replacement}))
+    assert [answer.status_code for answer in answers] == [200, 200, 422]
+    assert answers[0].json() == "replaced 7"
+
+
+def test_refusals_keep_what_they_were_given() -> None:
+    """Headers of a 404, whatever its detail; a team's own validation error, though it lacks what pydantic's have."""
+    router = api_router()
+
+    @router.get("/gone")
+    async def gone() -> None:
+        raise HTTPException(404, headers={"X-Own": "there"})
+
+    @router.get("/own")
+    async def own() -> None:
+        raise RequestValidationError([{"loc": ("query", "x"), "type": "own"}])
+
+    found = ask(router, act=lambda client: client.get("/api/gone"))
+    assert (found.status_code, found.json()["code"], found.headers["x-own"]) == (404, "not_found", "there")
+    errors = ask(router, act=lambda client: client.get("/api/own")).json()["errors"]
+    assert errors == [{"pointer": "/query/x", "message": "is not acceptable"}]
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+
+
+@pytest.mark.parametrize("sent", [{"pet": {"kind": "patient-4711"}}, {"pet": {"kind": "cat"}, "id": "patient-4711"}])
+def test_no_message_quotes_a_value(sent: Any) -> None:
+    """Not even where pydantic's own does."""
+    router = api_router()
+
+    class Visit(BaseModel):
+        pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+        id: UUID | None = None
+
+    @router.post("/visits")
+    async def visit(visit: Visit) -> None:
+        """Take a visit."""
+
+    answer = ask(router, act=lambda client: client.post("/api/visits", json=sent))
+    assert answer.status_code == 422
+    assert not [part for part in ("patient", "4711", "`p`") if part in answer.text]
+
+
+def test_headers_of_an_endpoint_are_its_own() -> None:
+    """What it says of caches and referrers stands alone; the rest is added."""
+    router = api_router()
+
+    @router.get("/own")
+    async def own() -> Response:
+        return Response(headers={"Cache-Control": "public, max-age=60", "Referrer-Policy": "origin"})
+
+    headers = ask(router, act=lambda client: client.get("/api/own")).headers
+    assert headers.get_list("cache-control") == ["public, max-age=60"]
+    assert headers.get_list("referrer-policy") == ["origin"]
+    assert headers.get_list("x-content-type-options") == ["nosniff"]
+
+
+def test_a_strict_model_may_be_a_form() -> None:
+    """A form is FastAPI's own business, whatever its model."""
+    router = api_router()
+
+    class Name(Body):
+        name: str
+
+    @router.post("/form")
+    async def form(name: Annotated[Name, Form()]) -> str:
+        return name.name
+
+    assert ask(router, act=lambda client: client.post("/api/form", data={"name": "x"})).json() == "x"
+
+
+def test_a_long_number_in_a_path_names_nothing() -> None:
+    """Python reads no number of so many digits: 404, and no 500."""
+    router = APIRouter()
+    router.add_api_route("/numbers/{number:int}", lambda number: number)
+    assert ask(router, act=lambda client: client.get(f"/numbers/{'9' * 5000}")).status_code == 404
+    assert ask(router, act=lambda client: client.get(f"/numbers/{'9' * 4000}")).status_code == 200
+
+
+class Handler:
+    async def __call__(self, _: Request, error: Exception) -> Response:
+        return PlainTextResponse(type(error).__name__, 418)
+
+
+def test_an_own_answer_to_what_nobody_caught_counts_as_what_it_is() -> None:
+    """By any kind of handler; the metric and the answer agree."""
+    router = api_router()
+
+    @router.get("/fail")
+    async def fail() -> None:
+        raise LookupError
+
+    async def act(client: Client) -> tuple[httpx.Response, str]:
+        return await client.get("/api/fail"), (await client.get("/metrics")).text
+
+    answer, metrics = ask(router, act=act, prepare=lambda app: app.add_exception_handler(Exception, Handler()))
+    assert (answer.status_code, answer.text) == (418, "LookupError")
+    assert 'http_requests_total{handler="/api/fail",method="GET",status="418"} 1.0' in metrics

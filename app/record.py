@@ -4,7 +4,6 @@ The edge begins it, whoever finds something out writes it down here, and the edg
 loop and the request's worker thread share it.
 """
 
-from collections import Counter
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
@@ -55,7 +54,7 @@ class Record:
 
     queries: int = 0
     query_seconds: float = 0.0
-    repeats: Counter[str] = field(default_factory=Counter)  # runs of each statement
+    repeats: dict[str, int] = field(default_factory=dict)  # runs of each statement
 
     span: Span = INVALID_SPAN
     peer: str | None = None  # at the other end of the socket, whatever a proxy says of its client
@@ -87,7 +86,7 @@ class Record:
         """Count one statement that took `seconds`."""
         self.queries += 1
         self.query_seconds += seconds
-        self.repeats[statement] += 1
+        self.repeats[statement] = self.repeats.get(statement, 0) + 1
 
 
 CURRENT: ContextVar[Record | None] = ContextVar("record", default=None)

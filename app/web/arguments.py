@@ -49,6 +49,7 @@ class Arguments:
         # Most requests send none of the headers that a route knows, and FastAPI's search for each is long.
         self._unsent = {field.name: None for field in self._headers if _is_none_where_absent(field)}
         self._header_names = [(field, _header(field)) for field in self._headers]
+        self._has_parameters = bool(self._path or dependant.query_params or self._headers)
         self._body: Any = dependant.body_params[0] if dependant.body_params else None
 
     async def call(self, request: Request) -> Any:
@@ -89,9 +90,10 @@ class Arguments:
                 values[dependency._name or ""] = value = await dependency._call(**arguments)
                 found.setdefault(dependency._call, value)
         values.pop("", None)  # wanted for what it does, not for what it returns
-        for some, wrong in self._parameters(request):
-            values |= some
-            errors += wrong
+        if self._has_parameters:
+            for some, wrong in self._parameters(request):
+                values |= some
+                errors += wrong
         if self._request:
             values[self._request] = request
         return values, errors

@@ -22,6 +22,7 @@ from app.roles import remedy
 from app.settings import Settings
 
 BUSY = {"55P03", "40001", "40P01"}  # lock_timeout, serialization failure, deadlock
+FORBIDDEN = "42501"  # what the role was not granted, or a row for somebody else
 UNAVAILABLE = {"08", "53", "57"}  # classes: connection, resources, operator intervention (statement_timeout included)
 EXPLAIN_S = 0.2  # half of it for the server
 READ_ONLY = "25006"  # a standby, while a failover goes on
@@ -215,6 +216,8 @@ def refusals() -> Iterator[None]:
         if refused := refusal(error, sqlstate or ""):
             logger.info("the database refused a change: %s %s", type(error.orig).__name__, sqlstate or "")
             raise refused from error
+        if sqlstate == FORBIDDEN:
+            logger.warning("the role may not do this: does the migration of the table call protect() or share()?")
         raise
 
 

@@ -206,7 +206,7 @@ async def _invalid_request(_: Request, error: RequestValidationError) -> Respons
 
 def field_errors(errors: Sequence[Any]) -> list[FieldError]:
     """Return pydantic's `errors` without the values they hold."""
-    return [{"pointer": _pointer(error.get("loc", ())), "message": _message(error)} for error in errors[:MAX_ERRORS]]
+    return [{"pointer": pointer_to(error.get("loc", ())), "message": _message(error)} for error in errors[:MAX_ERRORS]]
 
 
 def _message(error: Mapping[str, Any]) -> str:
@@ -215,7 +215,8 @@ def _message(error: Mapping[str, Any]) -> str:
     return quoting or str(error.get("msg", "is not acceptable")).removeprefix("Value error, ")
 
 
-def _pointer(location: Sequence[int | str]) -> str:
+def pointer_to(location: Sequence[int | str]) -> str:
+    """Return the JSON pointer to a place as FastAPI names it: of the body without `body`, and never a long one."""
     parts = location[1:] if location and location[0] == "body" else location
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)[:MAX_POINTER]
 

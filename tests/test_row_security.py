@@ -32,8 +32,8 @@ UNPROTECTED = """
     WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace AND a.attname = 'user_id'
       AND NOT (c.relrowsecurity AND c.relforcerowsecurity
                AND (SELECT count(*) = 2 AND count(*) FILTER (WHERE polroles = '{0}' AND polcmd = '*'
-                           AND pg_get_expr(polqual, polrelid) LIKE '(user_id = %app.user_id%'
-                           AND pg_get_expr(polwithcheck, polrelid) LIKE '(user_id = %app.user_id%') = 1
+                           AND pg_get_expr(polqual, polrelid) LIKE '(%user_id%app.user_id%'
+                           AND pg_get_expr(polwithcheck, polrelid) LIKE '(%user_id%app.user_id%') = 1
                        AND count(*) FILTER (WHERE polroles = ARRAY[to_regrole(:admin)::oid] AND polcmd = 'r') = 1
                     FROM pg_policy WHERE polrelid = c.oid)
                AND (SELECT array_agg(privilege_type ORDER BY privilege_type) = '{DELETE,INSERT,SELECT,UPDATE}'

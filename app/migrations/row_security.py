@@ -29,6 +29,17 @@ GRANT_ROLE = """
 """
 
 
+GRANT_SEQUENCES = """
+    DO $$ DECLARE sequence text; BEGIN
+        FOR sequence IN SELECT pg_get_serial_sequence('{table}', attname) FROM pg_attribute
+            WHERE attrelid = '{table}'::regclass AND attnum > 0 AND NOT attisdropped
+        LOOP
+            IF sequence IS NOT NULL THEN EXECUTE 'GRANT USAGE ON SEQUENCE ' || sequence || ' TO {role}'; END IF;
+        END LOOP;
+    END $$
+"""
+
+
 class RoleMissing(RuntimeError):
     """The login may neither create the roles nor switch to them; the message is what an administrator must run."""
 
@@ -57,6 +68,7 @@ def protect(table: str) -> None:
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY own ON {table} USING ({OWN}) WITH CHECK ({OWN})")
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {ROLE}")
+    op.execute(GRANT_SEQUENCES.format(table=table, role=ROLE))
     op.execute(f"CREATE POLICY look ON {table} FOR SELECT TO {ADMIN_ROLE} USING (true)")
     op.execute(f"GRANT SELECT ON {table} TO {ADMIN_ROLE}")
 

@@ -84,7 +84,11 @@ class Edge:
             record.place.leave()
         headers: Headers = [*message.get("headers", ())]
         named = {name for name, _ in headers} - {b"vary"}
-        headers += [header for header in (PRIVATE if record.is_api else EVERYWHERE) if header[0] not in named]
+        headers += [
+            header
+            for header in (PRIVATE if record.is_api or record.principal else EVERYWHERE)
+            if header[0] not in named
+        ]
         headers += [(name.lower().encode(), value.encode()) for name, value in record.headers.items()]
         headers += self._observer.answer(record)
         if self._draining.is_set():

@@ -1,10 +1,13 @@
 """What the OpenAPI document says of every route."""
 
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel, Field, TypeAdapter
 
 from app.errors import FieldError
+
+FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")  # what a 422 is elsewhere
 
 
 class Problem(BaseModel):
@@ -26,16 +29,29 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """Return an OpenAPI document with the schema that `problems` refers to, and parameters as a URL can hold them."""
+    """Return an OpenAPI document that says how errors are answered here, and has parameters as a URL can hold them."""
     schema = TypeAdapter(Problem).json_schema(ref_template="#/components/schemas/{model}")
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas |= schema.pop("$defs") | {"Problem": schema}
+    for name in FASTAPIS_OWN:
+        schemas.pop(name, None)
     for operations in document["paths"].values():
         for operation in operations.values():
-            for parameter in operation.get("parameters", ()):
-                if "schema" in parameter:
-                    parameter["schema"] = _without_null(parameter["schema"])
+            _complete_operation(operation)
     return document
+
+
+def _complete_operation(operation: dict[str, Any]) -> None:
+    responses = operation.get("responses", {})
+    invalid = responses.get("422", {})
+    if "HTTPValidationError" in str(invalid.get("content")):
+        invalid |= problems(422)[422]
+    if "security" in operation:
+        for status, response in problems(401, 429).items():
+            responses.setdefault(str(status), {"description": HTTPStatus(int(status)).phrase, **response})
+    for parameter in operation.get("parameters", ()):
+        if "schema" in parameter:
+            parameter["schema"] = _without_null(parameter["schema"])
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from fastapi.dependencies.utils import _get_param_aliases, _get_param_model, get
 from fastapi.security import APIKeyQuery
 from pydantic import AliasChoices, AliasPath
 
-from app.errors import InvalidRequest
+from app.errors import FieldError, InvalidRequest, pointer_to
 
 
 class QueryNames:
@@ -42,16 +42,20 @@ class QueryNames:
         except ValueError:
             raise InvalidRequest(errors=[{"pointer": "/query", "message": "must be percent-encoded UTF-8"}]) from None
         counts = Counter(name for name, _ in pairs)
-        verdicts = [verdict for name, times in counts.items() if (verdict := self._verdict(name, times))]
+        verdicts: list[FieldError] = [
+            {"pointer": pointer_to(("query", name)), "message": verdict}
+            for name, times in counts.items()
+            if (verdict := self._verdict(name, times))
+        ]
         if verdicts:
-            raise InvalidRequest(errors=[{"pointer": "/query", "message": verdict} for verdict in verdicts])
+            raise InvalidRequest(errors=verdicts)
 
     def _verdict(self, name: str, times: int) -> str | None:
         if name in self._lists:
             return None
         if name in self._single:
-            return f"{name} is given more than once" if times > 1 else None
-        return None if self._any else "unknown parameter"
+            return "is given more than once" if times > 1 else None
+        return None if self._any else "is no parameter here"
 
     def _add(self, dependant: Dependant) -> None:
         for field in dependant.query_params:

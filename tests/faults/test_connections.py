@@ -156,10 +156,14 @@ def test_a_statement_inside_a_transaction_waits_no_longer_than_the_deadline(post
     """The transaction holds the only connection: a statement beside it is refused when the request's time is up."""
     database = Database(postmaster.url(name), 1, 10 * TIMEOUT_S)
     alice, started = Principal("alice"), monotonic()
-    with deadline.within(TIMEOUT_S), database.transaction(alice) as session:
-        session.connection()
-        with pytest.raises(DatabaseUnavailable):
+
+    def ask_beside() -> None:
+        with deadline.within(TIMEOUT_S), database.transaction(alice) as session:
+            session.connection()
             database.execute(alice, text("SELECT 1"), {})
+
+    with pytest.raises(DatabaseUnavailable):
+        ask_beside()
     assert monotonic() - started < LATEST_S
     assert database.execute(alice, text("SELECT 1"), {}) == [(1,)]
     database.close()

@@ -1,0 +1,77 @@
+"""A table as FastAPI's tutorial on databases writes it, with an owner."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+import sqlalchemy as sa
+from alembic import op
+from fastapi import APIRouter
+from sqlmodel import Field, SQLModel, select
+
+from app.auth import CurrentUser
+from app.db import CurrentSession
+from app.main import create_app
+from app.migrations.row_security import protect
+from app.settings import Settings
+from app.web.route import ApiRoute
+from tests.schema import migrating
+from tests.support import SECRET, UNLIMITED, Api, running
+
+router = APIRouter(prefix="/api/heroes", route_class=ApiRoute)
+
+
+class Tutorial(SQLModel):
+    metadata = sa.MetaData()  # of this test alone
+
+
+class HeroBase(Tutorial):
+    name: str = Field(index=True)
+    age: int | None = Field(default=None, index=True)
+
+
+class Hero(HeroBase, table=True):
+    id: int | None = Field(default=None, primary_key=True)
+    user_id: str = Field(index=True)
+
+
+class HeroPublic(HeroBase):
+    id: int
+
+
+@router.post("", response_model=HeroPublic)
+def create_hero(hero: HeroBase, session: CurrentSession, user: CurrentUser) -> Hero:
+    db_hero = Hero.model_validate(hero, update={"user_id": user.user_id})
+    session.add(db_hero)
+    session.commit()
+    session.refresh(db_hero)
+    return db_hero
+
+
+@router.get("", response_model=list[HeroPublic])
+def read_heroes(session: CurrentSession) -> list[Hero]:
+    return list(session.exec(select(Hero)).all())
+
+
+@pytest.fixture
+def api(database_url: str) -> Iterator[Api]:
+    with migrating(database_url):
+        op.create_table(
+            "hero",
+            sa.Column("id", sa.Integer(), primary_key=True),
+            sa.Column("name", sa.String(), nullable=False),
+            sa.Column("age", sa.Integer()),
+            sa.Column("user_id", sa.String(), nullable=False),
+        )
+        protect("hero")
+    settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
+    with running(settings, partial(create_app, entities=[router])) as served:
+        yield served
+
+
+def test_a_table_of_the_tutorial_works_and_is_the_users_own(api: Api) -> None:
+    """With its serial id, its strings, and a model for what is answered."""
+    with api.client("alice") as alice, api.client("bob") as bob:
+        assert alice.post("/api/heroes", json={"name": "Deadpond"}).json() == {"id": 1, "name": "Deadpond", "age": None}
+        assert bob.post("/api/heroes", json={"name": "Rusty-Man", "age": 48}).json()["id"] == 2
+        assert [hero["name"] for hero in alice.get("/api/heroes").json()] == ["Deadpond"]

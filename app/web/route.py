@@ -36,8 +36,9 @@ class Overrides:
 class ApiRoute(APIRoute):
     """A route that answers only for a verified user, within the user's limits.
 
-    FastAPI parses the body before any dependency runs, so a dependency could not refuse a stranger first. An endpoint
-    that blocks runs in one of the application's threads.
+    FastAPI parses the body before any dependency runs, so a dependency could not refuse a stranger first. Under /api
+    the gate has asked for the token before (app.web.routes), elsewhere the route does. An endpoint that blocks runs in
+    one of the application's threads.
     """
 
     def __init__(

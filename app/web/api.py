@@ -13,7 +13,6 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import RouteContext
 from starlette._utils import get_route_path
 from starlette.middleware import Middleware
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.record import CURRENT, Headers, Record
@@ -24,6 +23,7 @@ from app.web.routes import Gate, OpenRoute, Routes, is_api
 EVERYWHERE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 # `no-store` would also keep a browser from using its own copy with an ETag.
 PRIVATE = (*EVERYWHERE, (b"cache-control", b"private, no-cache"), (b"vary", b"Authorization"))
+OVERRIDABLE = frozenset(name for name, _ in PRIVATE) - {b"vary"}
 CLOSE = (b"connection", b"close")
 UNEXPECTED = (500, Exception)
 NO_LIFESPAN = type(APIRouter().lifespan_context)
@@ -83,12 +83,9 @@ class Edge:
         if record.place:
             record.place.leave()
         headers: Headers = [*message.get("headers", ())]
-        named = {name for name, _ in headers} - {b"vary"}
-        headers += [
-            header
-            for header in (PRIVATE if record.is_api or record.principal else EVERYWHERE)
-            if header[0] not in named
-        ]
+        own = OVERRIDABLE.intersection([name for name, _ in headers])
+        wanted = PRIVATE if record.is_api or record.principal else EVERYWHERE
+        headers += [header for header in wanted if header[0] not in own] if own else wanted
         headers += [(name.lower().encode(), value.encode()) for name, value in record.headers.items()]
         headers += self._observer.answer(record)
         if self._draining.is_set():
@@ -159,8 +156,7 @@ class Api(FastAPI):
         self._on_start(self.effective_routes)
         added = self.user_middleware
         handlers = {kind: handler for kind, handler in self.exception_handlers.items() if kind not in UNEXPECTED}
-        refusals = Middleware(ExceptionMiddleware, handlers=handlers)  # of the gate, by a team's handlers as well
-        self.user_middleware = [*self._enclosing, *added, refusals, Middleware(Gate, self.effective_routes)]
+        self.user_middleware = [*self._enclosing, *added, Middleware(Gate, self.effective_routes, handlers)]
         try:
             return super().build_middleware_stack()
         finally:

@@ -50,6 +50,7 @@ class Arguments:
         self._unsent = {field.name: None for field in self._headers if _is_none_where_absent(field)}
         self._header_names = [(field, _header(field)) for field in self._headers]
         self._has_parameters = bool(self._path or dependant.query_params or self._headers)
+        self._is_leaf = not (self._has_parameters or self._dependencies)
         self._body: Any = dependant.body_params[0] if dependant.body_params else None
 
     async def call(self, request: Request) -> Any:
@@ -81,7 +82,10 @@ class Arguments:
         values: dict[str, Any] = {}
         errors: list[Any] = []
         for dependency in self._dependencies:
-            arguments, wrong = await dependency._gather(request, found)
+            if dependency._is_leaf:
+                arguments, wrong = dependency._with_request(request), list[Any]()
+            else:
+                arguments, wrong = await dependency._gather(request, found)
             if wrong:
                 errors += wrong
             elif dependency._use_cache and dependency._call in found:
@@ -94,9 +98,10 @@ class Arguments:
             for some, wrong in self._parameters(request):
                 values |= some
                 errors += wrong
-        if self._request:
-            values[self._request] = request
-        return values, errors
+        return values | self._with_request(request), errors
+
+    def _with_request(self, request: Request) -> dict[str, Any]:
+        return {self._request: request} if self._request else {}
 
     def _parameters(self, request: Request) -> Iterator[tuple[dict[str, Any], list[Any]]]:
         """Give the parameters of each kind, and what is wrong with them."""

@@ -5,14 +5,16 @@ routes are those of `fastapi.routing.iter_route_contexts`.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette._utils import get_route_path
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 from app.auth import admit
 from app.errors import NotFound
@@ -34,7 +36,7 @@ class Routes:
 
     def __init__(self, api: FastAPI) -> None:
         self._api = api
-        self._version: tuple[int, ...] = ()
+        self._version = -1
         self._routes: tuple[RouteContext, ...] = ()
         self._matchers: list[tuple[str, Callable[[Scope], tuple[Match, Scope]], RouteContext]] = []
         self._bounded = False
@@ -47,7 +49,7 @@ class Routes:
     def _refresh(self) -> None:
         router = self._api.router
         # By this FastAPI itself knows whether routers have changed.
-        version = router._get_routes_version(), *map(id, router.routes)
+        version = router._get_routes_version() + len(router.routes)
         if version != self._version:
             self._routes, self._version = tuple(iter_route_contexts(router.routes)), version
             self._matchers = [((route.path or "").partition("{")[0], route.matches, route) for route in self._routes]
@@ -98,8 +100,8 @@ class Gate:
     answered as GET where no route knows it (RFC 9110, 9.3.2).
     """
 
-    def __init__(self, app: ASGIApp, routes: Routes) -> None:
-        self._app, self._routes = app, routes
+    def __init__(self, app: ASGIApp, routes: Routes, handlers: Mapping[Any, ExceptionHandler]) -> None:
+        self._app, self._routes, self._handlers = app, routes, handlers
         self._told: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,9 +119,13 @@ class Gate:
             route, match = self._routes.find(scope)
         record = current()
         record.route = route.path if route else None
-        if is_api(get_route_path(scope)):
-            self._refuse(route, match)
-            await admit(record, Request(scope))
+        try:
+            if is_api(get_route_path(scope)):
+                self._refuse(route, match)
+                await admit(record, Request(scope))
+        except HTTPException as refusal:
+            await ExceptionMiddleware(raising(refusal), self._handlers)(scope, receive, send)
+            return
         try:
             await self._app(scope, receive, send)
         except Enough:
@@ -143,6 +149,15 @@ class Gate:
         if path not in self._told:
             self._told.add(path)
             logger.warning("%s is not used for paths under %s: only an ApiRoute asks for the token", path, API)
+
+
+def raising(error: Exception) -> ASGIApp:
+    """Return an application that fails, so that the handlers of an application answer it, a team's own as well."""
+
+    async def fail(*_: object) -> None:
+        raise error
+
+    return fail
 
 
 class Enough(Exception):

@@ -1,37 +1,22 @@
 """No route under /api answers a stranger, however it got there: refused at the start, and when it is asked for."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import count
 
-import httpx
 import pytest
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
-from starlette.routing import Match, Mount, Route, Router
-from starlette.types import Scope
+from starlette.routing import Mount, Route, Router
 
 from app.auth import CurrentUser
 from app.main import create_app
-from app.settings import Settings
-from app.web.route import ApiRoute, Handler
+from app.web.route import ApiRoute
 from app.web.routes import OpenRoute
-from tests.support import SECRET, make_token
-
-NOWHERE = Settings(database_url="postgresql://nowhere/nothing", better_auth_secret=SECRET, otel_sdk_disabled=True)
-GOOD = {"Authorization": f"Bearer {make_token()}"}
-
-
-def leaf(path: str, route_class: type[APIRoute], done: list[str]) -> APIRouter:
-    """A router of one route, which notes that it was reached."""
-    router = APIRouter(route_class=route_class)
-    router.add_api_route(path, lambda: done.append(path), methods=["GET"])
-    return router
+from tests.web.open_routes import GOOD, NOWHERE, ask, catch_all, leaf, running
 
 
 def plain_child(done: list[str]) -> APIRouter:
@@ -69,10 +54,6 @@ def pattern(done: list[str]) -> APIRouter:
     return leaf("/{tenant}/things", APIRoute, done)
 
 
-def catch_all(done: list[str]) -> APIRouter:
-    return leaf("/{rest:path}", APIRoute, done)
-
-
 SEEN = {
     plain_child: ("/api/parent/child", "/api/parent/child"),
     plain_leaf: ("/api/v1/leaf", "/api/v1/leaf"),
@@ -82,22 +63,6 @@ SEEN = {
 UNSEEN = {pattern: "/api/things", catch_all: "/api/anything/at/all"}
 
 Shape = Callable[[list[str]], APIRouter]
-
-
-@contextmanager
-def running(*routers: APIRouter) -> Iterator[FastAPI]:
-    app = create_app(NOWHERE, entities=routers)
-    yield app
-    for resource in (app.state.workers, app.state.readiness, app.state.database):
-        resource.close()
-
-
-def ask(app: FastAPI, *paths: str, headers: dict[str, str] | None = None) -> list[httpx.Response]:
-    async def get() -> list[httpx.Response]:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
-            return [await client.get(path, headers=headers) for path in paths]
-
-    return asyncio.run(get())
 
 
 @pytest.mark.parametrize(("shape", "names"), SEEN.items(), ids=lambda value: getattr(value, "__name__", ""))
@@ -148,76 +113,6 @@ def test_an_open_route_is_refused_when_it_is_asked_for(
         )
         == 1
     )
-
-
-class Versioned(ApiRoute):
-    """Takes a request by its header, as far as FastAPI is concerned."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        return super().matches(scope) if Headers(scope=scope).get("x-version") == "2" else (Match.NONE, {})
-
-
-class Cached(ApiRoute):
-    """Answers out of what it kept, as a route class of a team's may."""
-
-    kept: str = "kept"
-
-    def get_route_handler(self) -> Handler:
-        async def answer(_: Request) -> Response:
-            return PlainTextResponse(self.kept)
-
-        super().get_route_handler()
-        return answer
-
-
-def spoil_order(app: FastAPI, done: list[str]) -> None:
-    app.router.routes.insert(0, leaf("/{rest:path}", APIRoute, done).routes[0])
-
-
-def spoil_route(app: FastAPI, done: list[str]) -> None:
-    app.router.routes[0] = APIRoute("/api/closed", lambda: done.append("replaced"))
-
-
-def spoil_match(app: FastAPI, done: list[str]) -> None:
-    app.router.routes.clear()
-    app.include_router(leaf("/api/closed", Versioned, []))
-    app.include_router(catch_all(done))
-
-
-def spoil_root(app: FastAPI, done: list[str]) -> None:
-    app.include_router(catch_all(done))
-    app.root_path = "/ap"
-
-
-def spoil_handler(app: FastAPI, _: list[str]) -> None:
-    app.router.routes[:0] = leaf("/api/closed", Cached, []).routes
-
-
-@pytest.mark.parametrize("spoil", [spoil_order, spoil_route, spoil_match, spoil_root, spoil_handler])
-@pytest.mark.parametrize("late", [False, True], ids=["before the start", "after it"])
-def test_whatever_is_done_to_the_routes_no_stranger_gets_further(
-    spoil: Callable[[FastAPI, list[str]], None],
-    late: bool,  # noqa: FBT001
-) -> None:
-    """The token is asked for before FastAPI looks for a route: its choice may be another one than the gate's."""
-    done: list[str] = []
-    with running(leaf("/api/closed", ApiRoute, done)) as app:
-        if late:
-            ask(app, "/health/live")
-        spoil(app, done)
-        try:
-            answers = ask(app, "/api/closed", "/api/other")
-        except OpenRoute:
-            return
-    assert {answer.status_code for answer in answers} <= {401, 404}
-    assert done == []
-
-
-def test_a_teams_handler_of_refusals_answers_those_of_the_gate() -> None:
-    """A 404 or 401 under /api is answered by it like any other."""
-    with running() as app:
-        app.add_exception_handler(404, lambda _, __: PlainTextResponse("own", 404))
-        assert ask(app, "/api/nothing")[0].text == "own"
 
 
 def test_outside_of_the_api_they_answer_anyone() -> None:

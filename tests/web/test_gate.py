@@ -1,0 +1,85 @@
+"""The gate asks for the token whatever FastAPI will choose: routes may be changed, or choose for themselves."""
+
+from collections.abc import Callable
+
+import pytest
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.routing import Match
+from starlette.types import Scope
+
+from app.web.route import ApiRoute, Handler
+from app.web.routes import OpenRoute
+from tests.web.open_routes import ask, catch_all, leaf, running
+
+
+class Versioned(ApiRoute):
+    """Takes a request by its header, as far as FastAPI is concerned."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return super().matches(scope) if Headers(scope=scope).get("x-version") == "2" else (Match.NONE, {})
+
+
+class Cached(ApiRoute):
+    """Answers out of what it kept, as a route class of a team's may."""
+
+    kept: str = "kept"
+
+    def get_route_handler(self) -> Handler:
+        async def answer(_: Request) -> Response:
+            return PlainTextResponse(self.kept)
+
+        super().get_route_handler()
+        return answer
+
+
+def spoil_order(app: FastAPI, done: list[str]) -> None:
+    app.router.routes.insert(0, leaf("/{rest:path}", APIRoute, done).routes[0])
+
+
+def spoil_route(app: FastAPI, done: list[str]) -> None:
+    app.router.routes[0] = APIRoute("/api/closed", lambda: done.append("replaced"))
+
+
+def spoil_match(app: FastAPI, done: list[str]) -> None:
+    app.router.routes.clear()
+    app.include_router(leaf("/api/closed", Versioned, []))
+    app.include_router(catch_all(done))
+
+
+def spoil_root(app: FastAPI, done: list[str]) -> None:
+    app.include_router(catch_all(done))
+    app.root_path = "/ap"
+
+
+def spoil_handler(app: FastAPI, _: list[str]) -> None:
+    app.router.routes[:0] = leaf("/api/closed", Cached, []).routes
+
+
+@pytest.mark.parametrize("spoil", [spoil_order, spoil_route, spoil_match, spoil_root, spoil_handler])
+@pytest.mark.parametrize("late", [False, True], ids=["before the start", "after it"])
+def test_whatever_is_done_to_the_routes_no_stranger_gets_further(
+    spoil: Callable[[FastAPI, list[str]], None],
+    late: bool,  # noqa: FBT001
+) -> None:
+    """The token is asked for before FastAPI looks for a route: its choice may be another one than the gate's."""
+    done: list[str] = []
+    with running(leaf("/api/closed", ApiRoute, done)) as app:
+        if late:
+            ask(app, "/health/live")
+        spoil(app, done)
+        try:
+            answers = ask(app, "/api/closed", "/api/other")
+        except OpenRoute:
+            return
+    assert {answer.status_code for answer in answers} <= {401, 404}
+    assert done == []
+
+
+def test_a_teams_handler_of_refusals_answers_those_of_the_gate() -> None:
+    """A 404 or 401 under /api is answered by it like any other."""
+    with running() as app:
+        app.add_exception_handler(404, lambda _, __: PlainTextResponse("own", 404))
+        assert ask(app, "/api/nothing")[0].text == "own"

@@ -20,7 +20,7 @@ from tests.support import Api, make_token
 Behaviour = Callable[["KeyServer", BaseHTTPRequestHandler], None]
 CHUNK = b" " * 2**20
 TLS = ssl.create_default_context()  # unused, but 20 ms of work where each request makes its own
-PROMPT_S = 0.5  # an answer that waited for nothing, on a noisy machine
+PROMPT_S = 1.0  # an answer that waited for nothing, on a noisy machine; one that waited for keys takes 2 s
 INVALID, UNAVAILABLE = (401, "token_invalid"), (503, "auth_unavailable")
 PATH, ELSEWHERE = "/api/auth/jwks", "/elsewhere"
 

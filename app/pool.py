@@ -18,7 +18,7 @@ from sqlalchemy.util.queue import Queue
 from app import deadline
 from app.auth import Principal
 from app.record import CURRENT
-from app.roles import ROLE, ROLES
+from app.roles import ROLES
 
 PREAMBLES = {
     role: f"SELECT set_config('role', '{role}', true), set_config('app.user_id', %s, true), "
@@ -26,7 +26,6 @@ PREAMBLES = {
     "set_config('TimeZone', 'UTC', true); "
     for role in ROLES
 }
-PREAMBLE = PREAMBLES[ROLE]
 ANSWER_S = 0.1  # left of the deadline for the way back, once the server has given up
 LONGEST_S = 60.0  # of a transaction that nobody gave a deadline
 PING_AFTER_S = 1.0

@@ -14,6 +14,8 @@ from starlette.types import Scope
 
 WAIT_S = 0.005  # a wait worth a span: shorter ones are the interpreter's own switching (sys.getswitchinterval)
 
+PROBES = {"/health", "/health/live", "/health/ready", "/metrics"}  # asked every few seconds, by nobody's user
+
 Headers = list[tuple[bytes, bytes]]
 
 

@@ -16,7 +16,8 @@ import jwt
 import psycopg2
 from psycopg2 import extensions
 
-from app.pool import PREAMBLE
+from app.pool import PREAMBLES
+from app.roles import ROLE
 
 POOL = 8
 SECRET = os.environ["BETTER_AUTH_SECRET"]
@@ -44,7 +45,7 @@ def ask(user: str, statement: str, *parameters: Any) -> list[dict[str, Any]]:
     connection = connections.get()
     try:
         with connection.cursor() as cursor:
-            preamble = cursor.mogrify(PREAMBLE, (user, "2000", "1000"))
+            preamble = cursor.mogrify(PREAMBLES[ROLE], (user, "2000", "1000"))
             cursor.execute(preamble + cursor.mogrify(statement, (user, *parameters)))
             return [dict(zip(COLUMNS, row, strict=True)) for row in cursor.fetchall()]
     finally:

@@ -6,7 +6,8 @@ from typing import Any, cast
 
 from sqlalchemy import ClauseElement, create_engine
 
-from app.pool import PREAMBLE
+from app.pool import PREAMBLES
+from app.roles import ROLE
 from app.tasks.queries import page_statement
 from app.web.paging import encode
 from benchmarks import load
@@ -76,7 +77,7 @@ def _blocks(cursor: Any, tasks: int, after: int | None) -> int:
     given = {"cursor": after} if after else {}
     statement = cast(ClauseElement, page_statement("newest", tuple(given))).compile(_ENGINE)
     cursor.execute("BEGIN")
-    cursor.execute(PREAMBLE, (_owner(tasks), "60000", "1000"))
+    cursor.execute(PREAMBLES[ROLE], (_owner(tasks), "60000", "1000"))
     parameters = {"owner": _owner(tasks), "page_limit": LENGTH + 1, **given}
     cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
     plan = cursor.fetchone()[0][0]["Plan"]

@@ -16,11 +16,10 @@ import psycopg2
 from opentelemetry.trace import SpanContext, format_span_id, format_trace_id, get_current_span
 from sqlalchemy.exc import DBAPIError
 
-from app.record import Record
+from app.record import PROBES, Record
 from app.settings import Settings
 from app.telemetry.tree import Trees, drawn
 
-PROBES = {"/health", "/health/live", "/health/ready", "/metrics"}
 COLOURS = {"DEBUG": "\033[2m", "INFO": "", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
 PLAIN = "\033[0m"
 

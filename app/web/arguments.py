@@ -155,10 +155,11 @@ def _plain_model(fields: list[ModelField]) -> ModelField | None:
 
 
 def _has_one_value(field: ModelField) -> bool:
-    is_list = field_annotation_is_sequence(field.field_info.annotation)
-    return (
-        not is_list and len(_get_param_aliases(field)) == 1 and field.field_info.validation_alias in (None, field.alias)
-    )
+    return _has_one_name(field) and not field_annotation_is_sequence(field.field_info.annotation)
+
+
+def _has_one_name(field: ModelField) -> bool:
+    return len(_get_param_aliases(field)) == 1 and field.field_info.validation_alias in (None, field.alias)
 
 
 def _header(field: ModelField) -> bytes:
@@ -169,5 +170,4 @@ def _is_none_where_absent(field: ModelField) -> bool:
     """Tell whether a header parameter is None, and nothing is checked, where its one header is not sent."""
     info = field.field_info
     is_model = _get_param_model(field) is not None
-    has_one_name = len(_get_param_aliases(field)) == 1 and info.validation_alias in (None, field.alias)
-    return not is_model and has_one_name and info.default is None and not info.validate_default
+    return not is_model and _has_one_name(field) and info.default is None and not info.validate_default

@@ -89,8 +89,7 @@ async def refuse_malformed(request: Request) -> None:
     body = await request.body()
     if not body:
         return
-    if not _is_json_type(",".join(request.headers.getlist("content-type"))):
-        raise UnsupportedMediaType
+    _refuse_type(request)
     if not is_json(body):
         raise MalformedBody
 
@@ -103,8 +102,7 @@ async def read_strict(request: Request, field: StrictField) -> tuple[Any, list[A
 
     """
     body = await request.body()
-    if not _is_json_type(",".join(request.headers.getlist("content-type"))):
-        raise UnsupportedMediaType
+    _refuse_type(request)
     value, errors = field.validate_json(body, ("body",))
     suspect = errors or b"NaN" in body or b"Infinity" in body  # pydantic takes both where any value will do
     if suspect and not is_json(body):
@@ -112,10 +110,12 @@ async def read_strict(request: Request, field: StrictField) -> tuple[Any, list[A
     return value, errors
 
 
-def _is_json_type(content_type: str) -> bool:
+def _refuse_type(request: Request) -> None:
+    content_type = ",".join(request.headers.getlist("content-type"))
     media_type, *parameters = map(str.strip, content_type.lower().split(";"))
     charsets = {text.removeprefix("charset=").strip('"') for text in parameters if text.startswith("charset=")}
-    return media_type == "application/json" and charsets <= {"utf-8"}
+    if media_type != "application/json" or not charsets <= {"utf-8"}:
+        raise UnsupportedMediaType
 
 
 def is_json(body: bytes) -> bool:

@@ -9,7 +9,7 @@ from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import UNKNOWN, AppError, NotFound, Unavailable, problem
-from app.record import current
+from app.record import PROBES, current
 from app.web.routes import Routes
 from app.web.upload import BODY_TIMEOUT_S, BodyTimeout, Upload, too_large
 
@@ -19,7 +19,6 @@ MAX_HEADER_BYTES = 32 * 1024
 MAX_TARGET_BYTES = 8 * 1024  # RFC 9112, 3: at least 8000 octets are to be supported
 MAX_DIGITS = 4300  # of a number that Python reads
 LONG_NUMBER = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
-UNCAPPED = {"/health", "/health/live", "/health/ready", "/metrics"}
 SAFE = {"GET", "HEAD"}  # RFC 9110, 9.2.1: a request that was cut changed nothing
 
 logger = logging.getLogger(__name__)
@@ -137,7 +136,7 @@ class Guard:
         return self._requests, Replay(await read_body(receive, bound), receive)
 
     async def _serve(self, places: Places, scope: Scope, receive: Receive, send: Send) -> None:
-        if get_route_path(scope) in UNCAPPED:
+        if get_route_path(scope) in PROBES:
             await self._app(scope, receive, send)
             return
         current().place = place = places.take()

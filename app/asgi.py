@@ -3,3 +3,4 @@
 from app.main import create_app
 
 app = create_app()
+app.state.tracing.trace_process()

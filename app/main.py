@@ -71,6 +71,7 @@ def create_app(
     Raises:
         SettingsError: the environment's settings are wrong, or not enough to serve with.
         OpenRoute: a route of `entities` would answer under /api without a token.
+        NameTaken: a metric of prometheus_client's default registry has the name of one of the application's.
 
     """
     settings = settings or Settings.complete()

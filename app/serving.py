@@ -57,7 +57,14 @@ def serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> No
         on_start()
 
     with suppress(KeyboardInterrupt):
-        Server(settings, begin).run()
+        Server(settings, begin, create_only_app).run()
+
+
+def create_only_app(settings: Settings, draining: Event) -> ASGIApp:
+    """Return the only application of this process, so that every span of the process is sent with its own."""
+    api = create_app(settings, draining)
+    api.state.tracing.trace_process()
+    return api
 
 
 class Server(uvicorn.Server):

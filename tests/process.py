@@ -67,14 +67,14 @@ def run(arguments: Sequence[str], database_url: str, **variables: object) -> sub
 
 
 @contextmanager
-def serving(database_url: str, **variables: object) -> Iterator[Process]:
-    """Serve until the block ends, or the test ends the process itself."""
+def serving(database_url: str, root: Path = ROOT, **variables: object) -> Iterator[Process]:
+    """Serve the project at `root` until the block ends, or the test ends the process itself."""
     with socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     env = environment(database_url, port=port, **variables)
     with TemporaryFile() as log:
-        popen = subprocess.Popen([sys.executable, "-m", "app", "serve"], cwd=ROOT, env=env, stdout=log, stderr=log)
+        popen = subprocess.Popen([sys.executable, "-m", "app", "serve"], cwd=root, env=env, stdout=log, stderr=log)
         process = Process(port, popen, log)
         try:
             until(process.alive, seconds=30)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from typing import Any
 
 from limits import RateLimitItem
@@ -109,7 +110,8 @@ class Shared:
     async def _ask(self, key: str) -> list[Usage]:
         self._threads = self._threads or ThreadPoolExecutor(THREADS, "rate-limit")
         loop = asyncio.get_running_loop()
-        asked = loop.run_in_executor(self._threads, self._storage.count, key, self._limits)
+        # In the request's context: where Redis is instrumented, the span belongs to the request's trace.
+        asked = loop.run_in_executor(self._threads, copy_context().run, self._storage.count, key, self._limits)
         await asyncio.wait((asked,), timeout=DEADLINE_S)
         if not asked.done():
             asked.cancel()  # one that no thread has begun is never begun
@@ -120,7 +122,7 @@ class Shared:
         if self._recovery is None:
             reason = type(error).__name__  # the message may hold the address
             logger.warning("rate limits: Redis is of no use (%s), each process counts for itself until it is", reason)
-            self._recovery = asyncio.create_task(self._recover())
+            self._recovery = asyncio.create_task(self._recover(), context=Context())  # it outlives the request
 
     async def _recover(self) -> None:
         """Ask until Redis counts again."""

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from app.setting_types import parse_headers
 from app.settings import Settings
 from app.telemetry.otlp_http import JsonExporter
+from app.telemetry.redaction import redacted
 
 SHUTDOWN_S = 2.0
 WARN_EVERY_S = 60.0
@@ -76,7 +77,7 @@ class Export(BatchSpanProcessor):
             self._refused += full
             self._entered += not full
         if not full:
-            super().on_end(span)
+            super().on_end(redacted(span))
         if self.dropped > self._told:
             self._warn()
 

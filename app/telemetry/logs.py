@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.record import PROBES, Record
 from app.settings import Settings
+from app.telemetry.log_fields import added
 from app.telemetry.tree import Trees, drawn
 
 COLOURS = {"DEBUG": "\033[2m", "INFO": "", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
@@ -54,11 +55,12 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": message_of(record),
             **identifiers(record),
-            **getattr(record, "fields", {}),
+            **getattr(record, "_fields", {}),
         }
         if record.exc_info and (error := record.exc_info[1]):
             entry["stack"] = stack(error)
-        return _encode(entry)
+        others = {f"extra.{name}" if name in entry else name: value for name, value in added(record).items()}
+        return _encode(entry | others)
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -70,13 +72,14 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line and what belongs to it."""
-        said = f"  {aside(vars(record)['fields'])}" if hasattr(record, "tree") else ""  # a request's
+        said = f"  {aside(vars(record)['_fields'])}" if hasattr(record, "_tree") else ""  # a request's
+        said += "".join(f"  {_encode(name)[1:-1]}={_encode(value)}" for name, value in added(record).items())
         line = f"{datetime.fromtimestamp(record.created):%H:%M:%S} {record.levelname:7} {record.getMessage()}{said}"  # noqa: DTZ006  the reader's own clock
         if self._colours:
             line = f"{COLOURS.get(record.levelname, '')}{line}{PLAIN}"
         if trace_id := identifiers(record).get("trace_id"):
             line += f"  trace {trace_id}"
-        explained = [line, *getattr(record, "tree", [])]
+        explained = [line, *getattr(record, "_tree", [])]
         if record.exc_info and (error := record.exc_info[1]):
             explained.append(stack(error, messages=True))
         return "\n".join(explained)
@@ -90,7 +93,7 @@ def message_of(record: logging.LogRecord) -> str:
 
 def identifiers(record: logging.LogRecord) -> dict[str, str]:
     """Return the trace that a line belongs to: the one it names, or the one at hand."""
-    context: SpanContext = getattr(record, "span", None) or get_current_span().get_span_context()
+    context: SpanContext = getattr(record, "_span", None) or get_current_span().get_span_context()
     if not context.is_valid:
         return {}
     return {"trace_id": format_trace_id(context.trace_id), "span_id": format_span_id(context.span_id)}
@@ -123,7 +126,7 @@ class RequestLog:
             return
         fields = facts(request)
         tree = drawn(spans) if failed or fields["duration_ms"] >= self._slow_ms else []
-        extra = {"fields": fields, "span": context, "tree": tree}
+        extra = {"_fields": fields, "_span": context, "_tree": tree}
         logger.log(level, "%s %s %s", fields["method"], route or "-", request.status or "unanswered", extra=extra)
 
 

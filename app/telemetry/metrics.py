@@ -1,5 +1,7 @@
 """What Prometheus learns about one application, at /metrics. Names and labels are a contract: see CHANGELOG.md.
 
+A team's own metrics are those of the client library's default registry (app.telemetry.exposition).
+
 One process a container: the client library's multiprocess mode has neither exemplars nor metrics of the process, and of
 several workers without it a scrape would meet a random one. Replicas are found by Prometheus.
 """
@@ -12,7 +14,7 @@ from time import perf_counter
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import RouteContext
-from prometheus_client import CollectorRegistry, Gauge, Histogram, Info, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge, Histogram, Info, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
@@ -21,6 +23,7 @@ from prometheus_fastapi_instrumentator import Instrumentator
 from app.db import Database
 from app.settings import Settings
 from app.telemetry.database_metrics import DatabaseMetrics
+from app.telemetry.exposition import Exposition
 from app.telemetry.request_metrics import RequestMetrics
 from app.tokens import InvalidToken, Unauthenticated
 from app.web.guard import Guard
@@ -52,7 +55,6 @@ class Metrics:
         self.outcomes: Callable[[], Counts] = dict
         self.failures: Callable[[], Counts] = dict
         self.dropped: Callable[[], float] = lambda: 0
-        ProcessCollector(registry=self.registry)
         build = Info("task_api_build", "What runs here.", registry=self.registry)
         build.info({"version": version, "revision": settings.revision})
         self._requests = RequestMetrics(self.registry)
@@ -65,9 +67,15 @@ class Metrics:
             buckets=LAG_SECONDS,
         )
         self.registry.register(Elsewhere(self))
+        self._exposition = Exposition(self.registry)
 
     def watch(self, api: FastAPI, guard: Guard, database: Database, workers: Workers) -> None:
-        """Measure these, and answer at /metrics. To be called before they serve."""
+        """Measure these, and answer at /metrics. To be called before they serve.
+
+        Raises:
+            NameTaken: a metric of the default registry has a name of one of these.
+
+        """
         api.add_route(PATH, self.answer, methods=["GET"], include_in_schema=False)
         Instrumentator(should_group_status_codes=False).add(self._requests).instrument(api)
         guard.on_refusal = self._requests.refused
@@ -76,6 +84,7 @@ class Metrics:
         self._threads.labels("busy").set_function(lambda: workers.busy)
         self._threads.labels("idle").set_function(lambda: workers.size - workers.busy)
         database.listen(self.database.watch)
+        self._exposition.refuse_taken()
 
     def expect(self, routes: Iterable[RouteContext]) -> None:
         """Let the series of these routes begin at 0."""
@@ -111,7 +120,7 @@ class Metrics:
         # Only the type's name counts: the library raises TypeError for some versions, and echoes others.
         wanted = OPENMETRICS if "application/openmetrics-text" in request.headers.get("accept", "") else ""
         encode, content_type = choose_encoder(wanted)
-        return Response(encode(self.registry), media_type=content_type.partition("; escaping=")[0])
+        return Response(self._exposition.encoded(encode), media_type=content_type.partition("; escaping=")[0])
 
 
 class Elsewhere(Collector):

@@ -19,6 +19,7 @@ from opentelemetry.trace import Link, SpanContext
 CACHED_ATTRIBUTES = 4096
 CACHED_CHARACTERS = 1024  # longer values are plans: rare, never the same twice, and 4096 of them are many megabytes
 YIELD_EVERY = 8  # spans
+INT64 = 2**63  # a receiver refuses the whole batch for a number beyond
 HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200  # opentelemetry.proto.trace.v1.SpanFlags
 
 
@@ -123,7 +124,7 @@ def _value(value: Any) -> str:  # noqa: PLR0911  one line for each kind of AnyVa
     if isinstance(value, str):
         return '{"stringValue":%s}' % _text(value)
     if isinstance(value, int):
-        return '{"intValue":"%d"}' % value
+        return '{"intValue":"%d"}' % value if -INT64 <= value < INT64 else '{"stringValue":"%s"}' % hex(value)
     if isinstance(value, float):
         return '{"doubleValue":%s}' % (repr(value) if math.isfinite(value) else _non_finite(value))
     if isinstance(value, bytes):

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.sampling import (
     Sampler,
     TraceIdRatioBased,
 )
-from opentelemetry.trace import NoOpTracerProvider, Tracer
+from opentelemetry.trace import NoOpTracerProvider, Tracer, set_tracer_provider
 from opentelemetry.trace import TracerProvider as AnyProvider
 from starlette.background import BackgroundTask
 
@@ -33,6 +33,7 @@ from app.telemetry.tree import Trees
 
 SERVICE = "task-api"
 STABLE = "http,database"  # https://opentelemetry.io/docs/specs/semconv/non-normative/http-migration/
+MAX_ATTRIBUTE = 32 * 1024  # characters; the longest of ours is a plan of 16 KiB
 PATCHED = "_otel_original_call"
 UNTRACED = r"\Ahttps?://[^/]+/(health|health/live|health/ready|metrics)\Z"  # probes would outnumber the users
 
@@ -73,6 +74,14 @@ class Tracing:
         """Observe each statement that `database` runs for a principal."""
         database.listen(partial(QueryObserver, self.tracer, metrics, self._settings.slow_query_ms, database.explain))
 
+    def trace_process(self) -> None:
+        """Send the spans of every tracer of the process as well: a team's own, and those of other instrumentations.
+
+        For a process of one application only: OpenTelemetry keeps the first provider that it is given.
+        """
+        if not self._settings.otel_sdk_disabled:
+            set_tracer_provider(self._provider)
+
     async def close(self) -> None:
         """Send what is left, within two seconds."""
         if self._export:
@@ -88,12 +97,19 @@ class Tracing:
                 sampler(self._settings) if watchers else ALWAYS_OFF,
                 resource(self._settings, version),
                 shutdown_on_exit=False,
+                span_limits=limits(),
             )
         except ValueError as error:  # the SDK reads its limits from the environment
             raise SettingsError(str(error)) from None
         for watcher in watchers:
             provider.add_span_processor(watcher)
         return provider
+
+
+def limits() -> SpanLimits:
+    """Return the limits of the environment (OTEL_SPAN_*_LIMIT); where it sets none for an attribute, MAX_ATTRIBUTE."""
+    limits = SpanLimits()
+    return limits if limits.max_attribute_length else SpanLimits(max_attribute_length=MAX_ATTRIBUTE)
 
 
 def resource(settings: Settings, version: str) -> Resource:

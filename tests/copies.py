@@ -1,0 +1,18 @@
+"""A copy of the project that has grown by a module of a team's own."""
+
+import shutil
+from pathlib import Path
+
+from tests.process import ROOT
+
+
+def grown(folder: Path, name: str, module: str) -> Path:
+    """Copy the application into `folder`, with `app/<name>.py`, whose `router` becomes an entity; return the folder."""
+    shutil.copytree(ROOT / "app", folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / "app" / f"{name}.py").write_text(module, encoding="utf-8")
+    main = folder / "app" / "main.py"
+    text = main.read_text(encoding="utf-8").replace("ENTITIES = (tasks,)", f"ENTITIES = (tasks, {name})")
+    imported = f"from app.{name} import router as {name}\nfrom app.settings"
+    main.write_text(text.replace("from app.settings", imported, 1), encoding="utf-8")
+    return folder

@@ -3,11 +3,16 @@
 from http import HTTPStatus
 from typing import Any
 
+from fastapi.openapi.utils import validation_error_definition, validation_error_response_definition
 from pydantic import BaseModel, Field, TypeAdapter
 
 from app.errors import FieldError
 
-FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")  # what a 422 is elsewhere
+FASTAPIS_OWN = {  # what a 422 is elsewhere
+    "HTTPValidationError": validation_error_response_definition,
+    "ValidationError": validation_error_definition,
+}
+LONG = "app__web__docs__"  # FastAPI's own way to tell models of one name apart
 
 
 class Problem(BaseModel):
@@ -22,33 +27,49 @@ class Problem(BaseModel):
     errors: list[FieldError] | None = None
 
 
+def _content(schema: str) -> dict[str, Any]:
+    return {"application/problem+json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+CONTENT = _content("Problem")
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI responses of these error statuses."""
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"content": content} for status in statuses}
+    return {status: {"content": CONTENT} for status in statuses}
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
     """Return an OpenAPI document that says how errors are answered here, and has parameters as a URL can hold them."""
-    schema = TypeAdapter(Problem).json_schema(ref_template="#/components/schemas/{model}")
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas |= schema.pop("$defs") | {"Problem": schema}
-    for name in FASTAPIS_OWN:
-        schemas.pop(name, None)
+    for name, definition in FASTAPIS_OWN.items():
+        if schemas.get(name) == definition:
+            del schemas[name]
+    own = _own_schemas()
+    if any(schemas.get(name, schema) != schema for name, schema in own.items()):  # a team has one of that name
+        own = _own_schemas(LONG)
+    schemas |= own
+    content = CONTENT if "Problem" in own else _content(f"{LONG}Problem")
     for operations in document["paths"].values():
         for operation in operations.values():
-            _complete_operation(operation)
+            _complete_operation(operation, content)
     return document
 
 
-def _complete_operation(operation: dict[str, Any]) -> None:
+def _own_schemas(prefix: str = "") -> dict[str, Any]:
+    schema = TypeAdapter(Problem).json_schema(ref_template=f"#/components/schemas/{prefix}{{model}}")
+    return {f"{prefix}{name}": part for name, part in (schema.pop("$defs") | {"Problem": schema}).items()}
+
+
+def _complete_operation(operation: dict[str, Any], content: dict[str, Any]) -> None:
     responses = operation.get("responses", {})
-    invalid = responses.get("422", {})
-    if "HTTPValidationError" in str(invalid.get("content")):
-        invalid |= problems(422)[422]
     if "security" in operation:
-        for status, response in problems(401, 429).items():
-            responses.setdefault(str(status), {"description": HTTPStatus(int(status)).phrase, **response})
+        for status in (401, 429):
+            responses.setdefault(str(status), {"description": HTTPStatus(status).phrase, "content": CONTENT})
+    for status, response in responses.items():
+        is_fastapis = status == "422" and "HTTPValidationError" in str(response.get("content"))
+        if is_fastapis or response.get("content") == CONTENT:
+            responses[status] = response | {"content": content}
     for parameter in operation.get("parameters", ()):
         if "schema" in parameter:
             parameter["schema"] = _without_null(parameter["schema"])

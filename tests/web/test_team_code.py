@@ -184,3 +184,37 @@ def test_an_own_answer_to_what_nobody_caught_counts_as_what_it_is() -> None:
     answer, metrics = ask(router, act=act, prepare=lambda app: app.add_exception_handler(Exception, Handler()))
     assert (answer.status_code, answer.text) == (418, "LookupError")
     assert 'http_requests_total{handler="/api/fail",method="GET",status="418"} 1.0' in metrics
+
+
+class Problem(BaseModel):
+    """What a team calls a problem: one of a chess player's."""
+
+    mate_in: int
+
+
+class ValidationError(BaseModel):
+    """A team's own, of the name of one of FastAPI's."""
+
+    reason: str
+
+
+def test_a_teams_schema_keeps_its_name() -> None:
+    """Models named as one of the application's or of FastAPI's stay what they are, and so do the documented errors."""
+    router = api_router()
+
+    @router.post("/problems", responses={409: {"model": ValidationError}})
+    async def create(problem: Problem) -> Problem:
+        return problem
+
+    document = ask(router, act=lambda client: client.get("/openapi.json")).json()
+    schemas, operation = document["components"]["schemas"], document["paths"]["/api/problems"]["post"]
+    own = {"$ref": "#/components/schemas/app__web__docs__Problem"}
+    assert operation["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
+    assert set(schemas["Problem"]["properties"]) == {"mate_in"}
+    assert set(schemas["ValidationError"]["properties"]) == {"reason"}
+    for status in ("401", "422", "429"):
+        assert operation["responses"][status]["content"] == {"application/problem+json": {"schema": own}}
+    items = schemas["app__web__docs__Problem"]["properties"]["errors"]["anyOf"][0]["items"]
+    assert items == {"$ref": "#/components/schemas/app__web__docs__FieldError"}
+    assert "app__web__docs__FieldError" in schemas
+    assert not {"HTTPValidationError", "FieldError"} & set(schemas)

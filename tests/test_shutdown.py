@@ -136,8 +136,8 @@ def test_nobody_keeps_it(postmaster: Postmaster, delay: int) -> None:
     """
     name = postmaster.new_database()
     with ExitStack() as stack:
-        settings = {"database_timeout_ms": 60_000, "shutdown_delay_s": delay}
-        process = stack.enter_context(serving(postmaster.url(name), **settings))
+        running = serving(postmaster.url(name), database_timeout_ms=60_000, shutdown_delay_s=delay)
+        process = stack.enter_context(running)
         client, threads = stack.enter_context(process.client()), stack.enter_context(ThreadPoolExecutor(3))
         for _ in range(50):
             client.post("/api/tasks", json={"title": "large", "description": "x" * 10_000})

@@ -23,6 +23,7 @@ from app.telemetry.tree import Trees, drawn
 
 COLOURS = {"DEBUG": "\033[2m", "INFO": "", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
 PLAIN = "\033[0m"
+TALKATIVE = ("httpcore", "httpx", "sqlalchemy", "urllib3")  # below WARNING they write values, queries and headers
 
 logger = logging.getLogger("app.requests")
 _encode = json.JSONEncoder(default=str).encode  # `json.dumps` would make one for each line
@@ -41,7 +42,8 @@ def configure(settings: Settings) -> None:
     logging.captureWarnings(capture=True)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line names them
     logging._srcfile = None  # nor where it was written (Logging HOWTO, "Optimization")
-    logging.getLogger("sqlalchemy").setLevel(logging.WARNING)  # below, it writes statements and notices, values and all
+    for library in TALKATIVE:
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 class JsonFormatter(logging.Formatter):
@@ -74,15 +76,21 @@ class ConsoleFormatter(logging.Formatter):
         """Return the line and what belongs to it."""
         said = f"  {aside(vars(record)['_fields'])}" if hasattr(record, "_tree") else ""  # a request's
         said += "".join(f"  {_encode(name)[1:-1]}={_encode(value)}" for name, value in added(record).items())
-        line = f"{datetime.fromtimestamp(record.created):%H:%M:%S} {record.levelname:7} {record.getMessage()}{said}"  # noqa: DTZ006  the reader's own clock
+        time = datetime.fromtimestamp(record.created)  # noqa: DTZ006  the reader's own clock
+        line = printable(f"{time:%H:%M:%S} {record.levelname:7} {record.getMessage()}{said}")
         if self._colours:
             line = f"{COLOURS.get(record.levelname, '')}{line}{PLAIN}"
         if trace_id := identifiers(record).get("trace_id"):
             line += f"  trace {trace_id}"
-        explained = [line, *getattr(record, "_tree", [])]
+        explained = [*getattr(record, "_tree", [])]
         if record.exc_info and (error := record.exc_info[1]):
             explained.append(stack(error, messages=True))
-        return "\n".join(explained)
+        return "\n".join([line, *map(printable, explained)])
+
+
+def printable(text: str) -> str:
+    """Return the text without what would move a terminal's cursor or change its colours."""
+    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def message_of(record: logging.LogRecord) -> str:

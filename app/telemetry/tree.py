@@ -48,7 +48,8 @@ def drawn(spans: list[ReadableSpan]) -> list[str]:
 def _branch(span: ReadableSpan, children: dict[int | None, list[ReadableSpan]], indent: str) -> list[str]:
     assert span.context
     milliseconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
-    failed = "" if span.status.is_ok or not span.status.description else f"  failed: {span.status.description}"
+    reason = (span.status.description or "").partition("\n")[0]
+    failed = f"  failed: {reason}" if reason and not span.status.is_ok else ""
     facts = span.attributes or {}
     of = f" ({facts['app.pool']!s})" if "app.pool" in facts else ""
     lines = [f"{indent}{milliseconds:8.1f} ms  {span.name}{of}{failed}"]

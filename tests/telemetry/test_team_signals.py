@@ -184,13 +184,14 @@ def test_fields_of_a_line(traced: Serve, log: Any) -> None:
 
     def write() -> None:
         logging.getLogger("team").info("written", extra=extra)
+        logging.getLogger("team").info("moves \x1b[2J the cursor")
         logging.getLogger("team").info("crowded", extra={f"field{number}": number for number in range(40)})
 
     with traced([router_of(write)]) as api, api.client() as alice:
         answer = alice.get("/api/own")
     assert answer.status_code == 200
     lines = [json.loads(line) for line in log.getvalue().splitlines() if line.startswith('{"time"')]
-    written, crowded = (line for line in lines if line["logger"] == "team")
+    written, _, crowded = (line for line in lines if line["logger"] == "team")
     assert (written["order"], written["when"], written["fields"]) == (7, "2026-01-02 00:00:00+00:00", {"a": 1})
     assert (written["level"], written["extra.level"]) == ("INFO", "gold")
     assert (written["trace_id"], written["extra.trace_id"]) == (answer.headers["x-trace-id"], "theirs")

@@ -51,18 +51,19 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
+        own: dict[str, Any] = getattr(record, "_fields", {})
         entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": message_of(record),
             **identifiers(record),
-            **getattr(record, "_fields", {}),
+            **own,
         }
         if record.exc_info and (error := record.exc_info[1]):
             entry["stack"] = stack(error)
-        others = {f"extra.{name}" if name in entry else name: value for name, value in added(record).items()}
-        return _encode(entry | others)
+        extra = {} if own else added(record)
+        return _encode(entry | {f"extra.{name}" if name in entry else name: value for name, value in extra.items()})
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -25,33 +25,12 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.requests import BeforeSpan, RequestObserver, WithinSpan
 from app.telemetry.tracing import Tracing
 from app.web.api import Api, Edge
-from app.web.cors import Cors
+from app.web.cors import across_origins
 from app.web.guard import Guard
 from app.web.threads import Workers
 
 VERSION = "0.1.0"
 ENTITIES = (tasks,)
-EXPOSED = (
-    "ETag",
-    "Idempotency-Replayed",
-    "Link",
-    "Location",
-    "RateLimit",
-    "RateLimit-Policy",
-    "Retry-After",
-    "Server-Timing",
-    "X-Trace-Id",
-)
-ASKED = (
-    "Authorization",
-    "Content-Type",
-    "Idempotency-Key",
-    "If-Match",
-    "If-None-Match",
-    "traceparent",
-    "tracestate",
-)
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +88,7 @@ def observe(api: Api, settings: Settings, draining: Event) -> None:
     """Put the layers around the application that guard it and tell of it, from the inside out."""
     tracing = Tracing(settings, VERSION, trees=logs.in_terminal(settings))
     api.state.tracing = tracing
-    guard = Guard(BeforeSpan(api.inside, settings.trust_traceparent), api.effective_routes, settings.max_in_flight)
+    guard = Guard(BeforeSpan(api.inside, settings), api.effective_routes, settings.max_in_flight)
     api.state.metrics = metrics = measure(api, guard) if settings.metrics_enabled else None
     api.enclose(Middleware(WithinSpan, tracing.tracer))
     tracing.trace_statements(api.state.database, metrics.database if metrics else None)
@@ -144,14 +123,7 @@ def verifier_for(settings: Settings) -> Verifier:
 
 def shared(guarded: ASGIApp, settings: Settings) -> ASGIApp:
     """Wrap the application in what other origins and a proxy need, for refusals of the guard as well."""
-    cors = Cors(
-        guarded,
-        allow_origins=settings.cors_origins,
-        allow_methods=METHODS,
-        allow_headers=ASKED,
-        expose_headers=EXPOSED,
-    )
-    app: ASGIApp = cors if settings.cors_origins else guarded
+    app = across_origins(guarded, settings)
     if not settings.forwarded_allow_ips:
         return app
     behind: Any = ProxyHeadersMiddleware  # uvicorn's types for ASGI are not Starlette's

@@ -60,7 +60,7 @@ class Record:
 
     span: Span = INVALID_SPAN
     peer: str | None = None  # at the other end of the socket, whatever a proxy says of its client
-    caller: SpanContext | None = None  # named by a traceparent that is not followed
+    caller: SpanContext | None = None  # named by a traceparent of somebody whose sampling does not count
     hidden: tuple[Headers, bytes] | None = None  # headers and query string, while the span must not see them
 
     def start_deadline(self) -> None:

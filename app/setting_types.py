@@ -44,15 +44,26 @@ def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 
 
 ORIGIN = re.compile(r"https?://[^/\\?#@*%\s]+", re.IGNORECASE)
+OTHER_ORIGIN = re.compile(
+    r"(?!(?:https?|wss?|ftp|file):)[a-z][a-z0-9+.-]*://[\w-]+(?:\.[\w-]+)*(?::\d{1,5})?|null", re.ASCII
+)
 
 
 def _origin(value: str) -> str:
-    """Return the origin as browsers send it: lower case, no default port, Punycode (https://url.spec.whatwg.org/#origin)."""
+    """Return the origin as browsers send it: lower case, no default port, Punycode (https://url.spec.whatwg.org/#origin).
+
+    Those of applications in a web view and of extensions are kept as they are: their hosts are opaque.
+    """
+    if OTHER_ORIGIN.fullmatch(value):
+        return value
     url = None
     with suppress(ValidationError):
         url = HttpUrl(value)
     if not (url and url.host and all(url.host.split(".")) and ORIGIN.fullmatch(value)):
-        raise ValueError("each must be an origin such as https://app.example.com: no path, no wildcard, no final dot")
+        raise ValueError(
+            "each must be an origin such as https://app.example.com, tauri://localhost or null (of file://): "
+            "no path, no wildcard, no final dot"
+        )
     return str(url).removesuffix("/")
 
 
@@ -125,6 +136,15 @@ def parse_headers(headers: str) -> dict[str, str]:
 
 FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
 FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+MAX_FIELD_NAMES = 50
+
+
+def _field_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    if any("*" in name for name in names):
+        raise ValueError("`*` does not cover Authorization: name each header")
+    if len(names) > MAX_FIELD_NAMES or not all(map(FIELD_NAME.fullmatch, names)):
+        raise ValueError(f"must be at most {MAX_FIELD_NAMES} names of headers such as X-Team, separated by commas")
+    return names
 
 
 def _otlp_headers(headers: SecretStr) -> SecretStr:
@@ -134,4 +154,5 @@ def _otlp_headers(headers: SecretStr) -> SecretStr:
     return headers
 
 
+FieldNames = Annotated[tuple[str, ...], AfterValidator(_field_names)]
 OtlpHeaders = Annotated[SecretStr, AfterValidator(_otlp_headers)]

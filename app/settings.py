@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.ratelimit.config import MEMORY
 from app.setting_types import (
     BaseUrl,
+    FieldNames,
     Limits,
     Networks,
     Origins,
@@ -48,7 +49,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
     trust_traceparent: Annotated[Networks, NoDecode] = ()
+    trust_browser_traceparent: bool = False
     cors_origins: Annotated[Origins, NoDecode] = ()
+    cors_headers: Annotated[FieldNames, NoDecode] = ()
     database_url: PostgresUrl | None = None
     database_migration_url: PostgresUrl | None = None
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 8
@@ -138,7 +141,7 @@ class Settings(BaseSettings):
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("cors_origins", "forwarded_allow_ips", "trust_traceparent", mode="before")
+    @field_validator("cors_origins", "cors_headers", "forwarded_allow_ips", "trust_traceparent", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -167,6 +170,12 @@ class Settings(BaseSettings):
     def _batches_fit_the_queue(self) -> Self:
         if self.otel_bsp_max_export_batch_size > self.otel_bsp_max_queue_size:
             raise ValueError("OTEL_BSP_MAX_EXPORT_BATCH_SIZE must not be over OTEL_BSP_MAX_QUEUE_SIZE")
+        return self
+
+    @model_validator(mode="after")
+    def _trusts_known_origins(self) -> Self:
+        if self.trust_browser_traceparent and not self.cors_origins:
+            raise ValueError("TRUST_BROWSER_TRACEPARENT trusts the origins of CORS_ORIGINS, which names none")
         return self
 
     @field_validator("better_auth_secret")

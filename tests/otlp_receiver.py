@@ -72,6 +72,15 @@ def receiving() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_OPTIONS(self) -> None:
+            self.send_response(204)
+            self.send_header("access-control-allow-headers", "content-type")
+            self.end_headers()
+
+        def end_headers(self) -> None:
+            self.send_header("access-control-allow-origin", "*")  # for pages that send spans of their own
+            super().end_headers()
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             receiver.stopping.wait(receiver.delay_s)

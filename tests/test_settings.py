@@ -48,6 +48,18 @@ class Load:
         return str(refusal.value)
 
 
+NO_ORIGINS = [
+    *["tauri://localhost/", "tauri://*", "tauri://", "tauri:localhost", "app://b\u00fccher", "app://host:port"],
+    *[
+        f"app://user:{CANARY}@host",
+        "app://host?query",
+        "app://host.",
+        "file://",
+        "wss://app.example.com",
+        "NULL",
+        "null/",
+    ],
+]
 WRONG = [
     ("ENVIRONMENT", "staging"),
     ("PORT", "http"),
@@ -65,7 +77,10 @@ WRONG = [
     ("CORS_ORIGINS", "https://app.example.com\u3002:8443"),
     ("CORS_ORIGINS", "https://app.example.com:99999"),
     ("CORS_ORIGINS", "https:\\\\app.example.com"),
-    ("CORS_ORIGINS", "null"),
+    *[("CORS_ORIGINS", origin) for origin in NO_ORIGINS],
+    *[("CORS_HEADERS", names) for names in ("*", "Authorization,*", "x-team-*", f"X {CANARY}", "a:b", "b\u00fccher")],
+    ("CORS_HEADERS", ",".join(f"x-{number}" for number in range(51))),
+    ("TRUST_BROWSER_TRACEPARENT", "everybody"),
     ("DATABASE_URL", f"mysql://user:{CANARY}@host/tasks"),
     ("DATABASE_URL", f"postgresql+asyncpg://user:{CANARY}@host/tasks"),
     ("DATABASE_URL", f"postgresql://user:{CANARY}@host:port/tasks"),
@@ -179,6 +194,24 @@ def test_lists_are_separated_by_commas(load: Load) -> None:
 def test_an_origin_may_be_spelled_as_people_spell_it(load: Load, written: str, sent: str) -> None:
     """It is kept as browsers send it: lower case, no default port, Punycode; they compare byte by byte."""
     assert load(CORS_ORIGINS=written).cors_origins == (sent,)
+
+
+@pytest.mark.parametrize("origin", ["null", "tauri://localhost", "app://-", "safari-web-extension://5E2F:8080"])
+def test_an_origin_that_is_no_web_sites_is_kept_as_it_is(load: Load, origin: str) -> None:
+    """Web views and extensions have schemes of their own, whose hosts are nobody's to change."""
+    assert load(CORS_ORIGINS=f"https://a.test,{origin}").cors_origins == ("https://a.test", origin)
+
+
+def test_a_wildcard_of_headers_is_told_why_it_is_refused(load: Load) -> None:
+    """It would not do what it seems to: the token's header is not part of it."""
+    assert load.refused(CORS_HEADERS="*").startswith("CORS_HEADERS: `*` does not cover Authorization")
+    assert load(CORS_HEADERS="X-Team, x-other").cors_headers == ("X-Team", "x-other")
+
+
+def test_a_browsers_trace_is_trusted_by_its_origin(load: Load) -> None:
+    """Without an origin there is no browser to be trusted, and the start says so."""
+    assert load.refused(TRUST_BROWSER_TRACEPARENT="true").startswith("TRUST_BROWSER_TRACEPARENT ")
+    assert load(CORS_ORIGINS="https://a.test").trust_browser_traceparent is True
 
 
 def test_the_environment_wins_over_the_file(load: Load, folder: Path) -> None:

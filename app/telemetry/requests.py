@@ -12,7 +12,7 @@ from time import perf_counter
 
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.propagate import get_global_textmap
-from opentelemetry.trace import INVALID_SPAN, StatusCode, Tracer, get_current_span
+from opentelemetry.trace import INVALID_SPAN, SpanContext, StatusCode, Tracer, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette._utils import is_async_callable
 from starlette.concurrency import run_in_threadpool
@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import AppError, problem
 from app.record import CURRENT, Headers, Record
-from app.setting_types import Network
+from app.settings import Settings
 from app.telemetry.logs import RequestLog, stack
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import record_span, record_waits
@@ -45,11 +45,14 @@ class RequestObserver:
         """Put what is known now on the span, which ends with the answer; return the headers that lead to the trace."""
         headers: Headers = []
         context = record.span.get_span_context()
+        timing = b""
         if context.is_valid:
             headers.append((b"x-trace-id", b"%032x" % context.trace_id))
+            ids = context.trace_id, context.span_id, context.trace_flags.sampled
+            timing = b', traceparent;desc="00-%032x-%016x-%02x"' % ids
         if record.is_api:
             database_ms, total_ms = record.query_seconds * 1000, (perf_counter() - record.started) * 1000
-            headers.append((b"server-timing", b"db;dur=%.1f, total;dur=%.1f" % (database_ms, total_ms)))
+            headers.append((b"server-timing", b"db;dur=%.1f, total;dur=%.1f%b" % (database_ms, total_ms, timing)))
         if record.span.is_recording():
             record.span.set_attributes(totals(record))
             record_waits(self._tracer, record)
@@ -83,11 +86,14 @@ class BeforeSpan:
     """Just outside the server span: hides the query string and all headers but those that may be on it.
 
     The instrumentation would also raise for some bytes, and believe any caller. Whom an untrusted `traceparent` names
-    is linked to, not followed (https://www.w3.org/TR/trace-context/#security-considerations).
+    is linked to, not followed (https://www.w3.org/TR/trace-context/#security-considerations); of a browser that may be
+    followed the two ids are shown, and nothing else.
     """
 
-    def __init__(self, app: ASGIApp, trusted: tuple[Network, ...]) -> None:
-        self._app, self._trusted = app, trusted
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app, self._trusted = app, settings.trust_traceparent
+        followed = settings.cors_origins if settings.trust_browser_traceparent else ()
+        self._followed = [[origin.encode()] for origin in followed]
         self._fields = frozenset(name.encode() for name in get_global_textmap().fields)
         self._trusts = lru_cache(PEERS)(self._is_trusted)
 
@@ -108,12 +114,12 @@ class BeforeSpan:
     def _shown(self, headers: Headers, record: Record) -> Headers:
         agents = [(name, _text(value)) for name, value in headers if name == b"user-agent"]
         context = [(name, value) for name, value in headers if name in self._fields and value.isascii()]
-        if context and not self._trusts(record.peer):
-            parent = {name.decode(): value.decode("ascii") for name, value in context if name == b"traceparent"}
-            named = get_current_span(TraceContextTextMapPropagator().extract(parent)).get_span_context()
-            record.caller = named if named.is_valid else None
-            return agents
-        return agents + context
+        if not context or self._trusts(record.peer):
+            return agents + context
+        record.caller = caller = _named(context)
+        if caller and [value for name, value in headers if name == b"origin"] in self._followed:
+            return [*agents, (b"traceparent", b"00-%032x-%016x-00" % (caller.trace_id, caller.span_id))]
+        return agents
 
     def _is_trusted(self, peer: str | None) -> bool:
         try:
@@ -123,6 +129,14 @@ class BeforeSpan:
         if isinstance(address, IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
         return any(address in network for network in self._trusted)
+
+
+def _named(context: Headers) -> SpanContext | None:
+    """Return the caller's span, where exactly one `traceparent` names one."""
+    parents = [value.decode("ascii") for name, value in context if name == b"traceparent"]
+    carrier = {"traceparent": parents[0]} if len(parents) == 1 else {}
+    named = get_current_span(TraceContextTextMapPropagator().extract(carrier)).get_span_context()
+    return named if named.is_valid else None
 
 
 def _text(value: bytes) -> bytes:
@@ -146,8 +160,8 @@ class WithinSpan:
         if record.hidden:
             scope["headers"], scope["query_string"] = record.hidden
         record.span = get_current_span()
-        if record.caller:
-            record.span.add_link(record.caller)
+        if record.caller and record.caller.trace_id != record.span.get_span_context().trace_id:
+            record.span.add_link(record.caller)  # otherwise it is the parent
         late = None
         try:
             await self._app(scope, receive, send)

@@ -1,9 +1,7 @@
 """The traces of one application: a provider of its own, and what is connected to it."""
 
 import os
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from anyio import to_thread
 from fastapi import FastAPI
@@ -11,15 +9,7 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.sampling import (
-    ALWAYS_OFF,
-    ALWAYS_ON,
-    DEFAULT_OFF,
-    DEFAULT_ON,
-    ParentBasedTraceIdRatio,
-    Sampler,
-    TraceIdRatioBased,
-)
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NoOpTracerProvider, Tracer, set_tracer_provider
 from opentelemetry.trace import TracerProvider as AnyProvider
 from starlette.background import BackgroundTask
@@ -29,6 +19,7 @@ from app.settings import Settings, SettingsError
 from app.telemetry.database_metrics import DatabaseMetrics
 from app.telemetry.export import Export, exporter
 from app.telemetry.queries import QueryObserver
+from app.telemetry.sampling import sampler
 from app.telemetry.tree import Trees
 
 SERVICE = "task-api"
@@ -117,16 +108,3 @@ def resource(settings: Settings, version: str) -> Resource:
     own = {"service.name": SERVICE, "service.version": version, "deployment.environment.name": settings.environment}
     named = {"service.name": settings.otel_service_name} if settings.otel_service_name else {}
     return Resource.create({**own, **OTELResourceDetector().detect().attributes, **named})
-
-
-def sampler(settings: Settings) -> Sampler:
-    """Return the sampler of OTEL_TRACES_SAMPLER and its argument."""
-    samplers: dict[str, Callable[[Any], Sampler]] = {
-        "always_on": lambda _: ALWAYS_ON,
-        "always_off": lambda _: ALWAYS_OFF,
-        "traceidratio": TraceIdRatioBased,
-        "parentbased_always_on": lambda _: DEFAULT_ON,
-        "parentbased_always_off": lambda _: DEFAULT_OFF,
-        "parentbased_traceidratio": ParentBasedTraceIdRatio,
-    }
-    return samplers[settings.otel_traces_sampler](settings.otel_traces_sampler_arg)

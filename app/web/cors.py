@@ -1,10 +1,37 @@
 """Cross-origin requests, for the origins of CORS_ORIGINS alone."""
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from app.errors import AppError, problem
+from app.settings import Settings
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+ASKED = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "b3",  # this and the rest: what tracing in browsers sends
+    "baggage",
+    "sentry-trace",
+    "traceparent",
+    "tracestate",
+)
+EXPOSED = (
+    "ETag",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "Server-Timing",
+    "X-Trace-Id",
+)
 
 
 class CorsRefused(AppError):
@@ -14,9 +41,24 @@ class CorsRefused(AppError):
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, refusing as everything else here does."""
+    """Starlette's, refusing as everything else here does; an origin that is not listed gets no header of it."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """Answer a preflight request (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
         response = super().preflight_response(request_headers)
         return problem(CorsRefused()) if response.status_code == CorsRefused.status else response
+
+    @staticmethod
+    def allow_explicit_origin(headers: MutableHeaders, origin: str) -> None:
+        """Let scripts of `origin` read an answer and its timing (https://www.w3.org/TR/resource-timing/)."""
+        CORSMiddleware.allow_explicit_origin(headers, origin)
+        headers["Access-Control-Expose-Headers"] = ", ".join(EXPOSED)
+        headers.append("Timing-Allow-Origin", origin)
+
+
+def across_origins(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """Return `app` for the origins of CORS_ORIGINS as well; without any, as it is."""
+    if not settings.cors_origins:
+        return app
+    asked = (*ASKED, *settings.cors_headers)
+    return Cors(app, allow_origins=settings.cors_origins, allow_methods=METHODS, allow_headers=asked)

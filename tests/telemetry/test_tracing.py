@@ -8,7 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import APIRouter, Response
 
+from app.web.route import ApiRoute
 from tests.otlp_receiver import Receiver
 from tests.support import Api, make_token
 from tests.telemetry.support import server_span, statement, statements, trace_of
@@ -69,10 +71,26 @@ def test_the_statement_is_told_without_its_values_and_its_preamble(alice: httpx.
 def test_answers_lead_to_their_trace(alice: httpx.Client, receiver: Receiver) -> None:
     """Every answer names its trace and its times; a problem names the trace in its body as well."""
     good, missing = alice.get("/api/tasks"), alice.get("/api/tasks/404")
-    assert re.fullmatch(r"db;dur=\d+\.\d, total;dur=\d+\.\d", good.headers["server-timing"])
+    server = server_span(receiver, good)
+    span = f'traceparent;desc="00-{server["traceId"]}-{server["spanId"]}-01"'
+    assert re.fullmatch(rf"db;dur=\d+\.\d, total;dur=\d+\.\d, {span}", good.headers["server-timing"])
     assert missing.json()["trace_id"] == missing.headers["x-trace-id"]
     assert server_span(receiver, missing)["attributes"]["http.response.status_code"] == 404
     assert good.headers["x-trace-id"] != missing.headers["x-trace-id"]
+
+
+def test_an_endpoint_may_time_itself(traced: Serve) -> None:
+    """What it says of its times reaches the client beside ours."""
+    router = APIRouter(prefix="/api", route_class=ApiRoute)
+
+    @router.get("/timed")
+    def timed(response: Response) -> None:
+        response.headers["Server-Timing"] = "render;dur=3.2"
+
+    with traced([router]) as api, api.client() as alice:
+        own, ours = alice.get("/api/timed").headers.get_list("server-timing")
+    assert own == "render;dur=3.2"
+    assert ours.startswith("db;dur=0.0, total;dur=")
 
 
 def test_refusals_of_strangers_are_traced_without_a_user(api: Api, receiver: Receiver) -> None:

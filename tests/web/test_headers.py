@@ -31,7 +31,7 @@ def test_every_api_answer_has_its_headers(shared_api: Api, name: str) -> None:
     status, raw = WANTED[name]
     answer = exchange(shared_api.port, raw)
     assert answer.status == status
-    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert answer.headers["access-control-allow-origin"] == answer.headers["timing-allow-origin"] == ORIGIN
     assert {"Link", "Location"} <= set(answer.headers["access-control-expose-headers"].split(", "))
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
@@ -61,21 +61,29 @@ def test_an_unexpected_error_is_readable_across_origins(
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://evil.test", f"{ORIGIN}.evil.test", f"{ORIGIN}:444", ORIGIN.upper(), "null", "*", "", f"{ORIGIN}/"],
+    [
+        *["https://evil.test", f"{ORIGIN}.evil.test", f"{ORIGIN}:444", ORIGIN.upper(), "null", "*", "", f"{ORIGIN}/"],
+        *["tauri://localhost", "capacitor://localhost", "file://", f"{ORIGIN}, {ORIGIN}"],
+    ],
 )
 def test_no_other_origin_may_read(stranger: httpx.Client, origin: str) -> None:
     """The origins are an exact list: the answer is given, and no script may read it."""
     headers = {"Origin": origin, "Authorization": f"Bearer {make_token()}"}
     response = stranger.get("/api/tasks", headers=headers)
     assert response.status_code == 200
-    assert "access-control-allow-origin" not in response.headers
+    assert names(response) == set()
     preflight = stranger.options("/api/tasks", headers=PREFLIGHT | {"Origin": origin})
     assert (preflight.status_code, preflight.json()["code"]) == (400, "cors_refused")
     assert preflight.headers["content-type"] == "application/problem+json"
-    assert "access-control-allow-origin" not in preflight.headers
+    assert names(preflight) == set()
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def names(response: httpx.Response) -> set[str]:
+    """Return the names of the headers by which other origins may read an answer."""
+    return {name for name in response.headers if name.startswith("access-control") or name == "timing-allow-origin"}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
 def test_a_listed_origin_may_use_every_method(stranger: httpx.Client, method: str) -> None:
     """A preflight needs no token, and allows the method and the headers that the API reads."""
     asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": "authorization,content-type"}
@@ -84,7 +92,16 @@ def test_a_listed_origin_may_use_every_method(stranger: httpx.Client, method: st
     assert method in response.headers["access-control-allow-methods"].split(", ")
     assert {"Authorization", "Content-Type"} <= set(response.headers["access-control-allow-headers"].split(", "))
     assert response.headers["x-content-type-options"] == "nosniff"
-    assert "access-control-allow-credentials" not in response.headers
+    assert not {"access-control-allow-credentials", "timing-allow-origin"} & names(response)
+
+
+@pytest.mark.parametrize("header", ["baggage", "sentry-trace", "b3", "traceparent", "tracestate"])
+def test_a_frontend_that_traces_passes_the_preflight(stranger: httpx.Client, header: str) -> None:
+    """What the tracing libraries of browsers add to each request is allowed, beside the token."""
+    asked = {"Access-Control-Request-Headers": f"authorization,{header}"}
+    response = stranger.options("/api/tasks", headers=PREFLIGHT | asked)
+    assert (response.status_code, response.headers["access-control-allow-origin"]) == (200, ORIGIN)
+    assert header in response.headers["access-control-allow-headers"].split(", ")
 
 
 @pytest.mark.parametrize(
@@ -99,5 +116,5 @@ def test_a_preflight_for_more_is_refused(stranger: httpx.Client, asked: dict[str
 def test_without_origins_nothing_crosses(api: Api) -> None:
     """By default no origin is allowed, and a preflight is a method like any other."""
     with api.client(Origin=ORIGIN) as client:
-        assert not any(name.startswith("access-control") for name in client.get("/api/tasks").headers)
+        assert names(client.get("/api/tasks")) == set()
         assert client.options("/api/tasks", headers=PREFLIGHT).status_code == 405

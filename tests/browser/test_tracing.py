@@ -1,0 +1,69 @@
+"""A frontend that traces, in a real browser: whose trace the request is part of, and how a page learns of it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.frontend import IN_A_BROWSER, Frontend, visit
+from tests.otlp_receiver import Receiver, Span, receiving
+from tests.support import Api
+
+pytestmark = IN_A_BROWSER
+
+Visit = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as running_receiver:
+        yield running_receiver
+
+
+@pytest.fixture
+def traced_visit(
+    frontend: Frontend, serve: Callable[..., AbstractContextManager[Api]], receiver: Receiver, tmp_path: Path
+) -> Visit:
+    """Return what the page saw of an API whose spans, like the page's own, have been sent to the receiver."""
+
+    def start(**settings: Any) -> dict[str, Any]:
+        with serve(cors_origins=frontend.origin, otel_exporter_otlp_endpoint=receiver.url, **settings) as api:
+            return visit(frontend, tmp_path, "tracing.html", api=api.url, receiver=receiver.url)
+
+    return start
+
+
+def named(receiver: Receiver) -> dict[str, Span]:
+    """Return the spans that tell of the page's request."""
+    return {span["name"]: span for span in receiver.spans if span["name"] != "pool wait"}
+
+
+def named_by(seen: dict[str, Any]) -> str:
+    """Return the span that Server-Timing names, which is the same by both ways in which a page reads it."""
+    traceparent: str = seen["timed"]["traceparent"]
+    assert seen["header"].endswith(f', traceparent;desc="{traceparent}"')
+    assert set(seen["timed"]) == {"db", "total", "traceparent"}
+    return traceparent
+
+
+def test_a_pages_trace_reaches_the_database(traced_visit: Visit, receiver: Receiver) -> None:
+    """Browser, server and statement are one trace, and the page learns which span of it is the server's."""
+    seen = traced_visit(trust_browser_traceparent=True)
+    spans = named(receiver)
+    assert set(spans) == {"list tasks", "GET /api/tasks", "SELECT task"}, seen
+    page, server, statement = spans["list tasks"], spans["GET /api/tasks"], spans["SELECT task"]
+    assert page["spanId"] == seen["spanId"] == server["parentSpanId"]
+    assert server["spanId"] == statement["parentSpanId"]
+    assert {span["traceId"] for span in receiver.spans} == {seen["traceId"]}
+    assert named_by(seen) == f"00-{seen['traceId']}-{server['spanId']}-01"
+
+
+def test_by_default_a_pages_trace_is_linked_to(traced_visit: Visit, receiver: Receiver) -> None:
+    """The request passes the preflight all the same, and begins a trace of its own that leads to the page's."""
+    seen = traced_visit()
+    server = named(receiver)["GET /api/tasks"]
+    assert (server["traceId"] == seen["traceId"], server["parentSpanId"]) == (False, "")
+    assert [(link["traceId"], link["spanId"]) for link in server["links"]] == [(seen["traceId"], seen["spanId"])]
+    assert named_by(seen) == f"00-{server['traceId']}-{server['spanId']}-01"

@@ -70,6 +70,7 @@ def create_app(
 
     Raises:
         SettingsError: the environment's settings are wrong, or not enough to serve with.
+        BrokenMigrations: the files in `app/migrations/versions` are not one line of revisions.
         OpenRoute: a route of `entities` would answer under /api without a token.
 
     """

@@ -137,7 +137,7 @@ def verifier_for(settings: Settings) -> Verifier:
     if url := settings.better_auth_url:
         if settings.better_auth_secret:
             logger.info("BETTER_AUTH_URL is set: BETTER_AUTH_SECRET is not used for tokens")
-        return JwksVerifier(KeyCache(f"{url}/api/auth/jwks"), issuer or url, audience or url)
+        return JwksVerifier(KeyCache(f"{url}{settings.better_auth_jwks_path}"), issuer or url, audience or url)
     assert settings.better_auth_secret  # `serve` or the development defaults saw to it
     return SecretVerifier(settings.better_auth_secret.get_secret_value(), issuer, audience)
 

@@ -22,6 +22,7 @@ from app.setting_types import (
     Protocol,
     ReceiverUrl,
     StorageUri,
+    UrlPath,
     parse_network,
 )
 
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
     shutdown_delay_s: Annotated[int, Field(ge=0, le=5)] = 0
     better_auth_url: BaseUrl | None = None
+    better_auth_jwks_path: UrlPath = "/api/auth/jwks"
     better_auth_secret: SecretStr | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None

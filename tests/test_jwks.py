@@ -18,6 +18,7 @@ from tests.key_server import (
     ED,
     INVALID,
     RSA,
+    UNAVAILABLE,
     KeyServer,
     SigningKey,
     ask,
@@ -67,6 +68,16 @@ def test_issuer_and_audience_may_differ_from_the_url(issuer: KeyServer, serve: S
     with serve(better_auth_url=issuer.url, jwt_issuer="https://auth.example", jwt_audience="tasks") as api:
         assert outcome(api, ED.token("https://auth.example", aud="tasks")) == (200, None)
         assert outcome(api, ED.token(issuer.url)) == INVALID
+
+
+def test_the_keys_may_be_at_another_path(serve: Serve) -> None:
+    """Where Better Auth has a `basePath` or a `jwksPath` of its own; the issuer is the URL without it."""
+    path = "/sign-in/.well-known/jwks.json"
+    with key_server(publish(ED.jwk()), path) as server:
+        with serve(better_auth_url=server.url, better_auth_jwks_path=path) as api:
+            assert outcome(api, ED.token(server.url)) == (200, None)
+        with serve(better_auth_url=server.url) as api:
+            assert outcome(api, ED.token(server.url)) == UNAVAILABLE
 
 
 def test_the_secret_signs_nothing(issuer_api: Api, issuer: KeyServer) -> None:

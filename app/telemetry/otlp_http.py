@@ -30,7 +30,14 @@ class JsonExporter(SpanExporter):
     """
 
     def __init__(
-        self, endpoint: str, headers: Mapping[str, str], timeout: float, certificate: Path | None, *, gzip: bool
+        self,
+        endpoint: str,
+        headers: Mapping[str, str],
+        timeout: float,
+        trusted: Path | None,
+        client_files: tuple[Path | None, Path | None],
+        *,
+        gzip: bool,
     ) -> None:
         url = urlsplit(endpoint)
         assert url.hostname  # Settings saw to it
@@ -41,7 +48,10 @@ class JsonExporter(SpanExporter):
         self._sock: socket | None = None
         self._connection = http.client.HTTPConnection(url.hostname, url.port, timeout=timeout)
         if url.scheme == "https":
-            context = ssl.create_default_context(cafile=certificate)
+            context = ssl.create_default_context(cafile=trusted)
+            certificate, key = client_files
+            if certificate:
+                context.load_cert_chain(certificate, key)
             self._connection = http.client.HTTPSConnection(url.hostname, url.port, timeout=timeout, context=context)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

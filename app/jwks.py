@@ -168,10 +168,17 @@ def _usable(jwk: Any) -> jwt.PyJWK | None:
         algorithm.prepare_key(key.key)  # refuses a curve that is not its algorithm's
         is_ours = isinstance(key.key, ALGORITHMS[key.algorithm_name])
         is_named = isinstance(jwk.get("kid", ""), str)
-        is_usable = is_ours and is_named and jwk.get("use", "sig") == "sig" and not algorithm.check_key_length(key.key)
+        is_usable = is_ours and is_named and _may_verify(jwk) and not algorithm.check_key_length(key.key)
     except Exception:  # noqa: BLE001  a key that cannot be read must not cost the others; PyJWT raises many kinds
         return None
     return key if is_usable else None
+
+
+def _may_verify(jwk: dict[str, Any]) -> bool:
+    """Tell whether the key is meant to verify (RFC 7517, 4.2 and 4.3); one that does not say is."""
+    operations = jwk.get("key_ops", ["verify"])
+    is_list = isinstance(operations, list) and all(isinstance(operation, str) for operation in operations)
+    return is_list and "verify" in operations and jwk.get("use", "sig") == "sig"
 
 
 def _key_id(token: str) -> str | None:

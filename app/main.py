@@ -49,6 +49,7 @@ def create_app(
 
     Raises:
         SettingsError: the environment's settings are wrong, or not enough to serve with.
+        BrokenMigrations: the files in `app/migrations/versions` are not one line of revisions.
         OpenRoute: a route of `entities` would answer under /api without a token.
         NameTaken: a metric of prometheus_client's default registry has the name of one of the application's.
 
@@ -116,7 +117,7 @@ def verifier_for(settings: Settings) -> Verifier:
     if url := settings.better_auth_url:
         if settings.better_auth_secret:
             logger.info("BETTER_AUTH_URL is set: BETTER_AUTH_SECRET is not used for tokens")
-        return JwksVerifier(KeyCache(f"{url}/api/auth/jwks"), issuer or url, audience or url)
+        return JwksVerifier(KeyCache(f"{url}{settings.better_auth_jwks_path}"), issuer or url, audience or url)
     assert settings.better_auth_secret  # `serve` or the development defaults saw to it
     return SecretVerifier(settings.better_auth_secret.get_secret_value(), issuer, audience)
 

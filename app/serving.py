@@ -45,6 +45,7 @@ def serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> No
     Raises:
         NotServing: HOST and PORT cannot be listened on, the database cannot be reached, or its schema is older than
             this code.
+        BrokenMigrations: this code's own revisions are not in one line.
 
     """
     verify_address(settings)
@@ -154,6 +155,7 @@ def verify_database(settings: Settings) -> None:
 
     Raises:
         NotServing: it does not; the message says what to do.
+        BrokenMigrations: there is no telling what this code's schema is.
 
     """
     database = Database.of(settings)

@@ -34,9 +34,18 @@ def _base_url(value: str) -> str:
     base = str(url).rstrip("/")
     if url.username or url.password or url.query is not None or url.fragment is not None:
         raise ValueError("must be a URL without credentials, query and fragment")
-    if base.endswith("/api/auth"):
-        raise ValueError("must end before /api/auth, which is added to it")
+    if "/api/auth/" in f"{base}/":
+        raise ValueError("must end before /api/auth, which BETTER_AUTH_JWKS_PATH begins with")
     return base
+
+
+PATH = re.compile(r"/(?!/)(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")  # RFC 3986, 3.3
+
+
+def _url_path(path: str) -> str:
+    if not PATH.fullmatch(path) or ".." in path.split("/"):
+        raise ValueError("must be a path such as /api/auth/jwks, without `..`, spaces, query and fragment")
+    return path
 
 
 def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -82,6 +91,7 @@ Limits = Annotated[str, AfterValidator(_limits)]
 StorageUri = Annotated[SecretStr, AfterValidator(_storage_uri)]
 Origins = Annotated[tuple[str, ...], AfterValidator(_origins)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
+UrlPath = Annotated[str, AfterValidator(_url_path)]
 
 
 def http_url(url: str) -> str:

@@ -2,14 +2,14 @@
 
 import os
 import re
-import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from app.otel_settings import OtelSettings
 from app.ratelimit.config import MEMORY
 from app.setting_types import (
     BaseUrl,
@@ -17,12 +17,10 @@ from app.setting_types import (
     Limits,
     Networks,
     Origins,
-    OtlpHeaders,
     Port,
     PostgresUrl,
-    Protocol,
-    ReceiverUrl,
     StorageUri,
+    UrlPath,
     parse_network,
 )
 
@@ -38,7 +36,7 @@ class SettingsError(Exception):
     """Settings the application can't run with; the message names each variable, one a line, and never its value."""
 
 
-class Settings(BaseSettings):
+class Settings(OtelSettings):
     """The application's configuration; `.env.example` describes each variable."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True)
@@ -60,6 +58,7 @@ class Settings(BaseSettings):
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
     shutdown_delay_s: Annotated[int, Field(ge=0, le=5)] = 0
     better_auth_url: BaseUrl | None = None
+    better_auth_jwks_path: UrlPath = "/api/auth/jwks"
     better_auth_secret: SecretStr | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
@@ -70,32 +69,6 @@ class Settings(BaseSettings):
     rate_limit_unauthenticated: Limits = "20/minute"
     rate_limit_storage_uri: StorageUri = SecretStr(MEMORY)
     forwarded_allow_ips: Annotated[tuple[str, ...], NoDecode] = ()
-
-    # The standard's own, as far as this application reads them; the OpenTelemetry packages read more of them.
-    otel_sdk_disabled: bool = False
-    otel_service_name: str | None = None
-    otel_traces_exporter: Literal["otlp", "none"] = "otlp"
-    otel_traces_sampler: Literal[
-        "always_on",
-        "always_off",
-        "traceidratio",
-        "parentbased_always_on",
-        "parentbased_always_off",
-        "parentbased_traceidratio",
-    ] = "parentbased_traceidratio"
-    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
-    otel_exporter_otlp_endpoint: ReceiverUrl | None = None
-    otel_exporter_otlp_traces_endpoint: ReceiverUrl | None = None
-    otel_exporter_otlp_protocol: Protocol = "http/json"
-    otel_exporter_otlp_traces_protocol: Protocol | None = None
-    otel_exporter_otlp_headers: OtlpHeaders = SecretStr("")
-    otel_exporter_otlp_traces_headers: OtlpHeaders | None = None
-    otel_exporter_otlp_timeout: Annotated[float, Field(gt=0, le=60)] = 10.0
-    otel_exporter_otlp_compression: Literal["none", "gzip"] = "none"
-    otel_exporter_otlp_certificate: Path | None = None
-    otel_bsp_schedule_delay: Annotated[int, Field(ge=1)] = 5000
-    otel_bsp_max_queue_size: Annotated[int, Field(ge=1)] = 2048
-    otel_bsp_max_export_batch_size: Annotated[int, Field(ge=1)] = 512
 
     @classmethod
     def load(cls, **given: Any) -> Self:
@@ -154,23 +127,6 @@ class Settings(BaseSettings):
         if "*" in networks and len(networks) > 1:
             raise ValueError("`*` trusts everyone and stands alone")
         return networks
-
-    @field_validator("otel_exporter_otlp_certificate")
-    @classmethod
-    def _is_there(cls, path: Path | None) -> Path | None:
-        if path is not None and not path.is_file():
-            raise ValueError("there is no such file")
-        try:
-            ssl.create_default_context(cafile=path)
-        except OSError:
-            raise ValueError("the file holds no certificate") from None
-        return path
-
-    @model_validator(mode="after")
-    def _batches_fit_the_queue(self) -> Self:
-        if self.otel_bsp_max_export_batch_size > self.otel_bsp_max_queue_size:
-            raise ValueError("OTEL_BSP_MAX_EXPORT_BATCH_SIZE must not be over OTEL_BSP_MAX_QUEUE_SIZE")
-        return self
 
     @model_validator(mode="after")
     def _trusts_known_origins(self) -> Self:

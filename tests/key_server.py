@@ -135,12 +135,12 @@ class KeyServer:
 
 
 @contextmanager
-def key_server(behave: Behaviour) -> Iterator[KeyServer]:
-    """Serve `/api/auth/jwks` on loopback, one thread a request."""
+def key_server(behave: Behaviour, path: str = PATH) -> Iterator[KeyServer]:
+    """Serve the keys at `path` on loopback, one thread a request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path not in {PATH, ELSEWHERE}:
+            if self.path not in {path, ELSEWHERE}:
                 self.send_error(404)
                 return
             served.fetches += 1

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import ssl
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ class Receiver:
     """What was received. `answer` is the status of the next answers, each `delay_s` late."""
 
     port: int
+    scheme: str = "http"
     answer: int = 200
     delay_s: float = 0.0
     retry_after: str = ""
@@ -37,7 +39,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> None:
         self.paths.append(path)
@@ -68,7 +70,7 @@ class Receiver:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
+def receiving(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -105,7 +107,8 @@ def receiving() -> Iterator[Receiver]:
             """A client that went away is no news."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    receiver = Receiver(server.server_port)
+    receiver = Receiver(server.server_port, "https" if context else "http")
+    server.socket = context.wrap_socket(server.socket, server_side=True) if context else server.socket
     Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield receiver

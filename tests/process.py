@@ -59,11 +59,13 @@ def environment(database_url: str, **variables: object) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], **{name.upper(): str(value) for name, value in given.items()}}
 
 
-def run(arguments: Sequence[str], database_url: str, **variables: object) -> subprocess.CompletedProcess[str]:
-    """Run a command of the application to its end."""
-    command = [sys.executable, "-m", "app", *arguments]
+def run(
+    arguments: Sequence[str], database_url: str, folder: Path = ROOT, /, *, module: str = "app", **variables: object
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of the application that lies in `folder`, or of another module, to its end."""
+    command = [sys.executable, "-m", module, *arguments]
     env = environment(database_url, **variables)
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ def load(monkeypatch: pytest.MonkeyPatch, **environ: str) -> Settings:
         ("https://Auth.Example.com:443/", "https://auth.example.com"),
         ("http://127.0.0.1:3000/", "http://127.0.0.1:3000"),
         ("https://example.com/sign-in/", "https://example.com/sign-in"),
+        ("https://example.com/api/authors", "https://example.com/api/authors"),
     ],
 )
 def test_a_url_is_brought_to_the_form_of_the_issuer(monkeypatch: pytest.MonkeyPatch, given: str, taken: str) -> None:
@@ -41,7 +42,6 @@ def test_a_url_is_brought_to_the_form_of_the_issuer(monkeypatch: pytest.MonkeyPa
         "https://user:hunter2@auth.example.com",
         "https://auth.example.com?tenant=hunter2",
         "https://auth.example.com/#hunter2",
-        "https://auth.example.com/api/auth/",
     ],
 )
 def test_a_url_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
@@ -49,6 +49,15 @@ def test_a_url_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, url: s
     with pytest.raises(SettingsError, match=r"^BETTER_AUTH_URL: must [^\n]+$") as refusal:
         load(monkeypatch, BETTER_AUTH_URL=url)
     assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("path", ["/api/auth", "/api/auth/", "/api/auth/jwks", "/sign-in/api/auth/jwks/"])
+def test_a_url_that_holds_the_path_of_the_keys_is_told_so(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """The URL is the issuer as well, which ends before that path; the message says which variable has the path."""
+    with pytest.raises(
+        SettingsError, match=r"^BETTER_AUTH_URL: must end before /api/auth, which BETTER_AUTH_JWKS_PATH"
+    ):
+        load(monkeypatch, BETTER_AUTH_URL=f"https://auth.example.com{path}")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from tests.key_server import (
     ED,
     INVALID,
     RSA,
+    UNAVAILABLE,
     KeyServer,
     SigningKey,
     ask,
@@ -67,6 +68,16 @@ def test_issuer_and_audience_may_differ_from_the_url(issuer: KeyServer, serve: S
     with serve(better_auth_url=issuer.url, jwt_issuer="https://auth.example", jwt_audience="tasks") as api:
         assert outcome(api, ED.token("https://auth.example", aud="tasks")) == (200, None)
         assert outcome(api, ED.token(issuer.url)) == INVALID
+
+
+def test_the_keys_may_be_at_another_path(serve: Serve) -> None:
+    """Where Better Auth has a `basePath` or a `jwksPath` of its own; the issuer is the URL without it."""
+    path = "/sign-in/.well-known/jwks.json"
+    with key_server(publish(ED.jwk()), path) as server:
+        with serve(better_auth_url=server.url, better_auth_jwks_path=path) as api:
+            assert outcome(api, ED.token(server.url)) == (200, None)
+        with serve(better_auth_url=server.url) as api:
+            assert outcome(api, ED.token(server.url)) == UNAVAILABLE
 
 
 def test_the_secret_signs_nothing(issuer_api: Api, issuer: KeyServer) -> None:
@@ -150,17 +161,25 @@ OTHERS: list[Any] = [
     {"kty": "RSA", "n": "!", "e": 5, "kid": "broken"},
     {"kty": ["RSA"], "alg": {}, "kid": []},
     ED.jwk(kid=["ed"]),
-    ED.jwk(kid="enc", use="enc"),
     "text",
     None,
     [],
 ]
 
 
+OPERATIONS = [["sign"], [], ["Verify"], ["verify", 1], "verify", {"verify": True}, 1, False]
+UNFIT = {"enc": ED.jwk(kid="enc", use="enc")} | {
+    f"ops-{number}": ED.jwk(kid=f"ops-{number}", key_ops=operations) for number, operations in enumerate(OPERATIONS)
+}
+UNFIT["null"] = ED.jwk(kid="null") | {"key_ops": None}
+
+
 def test_keys_of_no_use_are_skipped(serve: Serve) -> None:
-    """Keys for encryption, of other types, too short or broken neither verify a token nor cost the good ones."""
-    with key_server(publish(*OTHERS, EC.jwk(use="sig"))) as server, serve(better_auth_url=server.url) as api:
+    """Keys for another use, of other types, too short or broken neither verify a token nor cost the good ones."""
+    good = EC.jwk(use="sig", key_ops=["sign", "verify"])
+    with key_server(publish(*OTHERS, *UNFIT.values(), good)) as server, serve(better_auth_url=server.url) as api:
         assert outcome(api, EC.token(server.url)) == (200, None)
-        assert outcome(api, SigningKey("enc", "EdDSA", ED.private).token(server.url)) == INVALID
+        for kid in UNFIT:
+            assert outcome(api, SigningKey(kid, "EdDSA", ED.private).token(server.url)) == INVALID, kid
         oct_token = make_token(headers={"kid": "oct"}, iss=server.url, aud=server.url)
         assert outcome(api, oct_token) == INVALID

@@ -1,6 +1,8 @@
 """The schema's history, run by Alembic."""
 
+import warnings
 from pathlib import Path
+from traceback import extract_tb
 from typing import NamedTuple
 
 from alembic import command
@@ -11,6 +13,10 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
 from app.settings import Settings, SettingsError
+
+
+class BrokenMigrations(RuntimeError):
+    """The files in `versions` are not one line of revisions; the message is one line."""
 
 
 class MigrationFailed(RuntimeError):
@@ -41,11 +47,34 @@ class Revisions(NamedTuple):
 
 
 def revisions() -> Revisions:
-    """Return the revisions that this code knows."""
-    script = ScriptDirectory.from_config(config())
-    head = script.get_current_head()
-    assert head  # there is at least the first migration
-    return Revisions(head, frozenset(known.revision for known in script.walk_revisions()) - {head})
+    """Return the revisions that this code knows.
+
+    Raises:
+        BrokenMigrations: a file in `versions` cannot be imported, or they are not one line from the first to the last.
+
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", module=r"alembic\.script")  # where an id is there twice it only warns
+            script = ScriptDirectory.from_config(config())
+            heads, known = script.get_heads(), {known.revision for known in script.walk_revisions()}
+    except Exception as error:  # noqa: BLE001  a file that is imported may raise anything
+        reason = f"{type(error).__name__}: {first_line(error)}{_place(error)}"
+        raise BrokenMigrations(f"The migrations are broken: {reason}") from None
+    if not heads:
+        raise BrokenMigrations("There is no migration in app/migrations/versions.")
+    if len(heads) > 1:
+        last = " and ".join(sorted(heads))
+        raise BrokenMigrations(
+            f"Only one migration can be the last: of {last}, let one name the other as its `down_revision`."
+        )
+    return Revisions(heads[0], frozenset(known) - set(heads))
+
+
+def _place(error: Exception) -> str:
+    """Return the file and line of the migration that raised the error, or nothing; a SyntaxError names its own."""
+    frames = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).parent.name == "versions"]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -> None:
@@ -53,12 +82,14 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
 
     Raises:
         SettingsError: they name no database.
+        BrokenMigrations: see `revisions`.
         MigrationFailed: it can't be reached, or knows no such revision.
 
     """
     url = settings.database_migration_url or settings.database_url
     if url is None:
         raise SettingsError("DATABASE_URL or DATABASE_MIGRATION_URL is required to migrate.")
+    revisions()
     login = make_url((settings.database_url or url).get_secret_value()).username
     move = command.downgrade if down else command.upgrade
     try:

@@ -34,13 +34,17 @@ def exporter(settings: Settings) -> SpanExporter | None:
         return None
     secret = settings.otel_exporter_otlp_traces_headers or settings.otel_exporter_otlp_headers
     headers = parse_headers(secret.get_secret_value())
-    certificate, timeout = settings.otel_exporter_otlp_certificate, settings.otel_exporter_otlp_timeout
-    gzip = settings.otel_exporter_otlp_compression == "gzip"
+    timeout = settings.otel_exporter_otlp_traces_timeout or settings.otel_exporter_otlp_timeout
+    trusted = settings.otel_exporter_otlp_traces_certificate or settings.otel_exporter_otlp_certificate
+    gzip = (settings.otel_exporter_otlp_traces_compression or settings.otel_exporter_otlp_compression) == "gzip"
     if (settings.otel_exporter_otlp_traces_protocol or settings.otel_exporter_otlp_protocol) == "http/json":
-        return JsonExporter(endpoint, headers, timeout, certificate, gzip=gzip)
+        return JsonExporter(endpoint, headers, timeout, trusted, settings.client_files, gzip=gzip)
+    trusted_file, certificate, key = (str(path) if path else None for path in (trusted, *settings.client_files))
     return OTLPSpanExporter(
         endpoint,
-        certificate_file=str(certificate) if certificate else None,
+        certificate_file=trusted_file,
+        client_certificate_file=certificate,
+        client_key_file=key,
         headers=headers,
         timeout=timeout,
         compression=Compression.Gzip if gzip else Compression.NoCompression,

@@ -2,6 +2,7 @@
 
 import gzip
 import http.client
+import logging
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,13 @@ from app.telemetry.otlp_json import encode
 RETRYABLE = {429, 502, 503, 504}  # https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes
 FIRST_PAUSE_S = 1.0
 MAX_ANSWER_BYTES = 64 * 1024
+HINTS = (
+    dict.fromkeys((401, 403), ": see OTEL_EXPORTER_OTLP_HEADERS")
+    | dict.fromkeys((301, 302, 307, 308, 404, 405), ": see OTEL_EXPORTER_OTLP_ENDPOINT, the path asked for was {path}")
+    | {413: ": see OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 415: ": set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"}
+)
+
+logger = logging.getLogger(__name__)
 
 
 class JsonExporter(SpanExporter):
@@ -30,18 +38,29 @@ class JsonExporter(SpanExporter):
     """
 
     def __init__(
-        self, endpoint: str, headers: Mapping[str, str], timeout: float, certificate: Path | None, *, gzip: bool
+        self,
+        endpoint: str,
+        headers: Mapping[str, str],
+        timeout: float,
+        trusted: Path | None,
+        client_files: tuple[Path | None, Path | None],
+        *,
+        gzip: bool,
     ) -> None:
         url = urlsplit(endpoint)
         assert url.hostname  # Settings saw to it
         self._path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         self._headers = {**headers, "content-type": "application/json"} | ({"content-encoding": "gzip"} if gzip else {})
         self._timeout, self._gzip = timeout, gzip
+        self._told: set[int] = set()
         self._stopped = Event()
         self._sock: socket | None = None
         self._connection = http.client.HTTPConnection(url.hostname, url.port, timeout=timeout)
         if url.scheme == "https":
-            context = ssl.create_default_context(cafile=certificate)
+            context = ssl.create_default_context(cafile=trusted)
+            certificate, key = client_files
+            if certificate:
+                context.load_cert_chain(certificate, key)
             self._connection = http.client.HTTPSConnection(url.hostname, url.port, timeout=timeout, context=context)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -53,10 +72,21 @@ class JsonExporter(SpanExporter):
             status, wanted = self._post(body, deadline)
             if status < HTTPStatus.MULTIPLE_CHOICES:
                 return SpanExportResult.SUCCESS
+            if status not in RETRYABLE:
+                self._tell(status)
+                return SpanExportResult.FAILURE
             wait = pause if wanted is None else wanted
-            if status not in RETRYABLE or monotonic() + wait > deadline or self._stopped.wait(wait):
+            if monotonic() + wait > deadline or self._stopped.wait(wait):
                 return SpanExportResult.FAILURE
             pause *= 2
+
+    def _tell(self, status: int) -> None:
+        """Log a status and its likely cause, each status once: a receiver that refuses one batch refuses the next."""
+        if status not in self._told:
+            self._told.add(status)
+            path = self._path.partition("?")[0]  # a query may hold a token
+            hint = HINTS.get(status, "").format(path=path)
+            logger.warning("the collector refuses spans with status %d%s", status, hint)
 
     def _post(self, body: bytes, deadline: float) -> tuple[int, float | None]:
         """Return the status and the pause that was asked for. No answer is a 503, but for a kept connection's end."""

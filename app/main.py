@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -11,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Lifespan
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import health, migrations
+from app import event_loop, health, migrations
 from app.auth import Authenticator, SecretVerifier, Verifier
 from app.db import Database
 from app.errors import HANDLERS
@@ -98,6 +99,7 @@ def provide(api: Api, settings: Settings, draining: Event) -> None:
     """Give the application what its requests are served with."""
     api.state.settings = settings
     api.state.database = database = Database.of(settings)
+    database.listen(partial(event_loop.watch, refuse=settings.environment == "development"))
     api.state.workers = Workers(settings.database_pool_size)
     api.state.authenticator = Authenticator(verifier_for(settings))
     api.state.limits = RateLimits(settings)

@@ -28,6 +28,7 @@ from app.telemetry.tracing import Tracing
 from app.web.api import Api, Edge
 from app.web.cors import Cors
 from app.web.guard import Guard
+from app.web.prefix import Prefix
 from app.web.threads import Workers
 
 VERSION = "0.1.0"
@@ -117,7 +118,9 @@ def observe(api: Api, settings: Settings, draining: Event) -> None:
     tracing.trace_requests(api)
     log = logs.RequestLog(settings, tracing.trees)
     observer = RequestObserver(tracing.tracer, metrics, log)
-    api.surround(Edge(shared(guard, settings), api, settings.database_timeout_ms / 1000, observer, draining))
+    edge = Edge(shared(guard, settings), api, settings.database_timeout_ms / 1000, observer, draining)
+    behind_prefix = settings.root_path or settings.forwarded_allow_ips
+    api.surround(Prefix(edge, settings.root_path, settings.forwarded_allow_ips) if behind_prefix else edge)
 
 
 def measure(api: Api, guard: Guard) -> Metrics:

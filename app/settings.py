@@ -21,6 +21,7 @@ from app.setting_types import (
     PostgresUrl,
     Protocol,
     ReceiverUrl,
+    RootPath,
     StorageUri,
     parse_network,
 )
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     rate_limit_unauthenticated: Limits = "20/minute"
     rate_limit_storage_uri: StorageUri = SecretStr(MEMORY)
     forwarded_allow_ips: Annotated[tuple[str, ...], NoDecode] = ()
+    root_path: RootPath | None = None
 
     # The standard's own, as far as this application reads them; the OpenTelemetry packages read more of them.
     otel_sdk_disabled: bool = False

@@ -10,18 +10,19 @@ from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
 from time import perf_counter
 
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.trace import INVALID_SPAN, StatusCode, Tracer, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from starlette._utils import is_async_callable
+from starlette._utils import get_route_path, is_async_callable
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import AppError, problem
-from app.record import CURRENT, Headers, Record
+from app.record import CURRENT, PROBES, Headers, Record
 from app.setting_types import Network
 from app.telemetry.logs import RequestLog, stack
 from app.telemetry.metrics import Metrics
@@ -31,6 +32,8 @@ N_PLUS_ONE = 5  # runs of one statement in one request
 MAX_USER_AGENT = 256
 PEERS = 1024  # whose addresses are kept with the verdict on them
 BROKEN = "answer_broken"
+with suppress_http_instrumentation():
+    UNTRACED = get_current()  # of probes, which would outnumber the users
 
 logger = logging.getLogger("app.requests")
 
@@ -96,10 +99,14 @@ class BeforeSpan:
             headers: Headers = scope["headers"]
             record.hidden = headers, scope["query_string"]
             scope = {**scope, "headers": self._shown(headers, record), "query_string": b""}
-        if get_current_span() is INVALID_SPAN:
+        if scope["type"] == "http" and get_route_path(scope) in PROBES:
+            context = UNTRACED
+        elif get_current_span() is INVALID_SPAN:
             await self._app(scope, receive, send)
             return
-        token = attach(Context())  # a server begins a pipelined request in the context of the one before
+        else:
+            context = Context()  # a server begins a pipelined request in the context of the one before
+        token = attach(context)
         try:
             await self._app(scope, receive, send)
         finally:

@@ -34,7 +34,6 @@ from app.telemetry.tree import Trees
 SERVICE = "task-api"
 STABLE = "http,database"  # https://opentelemetry.io/docs/specs/semconv/non-normative/http-migration/
 PATCHED = "_otel_original_call"
-UNTRACED = r"\Ahttps?://[^/]+/(health|health/live|health/ready|metrics)\Z"  # probes would outnumber the users
 
 
 class Tracing:
@@ -65,7 +64,6 @@ class Tracing:
                 api,
                 tracer_provider=self._provider,
                 meter_provider=NoOpMeterProvider(),
-                excluded_urls=UNTRACED,
                 exclude_spans=["receive", "send"],
             )
 

@@ -72,7 +72,7 @@ def create_app(
 
     Raises:
         SettingsError: the environment's settings are wrong, or not enough to serve with.
-        OpenRoute: a route of `entities` would answer under /api without a token.
+        RefusedRoute: a route of `entities` would answer under /api without a token, or is a WebSocket's.
 
     """
     settings = settings or Settings.complete()
@@ -92,7 +92,7 @@ def create_app(
     api.add_entities(entities)
     if lifespan:
         api.include_router(APIRouter(lifespan=lifespan))
-    api.effective_routes.refuse_open()
+    api.effective_routes.verify()
     return api
 
 

@@ -102,7 +102,7 @@ class MalformedBody(AppError):
 
 
 class UnsupportedMediaType(AppError):
-    """A body that does not say it is JSON."""
+    """A body that does not say it is JSON, or that is compressed."""
 
     status, code, detail = 415, "unsupported_media_type", "Send the body as application/json in UTF-8."
 

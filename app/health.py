@@ -17,6 +17,7 @@ from app.db import Database
 from app.migrations import Revisions
 
 CACHE_S = 1.0
+WAIT_S = 0.4  # whoever asks waits for 1 s as a rule (Kubernetes: timeoutSeconds)
 PROBE_TIMEOUT_S = 2.0
 
 logger = logging.getLogger(__name__)
@@ -42,19 +43,22 @@ class Readiness:
         self._ready, self._checked = False, -CACHE_S
 
     async def __call__(self) -> bool:
-        """Return the verdict, at most CACHE_S old, within PROBE_TIMEOUT_S."""
-        if monotonic() - self._checked >= CACHE_S:
-            await self._check()
-        return self._ready and not self._draining.is_set()
+        """Return the verdict, at most CACHE_S old, within WAIT_S; whoever asks later learns that of a slower probe."""
+        is_known = monotonic() - self._checked < CACHE_S
+        if not is_known:
+            ended, _ = await asyncio.wait([self._running_probe()], timeout=WAIT_S)
+            is_known = bool(ended)
+        return is_known and self._ready and not self._draining.is_set()
 
-    async def _check(self) -> None:
+    def _running_probe(self) -> asyncio.Future[bool]:
         if self._probe is None or self._probe.done():
             self._thread = self._thread or ThreadPoolExecutor(1, "readiness")
             self._probe = asyncio.get_running_loop().run_in_executor(self._thread, self._answers)
-        try:
-            self._ready = await asyncio.wait_for(asyncio.shield(self._probe), PROBE_TIMEOUT_S)
-        except TimeoutError:
-            self._ready = False
+            self._probe.add_done_callback(self._learn)
+        return self._probe
+
+    def _learn(self, probe: asyncio.Future[bool]) -> None:
+        self._ready = not probe.cancelled() and probe.result()
         self._checked = monotonic()
 
     def _answers(self) -> bool:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -11,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Lifespan
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import health, migrations
+from app import event_loop, health, migrations
 from app.auth import Authenticator, SecretVerifier, Verifier
 from app.db import Database
 from app.errors import HANDLERS
@@ -27,6 +28,7 @@ from app.telemetry.tracing import Tracing
 from app.web.api import Api, Edge
 from app.web.cors import across_origins
 from app.web.guard import Guard
+from app.web.prefix import Prefix
 from app.web.threads import Workers
 
 VERSION = "0.1.0"
@@ -50,8 +52,8 @@ def create_app(
     Raises:
         SettingsError: the environment's settings are wrong, or not enough to serve with.
         BrokenMigrations: the files in `app/migrations/versions` are not one line of revisions.
-        OpenRoute: a route of `entities` would answer under /api without a token.
         NameTaken: a metric of prometheus_client's default registry has the name of one of the application's.
+        RefusedRoute: a route of `entities` would answer under /api without a token, or is a WebSocket's.
 
     """
     settings = settings or Settings.complete()
@@ -71,7 +73,7 @@ def create_app(
     api.add_entities(entities)
     if lifespan:
         api.include_router(APIRouter(lifespan=lifespan))
-    api.effective_routes.refuse_open()
+    api.effective_routes.verify()
     return api
 
 
@@ -79,6 +81,7 @@ def provide(api: Api, settings: Settings, draining: Event) -> None:
     """Give the application what its requests are served with."""
     api.state.settings = settings
     api.state.database = database = Database.of(settings)
+    database.listen(partial(event_loop.watch, refuse=settings.environment == "development"))
     api.state.workers = Workers(settings.database_pool_size)
     api.state.authenticator = Authenticator(verifier_for(settings))
     api.state.limits = RateLimits(settings)
@@ -96,7 +99,9 @@ def observe(api: Api, settings: Settings, draining: Event) -> None:
     tracing.trace_requests(api)
     log = logs.RequestLog(settings, tracing.trees)
     observer = RequestObserver(tracing.tracer, metrics, log)
-    api.surround(Edge(shared(guard, settings), api, settings.database_timeout_ms / 1000, observer, draining))
+    edge = Edge(shared(guard, settings), api, settings.database_timeout_ms / 1000, observer, draining)
+    behind_prefix = settings.root_path or settings.forwarded_allow_ips
+    api.surround(Prefix(edge, settings.root_path, settings.forwarded_allow_ips) if behind_prefix else edge)
 
 
 def measure(api: Api, guard: Guard) -> Metrics:

@@ -48,6 +48,7 @@ class Record:
     ended: float | None = None  # when the last byte of the answer was sent
     broken: bool = False  # the answer had begun when something was raised that nobody caught
     goes_on: bool = False  # a background task follows the answer
+    counted: bool = False  # by the metrics, with its route
 
     place: Any = None  # app.web.guard.Place among the requests in flight
     thread_wait: float = 0.0  # seconds until a worker thread began the endpoint

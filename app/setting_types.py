@@ -144,6 +144,26 @@ def parse_headers(headers: str) -> dict[str, str]:
     return {name.strip().lower(): unquote(value.strip()) for name, _, value in pairs}
 
 
+PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")  # RFC 3986, 2.3 and 3.3: no segment that means another
+MAX_PREFIX = 256
+
+
+def parse_prefix(text: str) -> str:
+    """Return the path prefix.
+
+    Raises:
+        ValueError: it is none, or the application's own.
+
+    """
+    if len(text) > MAX_PREFIX or not PREFIX.fullmatch(text):
+        raise ValueError("must be a path such as /task-service: letters, digits or -._~, and no / at its end")
+    if text == "/api":
+        raise ValueError("/api is the application's own: a proxy that serves /api as it is needs no prefix")
+    return text
+
+
+RootPath = Annotated[str, AfterValidator(parse_prefix)]
+
 FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
 FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 MAX_FIELD_NAMES = 50

@@ -19,6 +19,7 @@ from app.setting_types import (
     Origins,
     Port,
     PostgresUrl,
+    RootPath,
     StorageUri,
     UrlPath,
     parse_network,
@@ -69,6 +70,7 @@ class Settings(OtelSettings):
     rate_limit_unauthenticated: Limits = "20/minute"
     rate_limit_storage_uri: StorageUri = SecretStr(MEMORY)
     forwarded_allow_ips: Annotated[tuple[str, ...], NoDecode] = ()
+    root_path: RootPath | None = None
 
     @classmethod
     def load(cls, **given: Any) -> Self:

@@ -15,6 +15,7 @@ import pytest
 from app.dev.postgres import Server
 from app.serving import verify_database
 from app.settings import Settings
+from tests.process import environment
 from tests.support import SECRET
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +53,23 @@ def test_serve_says_what_is_wrong(tmp_path: Path, variables: dict[str, str], nam
     assert (run.returncode, run.stdout, len(lines)) == (2, "", len(named)), run.stderr
     assert all(line.startswith(name) for line, name in zip(lines, named, strict=True))
     assert CANARY not in run.stderr
+
+
+WITH_SOCKET = """
+from app import health
+from app.__main__ import cli
+
+health.router.add_api_websocket_route("/ws", lambda _: None)
+cli(["serve"])
+"""
+
+
+def test_serve_names_a_route_that_is_not_served(database_url: str) -> None:
+    """In one line, and exit code 1: nothing else would ever say that it does not answer."""
+    program, env = [sys.executable, "-c", WITH_SOCKET], environment(database_url)
+    run = subprocess.run(program, check=False, capture_output=True, text=True, cwd=ROOT, env=env, timeout=60)
+    line = "/health/ws is a WebSocket route, which is not served: leave it to another application.\n"
+    assert (run.returncode, run.stdout, run.stderr) == (1, "", line)
 
 
 def test_token_prints_one_that_works(tmp_path: Path, stranger: httpx.Client) -> None:

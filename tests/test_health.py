@@ -17,7 +17,7 @@ from app.db import Database
 from app.dev.postgres import Server
 from app.health import CACHE_S, Readiness
 from app.migrations import Revisions
-from tests.support import Api, run_sql
+from tests.support import Api, run_sql, until
 
 HEALTHY, UNHEALTHY = (200, {"status": "healthy"}), (503, {"status": "unhealthy"})
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -154,6 +154,19 @@ def test_many_questions_are_one_probe(api: Api, database_url: str, probes: Calla
     with api.client(None) as client:
         assert becomes(client, HEALTHY)
     assert probes() < 5
+
+
+def test_a_slow_database_is_ready_as_soon_as_it_has_answered(
+    api: Api, database_url: str, probes: Callable[[], int]
+) -> None:
+    """Nobody waits for it that long, but its answer counts for the next who asks; it is not asked again meanwhile."""
+    with api.client(None) as client:
+        with locked_revision(database_url) as waiting:
+            assert ask(client, "/health/ready") == UNHEALTHY
+            until(waiting)
+            before = probes()
+        assert ask(client, "/health/ready") == HEALTHY
+    assert probes() == before + 1
 
 
 def test_a_schema_that_is_ahead_is_ready(api: Api, database_url: str, probes: Callable[[], int]) -> None:

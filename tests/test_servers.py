@@ -14,6 +14,7 @@ from tests.support import make_token, until
 SERVERS = {
     "uvicorn --factory": ("uvicorn", "--factory", "app.main:create_app"),
     "uvicorn": ("uvicorn", "app.asgi:app"),
+    "uvicorn --root-path": ("uvicorn", "app.asgi:app", "--root-path", "/task-service"),
     "fastapi dev": ("fastapi", "dev", "--no-reload"),
     "fastapi run": ("fastapi", "run", "--host", "127.0.0.1"),
 }
@@ -44,6 +45,8 @@ def test_a_server_that_imports_the_application_serves_it(command: Sequence[str],
                 f"{url}/api/tasks", json={"title": "new"}, headers={"Authorization": f"Bearer {make_token()}"}
             )
             assert (created.status_code, created.json()["user_id"]) == (201, "alice")
+            prefix = "/task-service" if "--root-path" in command else ""
+            assert created.headers["Location"] == f"{prefix}/api/tasks/{created.json()['id']}"
         finally:
             server.terminate()
         server.communicate(timeout=20)

@@ -113,6 +113,13 @@ WRONG = [
     ("RATE_LIMIT_STORAGE_URI", f"mongodb://user:{CANARY}@host"),
     ("FORWARDED_ALLOW_IPS", "localhost"),
     ("FORWARDED_ALLOW_IPS", "*,10.0.0.0/8"),
+    ("ROOT_PATH", "task-service"),
+    ("ROOT_PATH", "/task-service/"),
+    ("ROOT_PATH", "//evil.example"),
+    ("ROOT_PATH", "/task service"),
+    ("ROOT_PATH", "/.."),
+    ("ROOT_PATH", "/"),
+    ("ROOT_PATH", "/api"),
     ("TRUST_TRACEPARENT", "everybody"),
     ("TRUST_TRACEPARENT", "*,10.0.0.0/8"),
 ]

@@ -10,7 +10,7 @@ from app.tasks.queries import Found, Tasks
 from app.web.docs import problems
 from app.web.etags import NOT_MODIFIED, IfMatch, IfNoneMatch, etag, not_modified
 from app.web.idempotency import IdempotencyKey
-from app.web.paging import next_link
+from app.web.paging import next_link, path_of
 from app.web.params import Id
 from app.web.route import ApiRoute, json
 
@@ -29,10 +29,10 @@ def list_tasks(tasks: Tasks, query: Annotated[TaskQuery, Query()], request: Requ
 
 
 @router.post("", operation_id="createTask", status_code=201, response_model=TaskRead)
-def create_task(tasks: Tasks, body: TaskCreate, key: IdempotencyKey) -> Response:
+def create_task(tasks: Tasks, body: TaskCreate, key: IdempotencyKey, request: Request) -> Response:
     """Create a task; with an `Idempotency-Key` the request may be sent again, and makes one task."""
     made = tasks.create(body, key)
-    headers = {"Location": f"{router.prefix}/{made.task['id']}", "ETag": etag(made.version)}
+    headers = {"Location": f"{path_of(request)}/{made.task['id']}", "ETag": etag(made.version)}
     return json(TASK.dump_json(made.task), 201, headers | ({"Idempotency-Replayed": "true"} if made.replayed else {}))
 
 

@@ -18,9 +18,10 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 METHODS = {"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"}
 OTHER = "other"
 NO_ROUTE = "none"
-OVERLOAD, DOOR = "(overload)", "(door)"
+OVERLOAD, DOOR, FAILURE = "(overload)", "(door)", "(failure)"
 AT_THE_DOOR = {408, 413, 414, 431}  # documented of a route, answered before one is looked for
 NOT_ALLOWED, UNAVAILABLE, BROKEN = "405", 503, "500"
+BEFORE_ROUTES = {500: FAILURE, UNAVAILABLE: OVERLOAD} | dict.fromkeys(AT_THE_DOOR, DOOR)
 
 
 class RequestMetrics:
@@ -48,7 +49,7 @@ class RequestMetrics:
 
         Of a counter that begins at 1 Prometheus sees no increase, so each route's first failure would go unseen.
         """
-        for method, refusal in product(METHODS, AT_THE_DOOR | {UNAVAILABLE}):
+        for method, refusal in product(METHODS, BEFORE_ROUTES):
             self.refused(method, refusal, 0)
         for route in routes:
             path, success, others = (getattr(route, name, None) for name in ("path", "status_code", "responses"))
@@ -60,6 +61,7 @@ class RequestMetrics:
     def __call__(self, info: Info) -> None:
         """Record an answered request: up to its last byte, whatever went on afterwards; one that broke off is a 500."""
         record = current()
+        record.counted = True
         status = BROKEN if record.broken else info.modified_status
         handler = NO_ROUTE if status == NOT_ALLOWED else info.modified_handler
         method = label_of(info.method)
@@ -71,9 +73,8 @@ class RequestMetrics:
             self._size(method, handler).observe(int(length or 0))
 
     def refused(self, method: str, status: int, times: int = 1) -> None:
-        """Record a request that was refused before a route was looked for: too large, too slow, or one too many."""
-        handler = OVERLOAD if status == UNAVAILABLE else DOOR if status in AT_THE_DOOR else NO_ROUTE
-        self._requests(label_of(method), handler, str(status)).inc(times)
+        """Record a request that ended before a route was found: too large, too slow, one too many, or by our fault."""
+        self._requests(label_of(method), BEFORE_ROUTES.get(status, NO_ROUTE), str(status)).inc(times)
 
 
 def label_of(method: str) -> str:

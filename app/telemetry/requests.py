@@ -4,24 +4,26 @@ They decide whom to believe, keep from the span what must not be on it, and writ
 """
 
 import logging
-from asyncio import get_running_loop
+from asyncio import CancelledError, get_running_loop
 from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
 from time import perf_counter
+from typing import Any
 
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.trace import INVALID_SPAN, SpanContext, StatusCode, Tracer, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from starlette._utils import is_async_callable
+from starlette._utils import get_route_path, is_async_callable
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import AppError, problem
-from app.record import CURRENT, Headers, Record
+from app.errors import UNKNOWN, AppError, Unavailable, problem
+from app.record import CURRENT, PROBES, Headers, Record
 from app.settings import Settings
 from app.telemetry.logs import RequestLog, stack
 from app.telemetry.metrics import Metrics
@@ -31,6 +33,9 @@ N_PLUS_ONE = 5  # runs of one statement in one request
 MAX_USER_AGENT = 256
 PEERS = 1024  # whose addresses are kept with the verdict on them
 BROKEN = "answer_broken"
+SAFE = {"GET", "HEAD"}  # RFC 9110, 9.2.1: a request that was cut changed nothing
+with suppress_http_instrumentation():
+    UNTRACED = get_current()  # of probes, which would outnumber the users
 
 logger = logging.getLogger("app.requests")
 
@@ -102,10 +107,14 @@ class BeforeSpan:
             headers: Headers = scope["headers"]
             record.hidden = headers, scope["query_string"]
             scope = {**scope, "headers": self._shown(headers, record), "query_string": b""}
-        if get_current_span() is INVALID_SPAN:
+        if scope["type"] == "http" and get_route_path(scope) in PROBES:
+            context = UNTRACED
+        elif get_current_span() is INVALID_SPAN:
             await self._app(scope, receive, send)
             return
-        token = attach(Context())  # a server begins a pipelined request in the context of the one before
+        else:
+            context = Context()  # a server begins a pipelined request in the context of the one before
+        token = attach(context)
         try:
             await self._app(scope, receive, send)
         finally:
@@ -162,22 +171,22 @@ class WithinSpan:
         record.span = get_current_span()
         if record.caller and record.caller.trace_id != record.span.get_span_context().trace_id:
             record.span.add_link(record.caller)  # otherwise it is the parent
-        late = None
+        late: BaseException | None = None
         try:
             await self._app(scope, receive, send)
         except ClientDisconnect:  # nobody is there any more
             pass
-        except Exception as error:  # noqa: BLE001  whatever it is, it gets its answer
+        except (Exception, CancelledError) as error:  # noqa: BLE001  whatever it is, it gets its answer
             if record.ended:
                 late = error
-            else:
+            elif record.status or not isinstance(error, CancelledError):
                 fail(record, error)
             if not record.status:
                 response = await unexpected(Request(scope, receive), error)
                 await response(scope, receive, send)
         self._follow(record, late)
 
-    def _follow(self, record: Record, error: Exception | None) -> None:
+    def _follow(self, record: Record, error: BaseException | None) -> None:
         """Tell what went on after the answer: background tasks, and whatever failed."""
         record_waits(self._tracer, record)
         if error:
@@ -189,7 +198,7 @@ class WithinSpan:
             )
 
 
-def fail(record: Record, error: Exception) -> None:
+def fail(record: Record, error: BaseException) -> None:
     """Leave what nobody caught on the span and in the log, without its message."""
     event = failure_event(error)
     kind = event["exception.type"]
@@ -203,13 +212,18 @@ def fail(record: Record, error: Exception) -> None:
         logger.error("unexpected error: %s", kind, exc_info=error)
 
 
-def failure_event(error: Exception) -> dict[str, str]:
+def failure_event(error: BaseException) -> dict[str, str]:
     """Return what is told of an exception: its type and where it was raised."""
     return {"exception.type": type(error).__qualname__, "exception.stacktrace": stack(error)}
 
 
-async def unexpected(request: Request, error: Exception) -> Response:
-    """Return the answer to what nobody caught, by the application's handler for it, which may be a team's."""
+async def unexpected(request: Request, error: Any) -> Response:
+    """Return the answer to what nobody caught, by the application's handler for it, which may be a team's.
+
+    A request is cancelled where the process leaves and cannot wait for it any longer.
+    """
+    if isinstance(error, CancelledError):
+        return problem(Unavailable(None if request.method in SAFE else UNKNOWN))
     handlers = request.app.exception_handlers
     handler = handlers.get(500) or handlers[Exception]
     try:

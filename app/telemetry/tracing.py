@@ -26,7 +26,6 @@ SERVICE = "task-api"
 STABLE = "http,database"  # https://opentelemetry.io/docs/specs/semconv/non-normative/http-migration/
 MAX_ATTRIBUTE = 32 * 1024  # characters; the longest of ours is a plan of 16 KiB
 PATCHED = "_otel_original_call"
-UNTRACED = r"\Ahttps?://[^/]+/(health|health/live|health/ready|metrics)\Z"  # probes would outnumber the users
 
 
 class Tracing:
@@ -57,7 +56,6 @@ class Tracing:
                 api,
                 tracer_provider=self._provider,
                 meter_provider=NoOpMeterProvider(),
-                excluded_urls=UNTRACED,
                 exclude_spans=["receive", "send"],
             )
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.record import CURRENT, Headers, Record
 from app.web.docs import complete
 from app.web.route import ApiRoute
-from app.web.routes import Gate, OpenRoute, Routes, is_api
+from app.web.routes import Gate, RefusedRoute, Routes, is_api
 
 EVERYWHERE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 # `no-store` would also keep a browser from using its own copy with an ETag.
@@ -138,7 +138,7 @@ class Api(FastAPI):
         if self.middleware_stack is None:
             try:
                 self.middleware_stack = self.build_middleware_stack()
-            except OpenRoute as error:
+            except RefusedRoute as error:
                 if scope["type"] == "lifespan":
                     await receive()
                     await send({"type": "lifespan.startup.failed", "message": str(error)})  # one line, and no stack
@@ -149,10 +149,10 @@ class Api(FastAPI):
         """Return the layers inside of the server span; before the first request, when all routes are there.
 
         Raises:
-            OpenRoute: a route under /api would answer without a token.
+            RefusedRoute: a route under /api would answer without a token, or is a WebSocket's.
 
         """
-        self.effective_routes.refuse_open()
+        self.effective_routes.verify()
         self._on_start(self.effective_routes)
         added = self.user_middleware
         handlers = {kind: handler for kind, handler in self.exception_handlers.items() if kind not in UNEXPECTED}

@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from app.errors import MalformedBody, UnsupportedMediaType
 
+CODED = "A body is taken as it is only: send it without Content-Encoding."
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -76,6 +77,18 @@ def holds_body(annotation: Any) -> bool:
     if isinstance(annotation, type) and issubclass(annotation, Body):
         return True
     return any(holds_body(argument) for argument in get_args(annotation))
+
+
+def refuse_coded(request: Request) -> None:
+    """Check that a body comes as it is.
+
+    Raises:
+        UnsupportedMediaType: it is compressed, or coded otherwise (RFC 9110, 12.5.3 and 15.5.16).
+
+    """
+    codings = ",".join(request.headers.getlist("content-encoding")).lower()
+    if not {coding.strip() for coding in codings.split(",")} <= {"", "identity"}:
+        raise UnsupportedMediaType(CODED, headers={"Accept-Encoding": "identity"})
 
 
 async def refuse_malformed(request: Request) -> None:

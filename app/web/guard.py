@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import UNKNOWN, AppError, NotFound, Unavailable, problem
+from app.errors import AppError, NotFound, Unavailable, problem
 from app.record import PROBES, current
 from app.web.routes import Routes
 from app.web.upload import BODY_TIMEOUT_S, BodyTimeout, Upload, too_large
@@ -19,7 +19,6 @@ MAX_HEADER_BYTES = 32 * 1024
 MAX_TARGET_BYTES = 8 * 1024  # RFC 9112, 3: at least 8000 octets are to be supported
 MAX_DIGITS = 4300  # of a number that Python reads
 LONG_NUMBER = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
-SAFE = {"GET", "HEAD"}  # RFC 9110, 9.2.1: a request that was cut changed nothing
 
 logger = logging.getLogger(__name__)
 
@@ -114,11 +113,14 @@ class Guard:
         except AppError as error:
             self.on_refusal(scope["method"], error.status)
             await problem(error)(scope, receive, send)
-        except asyncio.CancelledError:  # the process leaves, and cannot wait for this one any longer
+        except asyncio.CancelledError:  # the process leaves, and cannot wait for this body any longer
             if not record.status:
-                await problem(Unavailable(None if scope["method"] in SAFE else UNKNOWN))(scope, receive, send)
+                self.on_refusal(scope["method"], Unavailable.status)
+                await problem(Unavailable())(scope, receive, send)
         except Exception:
             logger.exception("unexpected error outside of the application")
+            if not record.counted:
+                self.on_refusal(scope["method"], record.status or AppError.status)
             if not record.status:
                 await problem(AppError())(scope, receive, send)
 

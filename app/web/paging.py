@@ -3,9 +3,10 @@
 import base64
 import binascii
 from typing import Annotated
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+from starlette._utils import get_route_path
 from starlette.requests import Request
 
 from app.web.params import MAX_BIGINT, Limit
@@ -39,13 +40,17 @@ class Page(BaseModel):
     cursor: Annotated[Cursor | None, Field(description="From the Link header of the page before.")] = None
 
 
-def next_link(request: Request, last_id: int | None) -> dict[str, str]:
-    """Return the Link header (RFC 8288) to the page after the row `last_id`, if there is one.
+def path_of(request: Request) -> str:
+    """Return the path that a client asked for, with the prefix of a proxy, as a header can hold it.
 
-    It is a path: nothing of the Host header comes back.
+    A path and no URL: nothing of the Host header comes back.
     """
+    return quote(request.scope["root_path"] + get_route_path(request.scope))
+
+
+def next_link(request: Request, last_id: int | None) -> dict[str, str]:
+    """Return the Link header (RFC 8288) to the page after the row `last_id`, if there is one."""
     if last_id is None:
         return {}
     query = [(name, value) for name, value in parse_qsl(request.scope["query_string"].decode()) if name != "cursor"]
-    path = request.scope["root_path"] + request.scope["path"].removeprefix(request.scope["root_path"])
-    return {"Link": f'<{path}?{urlencode([*query, ("cursor", encode(last_id))])}>; rel="next"'}
+    return {"Link": f'<{path_of(request)}?{urlencode([*query, ("cursor", encode(last_id))])}>; rel="next"'}

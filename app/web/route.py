@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute, _effective_route_context_var
 from app.auth import admit, current_user
 from app.record import current
 from app.web.arguments import arguments_of
-from app.web.body import make_strict, refuse_malformed
+from app.web.body import make_strict, refuse_coded, refuse_malformed
 from app.web.docs import problems
 from app.web.query import QueryNames
 from app.web.threads import in_thread
@@ -51,7 +51,8 @@ class ApiRoute(APIRoute):
     ) -> None:
         dependencies = [Depends(current_user), *(dependencies or ())]  # so that each is documented with its token
         super().__init__(path, in_thread(endpoint), dependencies=dependencies, **options)
-        statuses = COMMON + (BODY if self._is_strict else ()) + ((404,) if "{" in path else ())
+        of_body = BODY if self._is_strict else (415,) if self.body_field else ()
+        statuses = COMMON + of_body + ((404,) if "{" in path else ())
         self.responses = {**problems(*sorted(statuses)), **self.responses}
 
     def get_route_handler(self) -> Handler:
@@ -60,7 +61,7 @@ class ApiRoute(APIRoute):
         route.dependency_overrides_provider = provider = route.dependency_overrides_provider or Overrides()
         names = QueryNames(route.dependant)
         self._is_strict = make_strict(route.dependant)
-        solve, gather = self._solving(), self._gathering(route)
+        solve, gather, has_body = self._solving(), self._gathering(route), route.body_field is not None
 
         async def handler(request: Request) -> Response:
             record = current()
@@ -70,6 +71,8 @@ class ApiRoute(APIRoute):
                 names.overridden(overrides).refuse_odd(request.scope["query_string"])
             else:
                 names.refuse_odd(request.scope["query_string"])
+            if has_body:
+                refuse_coded(request)
             response = await (solve if overrides or not gather else gather)(request)
             record.goes_on = response.background is not None
             return response

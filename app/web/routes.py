@@ -13,7 +13,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette._utils import get_route_path
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.routing import Match
+from starlette.routing import Match, WebSocketRoute
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 from app.auth import admit
@@ -27,8 +27,8 @@ NO_MATCH: tuple[Match, Scope] = (Match.NONE, {})
 logger = logging.getLogger(__name__)
 
 
-class OpenRoute(RuntimeError):
-    """A route under /api would answer without a token; the message is one line that says what to do."""
+class RefusedRoute(RuntimeError):
+    """A route that must not be, or cannot be served; the message is one line that says what to do."""
 
 
 class Routes:
@@ -76,20 +76,24 @@ class Routes:
         bound = _bound(route) if route else None
         return usual if bound is None else bound
 
-    def refuse_open(self) -> None:
-        """Check that no stranger can get an answer under /api.
+    def verify(self) -> None:
+        """Check that no stranger can get an answer under /api, and that every route can be served.
 
         Raises:
-            OpenRoute: names the first route that would give one.
+            RefusedRoute: names the first route that breaks this.
 
         """
         for route in self:
             path = route.path or ""
+            if isinstance(route.original_route, WebSocketRoute):
+                raise RefusedRoute(
+                    f"{path} is a WebSocket route, which is not served: leave it to another application."
+                )
             if is_api(path) and not is_closed(route):
                 remedy = f"move it out of {API}"
                 if isinstance(route.original_route, APIRoute):
                     remedy = f"give its router route_class=ApiRoute, or {remedy}"
-                raise OpenRoute(f"{path} would answer without a token: {remedy}.")
+                raise RefusedRoute(f"{path} would answer without a token: {remedy}.")
 
 
 class Gate:

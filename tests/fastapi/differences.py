@@ -16,6 +16,7 @@ DIFFERENCES: Mapping[str, str] = {
     "Errors": "one shape for every error (RFC 9457), with a stable code, and nothing of what a client sent",
     "Query parameters": "a misspelt filter must not be passed over, nor one of two values be chosen silently",
     "`Body` models": "what is stored was sent so: no type is guessed, no field dropped",
+    "Compressed bodies": "a client learns what is wrong, and a small body unpacks into no large one",
     "Order of the checks": "a stranger costs nothing and learns nothing",
     "HEAD": "RFC 9110 asks for it wherever there is GET",
     "Unexpected exceptions": "an answer, a log line and a span instead of a broken connection",

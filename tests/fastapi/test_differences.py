@@ -1,5 +1,6 @@
 """The differences that stay, each to the letter: `~` stands for the router's prefix."""
 
+import gzip
 from collections.abc import Callable
 
 import pytest
@@ -25,6 +26,10 @@ TEXT = {"Content-Type": "text/plain"}
 
 def strict(body: str | bytes, content_type: str | None = "application/json") -> dict[str, object]:
     return {"content": body, "headers": {"Content-Type": content_type} if content_type else {}}
+
+
+def packed(headers: dict[str, str]) -> dict[str, object]:
+    return {"content": gzip.compress(b'{"size": 1}'), "headers": headers | {"Content-Encoding": "gzip"}}
 
 
 def body(kib: int) -> dict[str, object]:
@@ -70,6 +75,8 @@ CASES = [
         strict('{"body": {"size": 1, "day": "2026-02-03"}, "number": 1}'),
     ),
     Differs("`Body` models", "POST ~/strict-two", 422, 400, strict('{"body": {"size": 1}'), MALFORMED),
+    Differs("Compressed bodies", "POST ~/strict", 400, 415, packed(JSON), MEDIA_TYPE),
+    Differs("Compressed bodies", "POST ~/bytes", 200, 415, packed(TEXT), MEDIA_TYPE),
     Differs("Order of the checks", "POST ~/strict", 422, 401, {"content": "{", "headers": JSON | NO_TOKEN}, MISSING),
     Differs(
         "Order of the checks", "POST ~/strict", 422, 401, {"json": {}, "headers": ANOTHER}, {"code": "token_invalid"}

@@ -6,15 +6,19 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from io import StringIO
+from itertools import product
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import APIRouter
 
+from app.record import PROBES
 from tests.process import Process
 from tests.support import Api
 from tests.telemetry.support import entries, stop
+
+SCRAPER = "the-token-of-prometheus"
 
 Run = Callable[..., AbstractContextManager[Process]]
 
@@ -73,17 +77,24 @@ def test_refusals_before_the_application_are_logged(run: Run) -> None:
     assert (unknown["status"], unknown["code"], "route" in unknown) == (404, "not_found", False)
 
 
-@pytest.mark.parametrize(("level", "count"), [("INFO", 0), ("DEBUG", 3)])
-def test_probes_are_logged_at_debug_only(run: Run, level: str, count: int) -> None:
-    """Health probes, which come every few seconds for ever, are lines only for who wants to see everything."""
-    with run(LOG_LEVEL=level) as process:
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+@pytest.mark.parametrize("prefix", ["", "/task-service"])
+def test_probes_are_logged_at_debug_only(run: Run, level: str, prefix: str) -> None:
+    """Health probes and scrapes, which come every few seconds for ever, are lines only for who wants to see everything.
+
+    Those that are refused as well.
+    """
+    with run(LOG_LEVEL=level, ROOT_PATH=prefix, METRICS_TOKEN=SCRAPER) as process:
         with httpx.Client(base_url=process.url) as probe:
-            for path in ("/health", "/health/ready", "/health/live"):
-                probe.get(path)
+            for path, method in product(PROBES, ("GET", "HEAD")):
+                assert probe.request(method, prefix + path).status_code == (401 if path == "/metrics" else 200)
+            probe.get("/metrics", headers={"Authorization": f"Bearer {SCRAPER}"})
         stop(process)
-        probes = [entry for entry in requests(process) if entry["route"].startswith("/health")]
-    assert len(probes) >= count
-    assert bool(probes) == bool(count)
+        probes = {entry["message"] for entry in requests(process) if entry["level"] == "DEBUG"}
+        others = [entry for entry in requests(process) if entry["level"] != "DEBUG"]
+    wanted = {f"{method} {path} 200" for path, method in product(PROBES - {"/metrics"}, ("GET", "HEAD"))}
+    wanted |= {"GET /metrics 200", "GET /metrics 401", "HEAD /metrics 401"}
+    assert (probes, others) == (wanted if level == "DEBUG" else set(), [])
 
 
 @pytest.mark.usefixtures("many_tasks")

@@ -11,7 +11,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from app.web.route import ApiRoute, Handler
-from app.web.routes import OpenRoute
+from app.web.routes import RefusedRoute
 from tests.web.open_routes import ask, catch_all, leaf, running
 
 
@@ -72,7 +72,7 @@ def test_whatever_is_done_to_the_routes_no_stranger_gets_further(
         spoil(app, done)
         try:
             answers = ask(app, "/api/closed", "/api/other")
-        except OpenRoute:
+        except RefusedRoute:
             return
     assert {answer.status_code for answer in answers} <= {401, 404}
     assert done == []

@@ -7,6 +7,7 @@ from itertools import count
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.responses import PlainTextResponse
@@ -15,7 +16,7 @@ from starlette.routing import Mount, Route, Router
 from app.auth import CurrentUser
 from app.main import create_app
 from app.web.route import ApiRoute
-from app.web.routes import OpenRoute
+from app.web.routes import RefusedRoute
 from tests.web.open_routes import GOOD, NOWHERE, ask, catch_all, leaf, running
 
 
@@ -72,7 +73,7 @@ def test_an_open_route_is_refused_at_the_start(shape: Shape, names: tuple[str, s
         "move it out of /api" if shape is mounted else "give its router route_class=ApiRoute, or move it out of /api"
     )
     line = f"^{names[0]} would answer without a token: {remedy}.$"
-    with pytest.raises(OpenRoute, match=line):
+    with pytest.raises(RefusedRoute, match=line):
         create_app(NOWHERE, entities=[shape([])])
 
 
@@ -81,7 +82,7 @@ def test_one_that_is_included_later_keeps_the_application_from_starting(shape: S
     """`include_router` on what `create_app` returned: nothing at all is answered."""
     with running() as app:
         app.include_router(shape([]))
-        with pytest.raises(OpenRoute, match=names[0]):
+        with pytest.raises(RefusedRoute, match=names[0]):
             ask(app, "/health/live")
 
 
@@ -150,14 +151,25 @@ def test_the_user_can_be_asked_for_anywhere() -> None:
     assert (user.json(), "RateLimit" in user.headers) == ("alice", True)
 
 
-def test_a_websocket_under_the_api_is_refused() -> None:
-    """At the start by its path; a pattern's when it is asked for."""
-    router, unseen = APIRouter(prefix="/api"), APIRouter()
+@pytest.mark.parametrize("prefix", ["/api", "/feed"])
+def test_a_websocket_is_refused_at_the_start(prefix: str) -> None:
+    """By its whole path, wherever it is, and by a server that finds it only when it starts as well."""
+    router, outer = APIRouter(), APIRouter(prefix=prefix)
     router.add_api_websocket_route("/socket", lambda _: None)
-    unseen.add_api_websocket_route("/{name}/socket", lambda _: None)
-    with pytest.raises(OpenRoute, match=r"^/api/socket "):
-        create_app(NOWHERE, entities=[router])
-    sent = []
+    outer.include_router(router)
+    line = rf"^{prefix}/socket is a WebSocket route, which is not served: leave it to another application\.$"
+    with pytest.raises(RefusedRoute, match=line):
+        create_app(NOWHERE, entities=[outer])
+    with running() as app:
+        app.include_router(outer)
+        with pytest.raises(RefusedRoute, match=line), TestClient(app):
+            pass
+
+
+def test_a_websocket_under_the_api_is_refused_when_it_is_asked_for() -> None:
+    """One that came after the start."""
+    late, sent = APIRouter(), []
+    late.add_api_websocket_route("/{name}/socket", lambda _: None)
 
     async def receive() -> dict[str, str]:
         return {"type": "websocket.connect"}
@@ -166,7 +178,9 @@ def test_a_websocket_under_the_api_is_refused() -> None:
         sent.append(message)
 
     scope = {"type": "websocket", "path": "/api/socket", "root_path": "", "headers": [], "query_string": b""}
-    with running(unseen) as app:
+    with running() as app:
+        ask(app, "/health/live")
+        app.include_router(late)
         asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]  # ASGI's types are looser than these
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
@@ -205,7 +219,7 @@ def test_no_stranger_gets_anything_from_any_tree_of_routers(trees: list[tuple], 
             written = [route.path or "" for route in iter_route_contexts(app.routes)]
             paths = [path for path in written if path.startswith("/api") and "{" not in path]
             answers = ask(app, *ASKED, *paths)
-    except OpenRoute:
+    except RefusedRoute:
         return
     assert [answer.status_code for answer in answers if answer.status_code not in {401, 404, 405}] == []
     assert done == []

@@ -4,16 +4,18 @@ import asyncio
 import warnings
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
 from app.auth import CurrentUser
 from app.main import create_app
 from app.settings import Settings
+from app.web.guard import MAX_BODY_BYTES
 from app.web.route import ApiRoute
-from app.web.routes import OpenRoute
+from app.web.routes import RefusedRoute
 from tests.support import SECRET, UNLIMITED, Api, make_token, running
 from tests.telemetry.scrapes import scrape
 from tests.web.cases import AUTH
@@ -25,8 +27,26 @@ def test_an_application_with_an_open_route_does_not_start() -> None:
     """A test client is told so, and does not wait."""
     app = create_app(NOWHERE, entities=())
     app.get("/api/open")(lambda: None)
-    with pytest.raises(OpenRoute, match="/api/open would answer without a token"), TestClient(app):
+    with pytest.raises(RefusedRoute, match="/api/open would answer without a token"), TestClient(app):
         pass
+
+
+def test_a_mounted_application_answers_within_the_limits() -> None:
+    """Outside of /api; a larger body is a 413 before it sees any of it, and a catch-all of its own changes nothing."""
+    inner = FastAPI()
+
+    @inner.post("/{rest:path}")
+    async def take(request: Request) -> int:
+        return len(await request.body())
+
+    async def act(client: httpx.AsyncClient) -> list[httpx.Response]:
+        return [
+            await client.post("/inner/api/tasks", content=b"x" * size) for size in (MAX_BODY_BYTES, MAX_BODY_BYTES + 1)
+        ]
+
+    taken, refused = ask(act=act, prepare=lambda app: app.mount("/inner", inner))
+    assert (taken.status_code, taken.json()) == (200, MAX_BODY_BYTES)
+    assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
 
 
 def test_handlers_of_events_run() -> None:

@@ -1,1 +1,7 @@
 """A task API that can be traced, measured and trusted."""
+
+import os
+
+# The stable semantic conventions. The first instrumentation that is imported reads it, which may be a team's.
+# https://opentelemetry.io/docs/specs/semconv/non-normative/http-migration/
+os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")

@@ -148,9 +148,10 @@ def _import_application() -> None:
 
     """
     try:
-        importlib.import_module("app.main")
+        importlib.import_module("app.telemetry.tracing")
     except (ValueError, re.error) as error:
         raise SettingsError(f"An OTEL_* variable is wrong: {error}") from None
+    importlib.import_module("app.main")
 
 
 def _end() -> None:

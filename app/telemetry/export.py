@@ -81,7 +81,7 @@ class Export(BatchSpanProcessor):
             self._refused += full
             self._entered += not full
         if not full:
-            super().on_end(redacted(span))
+            super().on_end(span)
         if self.dropped > self._told:
             self._warn()
 
@@ -103,24 +103,39 @@ class Export(BatchSpanProcessor):
 
 
 class _Counted(SpanExporter):
-    """Counts what goes through an exporter."""
+    """Redacts and counts what goes through an exporter. A span that cannot be encoded costs no other of its batch."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
         self._closed = False
+        self._told: set[type[Exception]] = set()
         self.taken = self.delivered = self.failed = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self.taken += len(spans)
-        result = SpanExportResult.FAILURE
+        return self._send(spans)
+
+    def _send(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         try:
-            result = self._exporter.export(spans)
-        finally:
-            if result is SpanExportResult.SUCCESS:
-                self.delivered += len(spans)
-            else:
-                self.failed += len(spans)
+            result = self._exporter.export([redacted(span) for span in spans])
+        except Exception as error:  # noqa: BLE001  whatever a value makes of the encoder
+            if len(spans) > 1:
+                for span in spans:
+                    self._send([span])
+                return SpanExportResult.SUCCESS  # each is counted by itself, and nobody else asks
+            self._tell(error)
+            result = SpanExportResult.FAILURE
+        if result is SpanExportResult.SUCCESS:
+            self.delivered += len(spans)
+        else:
+            self.failed += len(spans)
         return result
+
+    def _tell(self, error: Exception) -> None:
+        """Log the first span of each kind of error, without the message, which may hold a value."""
+        if type(error) not in self._told:
+            self._told.add(type(error))
+            logger.warning("a span cannot be encoded: %s", type(error).__qualname__, exc_info=error)
 
     def shutdown(self) -> None:
         if not self._closed:

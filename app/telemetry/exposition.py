@@ -4,17 +4,29 @@ The default registry is where prometheus_client's documentation puts a metric, s
 process.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
-from prometheus_client import REGISTRY, CollectorRegistry
-from prometheus_client.core import DuplicateTimeseries
+from prometheus_client import REGISTRY, CollectorRegistry, Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-EOF = b"# EOF\n"  # how OpenMetrics ends
+from app.telemetry.log_fields import text_of
 
-Encode = Callable[[Any], bytes]
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+UTF8 = (
+    "; escaping=allow-utf-8"  # our names need none; not to look for what there is to escape saves a third of the cost
+)
+EOF = b"# EOF\n"  # how OpenMetrics ends
+FAMILY = re.compile(r"^# TYPE ((\S+?)(?:_total|_info)?) ", re.MULTILINE)  # its name, and that without the suffix
+MAX_TOLD = 100
+WAIT_S = 1.0
+
+Encode = Callable[[Collector], bytes]
 
 logger = logging.getLogger(__name__)
 
@@ -24,61 +36,98 @@ class NameTaken(RuntimeError):
 
 
 class Exposition:
-    """The metrics of `own` and of the default registry, each of which is read by itself.
+    """The metrics of `own`, and of the default registry.
 
-    One of the default registry that fails, or whose name is taken, is left out and logged once.
+    What of the default registry fails, takes too long, or has a name that is taken is left out, and logged once.
     """
 
     def __init__(self, own: CollectorRegistry) -> None:
         self._own = own
-        self._seen: tuple[Collector, ...] = ()
-        self._good: list[Collector] = []
-        self._failed: set[Collector] = set()
+        self._told: set[str] = set()
+        self._thread: ThreadPoolExecutor | None = None
 
     def refuse_taken(self) -> None:
-        """Check the metrics that are in the default registry by now.
+        """Check the names of the metrics that are in the default registry by now.
 
         Raises:
             NameTaken: one of them has a name that is taken.
 
         """
-        if taken := self._choose():
-            raise NameTaken(f"The application has metrics of its own named {', '.join(taken)}: rename yours.")
+        described = [Described(collector) for collector in _shared()]
+        for _, taken in self._parts("", choose_encoder("")[0](self._own), described):
+            if taken:
+                raise NameTaken(f"The application has metrics of its own named {', '.join(taken)}: rename yours.")
 
-    def encoded(self, encode: Encode) -> bytes:
-        """Return all metrics, each registry and collector as `encode` writes it."""
-        if _shared() != self._seen and (taken := self._choose()):
-            logger.error("metrics are not shown, the application has some of its own named %s", ", ".join(taken))
-        own = encode(self._own)
-        others = [self._encoded(encode, collector) for collector in self._good]
-        end = EOF if own.endswith(EOF) else b""
-        return b"".join(part.removesuffix(EOF) for part in (own, *others)) + end
+    async def encoded(self, form: str) -> bytes:
+        """Return all metrics as OPENMETRICS or, where the `form` is empty, as text."""
+        own = choose_encoder(form + UTF8 if form else "")[0](self._own)
+        parts = [own, *await self._others(form, own)]
+        return b"".join(part.removesuffix(EOF) for part in parts) + (EOF if form else b"")
 
-    def _choose(self) -> list[str]:
-        """Choose the collectors to read; return the names that others have taken."""
-        self._seen, self._good = _shared(), []
-        names, taken = CollectorRegistry(auto_describe=True), set[str]()
-        names.register(self._own)
-        for collector in self._seen:
-            try:
-                names.register(collector)
-            except DuplicateTimeseries as error:
-                taken |= error.duplicates
-                continue
-            except Exception:  # noqa: BLE001, S110  it cannot be read, and is logged when it is read
-                pass
-            self._good.append(collector)
-        return sorted(taken)
+    async def _others(self, form: str, own: bytes) -> list[bytes]:
+        """Return what the default registry adds; read in a thread, since a team's collector may wait for something."""
+        self._thread = self._thread or ThreadPoolExecutor(1, "metrics")
+        reading = asyncio.get_running_loop().run_in_executor(self._thread, self._read, form, own)
+        ended, _ = await asyncio.wait([reading], timeout=WAIT_S)
+        if ended:
+            return reading.result()
+        reading.cancel()  # one that was not begun is never begun
+        self._tell(f"a metric took over {WAIT_S:g} s to read: while it does, none of the default registry is shown")
+        return []
+
+    def _read(self, form: str, own: bytes) -> list[bytes]:
+        good = []
+        for part, taken in self._parts(form, own, _shared()):
+            if taken:
+                self._tell(f"metrics are not shown, since others have their names: {', '.join(taken)}")
+            else:
+                good.append(part)
+        return good
+
+    def _parts(self, form: str, own: bytes, others: Iterable[Collector]) -> Iterator[tuple[bytes, list[str]]]:
+        """Give what each collector adds, and which of its names are taken."""
+        encode, seen = choose_encoder(form)[0], {stem for _, stem in _families(own)}
+        for collector in others:
+            part = self._encoded(encode, collector)
+            families = _families(part)
+            stems = [stem for _, stem in families]
+            taken = sorted({name for name, stem in families if stem in seen or stems.count(stem) > 1})
+            yield part, taken
+            seen.update(() if taken else stems)
 
     def _encoded(self, encode: Encode, collector: Collector) -> bytes:
         try:
             return encode(collector)
-        except Exception as error:
-            if collector not in self._failed:
-                self._failed.add(collector)
-                logger.exception("a metric cannot be read, %s: %s", type(error).__qualname__, collector)
+        except Exception as error:  # noqa: BLE001  a team's metric that cannot be read must not cost the others
+            self._tell(f"a metric cannot be read, {type(error).__qualname__}: {text_of(collector)}", error)
             return b""
+
+    def _tell(self, message: str, error: Exception | None = None) -> None:
+        """Log a message, once."""
+        if message not in self._told and len(self._told) < MAX_TOLD:
+            self._told.add(message)
+            logger.error("%s", message, exc_info=error)
+
+    def close(self) -> None:
+        """Let go of the thread without waiting for a metric that hangs."""
+        if self._thread:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread = None
+
+
+class Described(NamedTuple):
+    """A collector of which nothing is read but its names, where it can tell them without its values."""
+
+    collector: Any
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics."""
+        return getattr(self.collector, "describe", self.collector.collect)()  # type: ignore[no-any-return]
 
 
 def _shared() -> tuple[Collector, ...]:
     return tuple(REGISTRY._collector_to_names)  # the library has no public list of them
+
+
+def _families(text: bytes) -> list[tuple[str, str]]:
+    return FAMILY.findall(text.decode())

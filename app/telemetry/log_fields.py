@@ -5,35 +5,54 @@ https://docs.python.org/3/library/logging.html#logging.Logger.debug describes `e
 
 import json
 import logging
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from opentelemetry.trace import SpanContext
 
 MAX_FIELDS = 32
 MAX_NAME = 64
 MAX_CHARACTERS = 4096  # of one value
-OWN = ("_fields", "_span", "_tree")  # how app.telemetry hands its own to the formatters
 UVICORN = "color_message"  # its message once more, for its own formatter
-STANDARD = {*vars(logging.makeLogRecord({})), *OWN, "message", "asctime", "taskName", UVICORN}
+STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", UVICORN}
+BARE = len(vars(logging.makeLogRecord({})))  # a record with no more attributes has nothing added
 
 _encode = json.JSONEncoder(allow_nan=False, default=str).encode
 
 
+class Line(NamedTuple):
+    """What app.telemetry itself adds to a line, as the field `line` of `extra`."""
+
+    fields: Mapping[str, Any] = {}
+    span: SpanContext | None = None  # whose line it is, where that is not the span at hand
+    tree: Sequence[str] | None = None  # a request's trace, for a terminal
+
+
+def line_of(record: logging.LogRecord) -> Line:
+    """Return what app.telemetry added; what others call `line` is a field like any other."""
+    line = vars(record).get("line")
+    return line if isinstance(line, Line) else Line()
+
+
 def added(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what the `extra` of a line holds; past MAX_FIELDS, how many were left out."""
+    """Return what others added; past MAX_FIELDS, how many were left out."""
     facts = vars(record)
-    names = [name for name in facts if name not in STANDARD]
-    fields = {str(name)[:MAX_NAME]: fit(facts[name]) for name in names[:MAX_FIELDS]}
+    if len(facts) - isinstance(facts.get("line"), Line) <= BARE:
+        return {}
+    names = [name for name, value in facts.items() if name not in STANDARD and not isinstance(value, Line)]
+    fields = {text_of(name)[:MAX_NAME]: fit(facts[name]) for name in names[:MAX_FIELDS]}
     return fields | ({"fields_left_out": len(names) - MAX_FIELDS} if len(names) > MAX_FIELDS else {})
 
 
 def fit(value: Any) -> Any:
-    """Return the value if JSON can hold it, else its text; of a long one the beginning."""
-    if isinstance(value, str):
+    """Return the value as JSON holds it, else its text; of a long one the beginning."""
+    if type(value) is str:
         return cut(value)
     try:
         text = _encode(value)
     except Exception:  # noqa: BLE001  whatever a value does when it is read, its line is written
         return cut(text_of(value))
-    return value if len(text) <= MAX_CHARACTERS else cut(text)
+    return json.loads(text) if len(text) <= MAX_CHARACTERS else cut(text)
 
 
 def text_of(value: Any) -> str:

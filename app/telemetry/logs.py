@@ -6,23 +6,26 @@ No line holds the message of an exception in JSON: it may quote what a client se
 import json
 import logging
 import sys
+import threading
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
 import psycopg2
-from opentelemetry.trace import SpanContext, format_span_id, format_trace_id, get_current_span
+from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
 from sqlalchemy.exc import DBAPIError
 
 from app.record import PROBES, Record
 from app.settings import Settings
-from app.telemetry.log_fields import added
+from app.telemetry.log_fields import Line, added, line_of, text_of
 from app.telemetry.tree import Trees, drawn
 
 COLOURS = {"DEBUG": "\033[2m", "INFO": "", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
 PLAIN = "\033[0m"
+FIRST_LINE_ONLY = {"asyncio", "py.warnings"}
 TALKATIVE = ("httpcore", "httpx", "sqlalchemy", "urllib3")  # below WARNING they write values, queries and headers
 
 logger = logging.getLogger("app.requests")
@@ -44,6 +47,14 @@ def configure(settings: Settings) -> None:
     logging._srcfile = None  # nor where it was written (Logging HOWTO, "Optimization")
     for library in TALKATIVE:
         logging.getLogger(library).setLevel(logging.WARNING)
+    threading.excepthook = log_thread
+
+
+def log_thread(failed: threading.ExceptHookArgs) -> None:
+    """Log what ended a thread; Python would print it, with its message."""
+    if failed.exc_value and not isinstance(failed.exc_value, SystemExit):
+        kind = type(failed.exc_value).__qualname__
+        logging.getLogger(__name__).error("a thread failed: %s", kind, exc_info=failed.exc_value)
 
 
 class JsonFormatter(logging.Formatter):
@@ -51,19 +62,21 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        own: dict[str, Any] = getattr(record, "_fields", {})
+        line = line_of(record)
         entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": message_of(record),
-            **identifiers(record),
-            **own,
+            **identifiers(line),
+            **line.fields,
         }
         if record.exc_info and (error := record.exc_info[1]):
             entry["stack"] = stack(error)
-        extra = {} if own else added(record)
-        return _encode(entry | {f"extra.{name}" if name in entry else name: value for name, value in extra.items()})
+        elif record.stack_info:
+            entry["stack"] = record.stack_info
+        others = {f"extra.{name}" if name in entry else name: value for name, value in added(record).items()}
+        return _encode(entry | others)
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -75,15 +88,16 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line and what belongs to it."""
-        said = f"  {aside(vars(record)['_fields'])}" if hasattr(record, "_tree") else ""  # a request's
+        own = line_of(record)
+        said = "" if own.tree is None else f"  {aside(own.fields)}"  # of a request
         said += "".join(f"  {_encode(name)[1:-1]}={_encode(value)}" for name, value in added(record).items())
         time = datetime.fromtimestamp(record.created)  # noqa: DTZ006  the reader's own clock
-        line = printable(f"{time:%H:%M:%S} {record.levelname:7} {record.getMessage()}{said}")
+        line = printable(f"{time:%H:%M:%S} {record.levelname:7} {message_of(record)}{said}")
         if self._colours:
             line = f"{COLOURS.get(record.levelname, '')}{line}{PLAIN}"
-        if trace_id := identifiers(record).get("trace_id"):
+        if trace_id := identifiers(own).get("trace_id"):
             line += f"  trace {trace_id}"
-        explained = [*getattr(record, "_tree", [])]
+        explained = [*(own.tree or ()), *([record.stack_info] if record.stack_info else [])]
         if record.exc_info and (error := record.exc_info[1]):
             explained.append(stack(error, messages=True))
         return "\n".join([line, *map(printable, explained)])
@@ -95,14 +109,17 @@ def printable(text: str) -> str:
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """Return a line's message; asyncio's own go on with an exception's, on a line of its own."""
-    message = record.getMessage()
-    return message.partition("\n")[0] if record.name == "asyncio" else message
+    """Return a line's message; of some loggers only its first line, since values follow on those after it."""
+    try:
+        message = record.getMessage()
+    except Exception:  # noqa: BLE001  arguments that do not fit, which Python would print with a stack
+        return text_of(record.msg)
+    return message.partition("\n")[0] if record.name in FIRST_LINE_ONLY else message
 
 
-def identifiers(record: logging.LogRecord) -> dict[str, str]:
+def identifiers(line: Line) -> dict[str, str]:
     """Return the trace that a line belongs to: the one it names, or the one at hand."""
-    context: SpanContext = getattr(record, "_span", None) or get_current_span().get_span_context()
+    context = line.span or get_current_span().get_span_context()
     if not context.is_valid:
         return {}
     return {"trace_id": format_trace_id(context.trace_id), "span_id": format_span_id(context.span_id)}
@@ -113,7 +130,7 @@ def stack(error: BaseException, *, messages: bool = False) -> str:
     parts: list[str] = []
     link: BaseException | None = error
     while link and len(parts) < sys.getrecursionlimit():
-        said = f": {link}" if messages and not isinstance(link, (DBAPIError, psycopg2.Error)) else ""
+        said = f": {text_of(link)}" if messages and not isinstance(link, (DBAPIError, psycopg2.Error)) else ""
         parts.append("".join(traceback.format_tb(link.__traceback__)) + type(link).__qualname__ + said)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return "\ncaused by\n".join(parts)
@@ -135,11 +152,11 @@ class RequestLog:
             return
         fields = facts(request)
         tree = drawn(spans) if failed or fields["duration_ms"] >= self._slow_ms else []
-        extra = {"_fields": fields, "_span": context, "_tree": tree}
+        extra = {"line": Line(fields, context, tree)}
         logger.log(level, "%s %s %s", fields["method"], route or "-", request.status or "unanswered", extra=extra)
 
 
-def aside(fields: dict[str, Any]) -> str:
+def aside(fields: Mapping[str, Any]) -> str:
     """Return what a reader in a terminal wants to know beside the message."""
     count = fields["db_queries"]
     asked = f", {count} {'query' if count == 1 else 'queries'} of {fields['db_ms']} ms" if count else ""

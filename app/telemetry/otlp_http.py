@@ -52,7 +52,7 @@ class JsonExporter(SpanExporter):
         self._path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         self._headers = {**headers, "content-type": "application/json"} | ({"content-encoding": "gzip"} if gzip else {})
         self._timeout, self._gzip = timeout, gzip
-        self._told: set[int] = set()
+        self._told: set[str] = set()
         self._stopped = Event()
         self._sock: socket | None = None
         self._connection = http.client.HTTPConnection(url.hostname, url.port, timeout=timeout)
@@ -73,31 +73,38 @@ class JsonExporter(SpanExporter):
             if status < HTTPStatus.MULTIPLE_CHOICES:
                 return SpanExportResult.SUCCESS
             if status not in RETRYABLE:
-                self._tell(status)
+                self._tell(f"refuses spans with status {status}{self._hint(status)}")
                 return SpanExportResult.FAILURE
             wait = pause if wanted is None else wanted
             if monotonic() + wait > deadline or self._stopped.wait(wait):
                 return SpanExportResult.FAILURE
             pause *= 2
 
-    def _tell(self, status: int) -> None:
-        """Log a status and its likely cause, each status once: a receiver that refuses one batch refuses the next."""
-        if status not in self._told:
-            self._told.add(status)
-            path = self._path.partition("?")[0]  # a query may hold a token
-            hint = HINTS.get(status, "").format(path=path)
-            logger.warning("the collector refuses spans with status %d%s", status, hint)
+    def _hint(self, status: int) -> str:
+        return HINTS.get(status, "").format(path=self._path.partition("?")[0])  # a query may hold a token
+
+    def _tell(self, what: str) -> None:
+        """Log what a receiver does, each thing once: one that refuses a batch refuses the next."""
+        if what not in self._told:
+            self._told.add(what)
+            logger.warning("the collector %s", what)
 
     def _post(self, body: bytes, deadline: float) -> tuple[int, float | None]:
-        """Return the status and the pause that was asked for. No answer is a 503, but for a kept connection's end."""
+        """Return the status and the pause that was asked for; without an answer 503.
+
+        If a connection that was kept open was closed by the receiver, the pause is 0.
+        """
         kept = self._connection.sock is not None
         try:
             with self._connected(deadline):
                 return self._exchange(body)
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            ended = isinstance(error, (ConnectionError, http.client.RemoteDisconnected))
-            return HTTPStatus.SERVICE_UNAVAILABLE, 0.0 if kept and ended else None
+            if kept and isinstance(error, (ConnectionError, http.client.RemoteDisconnected)):
+                return HTTPStatus.SERVICE_UNAVAILABLE, 0.0
+            host = f"{self._connection.host}:{self._connection.port}"
+            self._tell(f"at {host} does not answer: {type(error).__name__}")
+            return HTTPStatus.SERVICE_UNAVAILABLE, None
 
     @contextmanager
     def _connected(self, deadline: float) -> Iterator[None]:

@@ -126,7 +126,7 @@ def _value(value: Any) -> str:  # noqa: PLR0911  one line for each kind of AnyVa
     if isinstance(value, int):
         return '{"intValue":"%d"}' % value if -INT64 <= value < INT64 else '{"stringValue":"%s"}' % hex(value)
     if isinstance(value, float):
-        return '{"doubleValue":%s}' % (repr(value) if math.isfinite(value) else _non_finite(value))
+        return '{"doubleValue":%s}' % (float.__repr__(value) if math.isfinite(value) else _non_finite(value))
     if isinstance(value, bytes):
         return '{"bytesValue":"%s"}' % base64.b64encode(value).decode("ascii")
     if isinstance(value, Mapping):

@@ -22,6 +22,7 @@ from app.errors import AppError
 from app.record import CURRENT
 from app.telemetry import plans
 from app.telemetry.database_metrics import DatabaseMetrics
+from app.telemetry.log_fields import Line
 from app.telemetry.statements import (
     Attributes,
     Statement,
@@ -129,7 +130,7 @@ class QueryObserver(EngineTracer):
         message = f"slow query: {name} took {milliseconds:,} ms" + (f": {plan.summary}" if plan else "")
         facts.pop("app.db.plan", None)  # the span holds it; a line would be cut by whoever collects it
         fields = {"query": name, "duration_ms": milliseconds} | {key: facts[key] for key in sorted(facts)}
-        logger.warning(message, extra={"_fields": fields, "_span": span.get_span_context()})
+        logger.warning(message, extra={"line": Line(fields, span.get_span_context())})
 
     def _estimated(self, statement: "Statement") -> plans.Plan | None:
         """Return the planner's estimate, for the first of a SELECT's slow runs in ten minutes."""
@@ -148,7 +149,7 @@ def tell(administrator: Administrator, name: str, attributes: Attributes) -> Non
     """Write down what an administrator looks at, before it is sent: whether it succeeds or not."""
     fields: Attributes = {"user_id": administrator.user_id, "query": name}
     fields |= {key: attributes[key] for key in ("db.query.text", "code.function.name") if key in attributes}
-    admin_logger.info("administrator %s: %s", administrator.user_id, name, extra={"_fields": fields})
+    admin_logger.info("administrator %s: %s", administrator.user_id, name, extra={"line": Line(fields)})
 
 
 def take_notices(cursor: Any) -> list[str]:

@@ -1,61 +1,99 @@
 """What a span must not tell, whoever made it: the message of an exception, and the query of a URL.
 
-Both may hold what a client sent. OpenTelemetry's SDK records an exception with its message and a stack that repeats it;
-instrumentations of HTTP clients record the URL that they ask.
+Both may hold what a client sent. OpenTelemetry's SDK records an exception with its message, in its stack and in the
+status too; instrumentations of HTTP clients record the URL that they ask.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import Status
+from opentelemetry.trace import SpanKind, Status
 
 OWN = {"app", "opentelemetry.instrumentation.fastapi"}  # scopes whose attributes hold no URL with a query
-URLS = ("http.target", "http.url", "url.full")  # https://opentelemetry.io/docs/specs/semconv/registry/attributes/url/
+URLS = {"http.target", "http.url", "url.full"}  # https://opentelemetry.io/docs/specs/semconv/registry/attributes/url/
 QUERY = "url.query"
-MESSAGE, STACK, TYPE = "exception.message", "exception.stacktrace", "exception.type"
-FRAME = re.compile(r'^  File ".*", line \d+, in .*$', re.MULTILINE)  # the lines of a stack that hold no message
+MESSAGE, STACK = "exception.message", "exception.stacktrace"
+TRACEBACK = "Traceback (most recent call last)"  # the stack is the SDK's; ours holds no message
+FRAME = re.compile(r'^ +(?:\| )*File "(.*)", line \d+, in [\w.<>]+$', re.MULTILINE)
+MAX_TIME = 2**64  # nanoseconds
+TYPE = re.compile(r"[A-Za-z_][\w.]*")
 
 
 def redacted(span: ReadableSpan) -> ReadableSpan:
-    """Return the span without messages and queries."""
+    """Return the span without messages and queries.
+
+    Raises:
+        ValueError: its kind is none, or one of its times; a receiver would refuse the whole batch.
+
+    """
     scope, events = span.instrumentation_scope, span.events
-    if not events and scope and scope.name in OWN:
+    if scope and scope.name in OWN and not events and not span.status.description and span.name.isascii():
         return span
-    return ReadableSpan(
-        span.name,
-        span.context,
-        span.parent,
-        span.resource,
-        _without_queries(span.attributes or {}),
-        [_without_message(event) for event in events],
-        span.links,
-        span.kind,
-        status=_without_messages(span.status, events),
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=scope,
-    )
+    times = [span.start_time, span.end_time, *(event.timestamp for event in events)]
+    if not isinstance(span.kind, SpanKind) or not all(isinstance(time, int) and 0 <= time < MAX_TIME for time in times):
+        raise ValueError("a span without a kind or a time")
+    return Redacted(span)
 
 
-def _without_queries(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    urls = {name: str(attributes[name]).partition("?")[0] for name in URLS if name in attributes}
-    return {name: value for name, value in attributes.items() if name != QUERY} | urls
+class Redacted(ReadableSpan):
+    """A copy of a span. Of its status' description only the type of an exception is kept, which is before a colon."""
+
+    def __init__(self, span: ReadableSpan) -> None:
+        self._whole = span
+        super().__init__(
+            sound(span.name),
+            span.context,
+            span.parent,
+            span.resource,
+            without_queries(span.attributes or {}),
+            [_without_message(event) for event in span.events],
+            span.links,
+            span.kind,
+            status=Status(span.status.status_code, _type_of(span.status.description or "")),
+            start_time=span.start_time,
+            end_time=span.end_time,
+            instrumentation_scope=span.instrumentation_scope,
+        )
+
+    @property
+    def dropped_attributes(self) -> int:
+        """Attributes beyond the limits."""
+        return self._whole.dropped_attributes
+
+    @property
+    def dropped_events(self) -> int:
+        """Events beyond the limit."""
+        return self._whole.dropped_events
+
+    @property
+    def dropped_links(self) -> int:
+        """Links beyond the limit."""
+        return self._whole.dropped_links
+
+
+def sound(text: str) -> str:
+    """Return a text that can be encoded: a lone surrogate becomes a question mark."""
+    return str(text).encode("utf-8", "replace").decode()
+
+
+def without_queries(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes whose URLs end before query and fragment."""
+    kept = {name: value for name, value in attributes.items() if name != QUERY}
+    return kept | {name: re.split(r"[?#]", str(kept[name]), maxsplit=1)[0] for name in URLS & kept.keys()}
 
 
 def _without_message(event: Event) -> Event:
-    attributes = dict(event.attributes or {})
-    if attributes.pop(MESSAGE, None) is None:
-        return event
-    attributes[STACK] = "\n".join(FRAME.findall(str(attributes.get(STACK, ""))))
-    return Event(event.name, attributes, event.timestamp)
+    attributes = without_queries(event.attributes or {})
+    told = attributes.pop(MESSAGE, None) is not None
+    stack = str(attributes.get(STACK, ""))
+    if told or TRACEBACK in stack:
+        attributes[STACK] = "\n".join(frame[0] for frame in FRAME.finditer(stack) if Path(frame[1]).is_file())
+    return Event(sound(event.name), attributes, event.timestamp)
 
 
-def _without_messages(status: Status, events: Sequence[Event]) -> Status:
-    """Return the status; where the SDK described it by an exception, only with the exception's type."""
-    for event in events:
-        kind, message = (str((event.attributes or {}).get(name, "")) for name in (TYPE, MESSAGE))
-        if message and status.description == f"{kind.rpartition('.')[2]}: {message}":
-            return Status(status.status_code, kind)
-    return status
+def _type_of(description: str) -> str | None:
+    kind = description.partition(":")[0]
+    return kind if TYPE.fullmatch(kind) else None

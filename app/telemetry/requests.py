@@ -177,7 +177,7 @@ class WithinSpan:
         except ClientDisconnect:  # nobody is there any more
             pass
         except (Exception, CancelledError) as error:  # noqa: BLE001  whatever it is, it gets its answer
-            if record.ended:
+            if record.ended and record.status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 late = error
             elif record.status or not isinstance(error, CancelledError):
                 fail(record, error)
@@ -204,7 +204,7 @@ def fail(record: Record, error: BaseException) -> None:
     kind = event["exception.type"]
     record.span.set_status(StatusCode.ERROR, kind)
     record.span.add_event("exception", event)
-    if record.status:
+    if record.status and not record.ended:
         record.broken = True
         record.code, record.status = BROKEN, HTTPStatus.INTERNAL_SERVER_ERROR
         logger.error("the answer broke off: %s", kind, exc_info=error)

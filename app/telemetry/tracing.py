@@ -1,6 +1,5 @@
 """The traces of one application: a provider of its own, and what is connected to it."""
 
-import os
 from functools import partial
 
 from anyio import to_thread
@@ -23,7 +22,6 @@ from app.telemetry.sampling import sampler
 from app.telemetry.tree import Trees
 
 SERVICE = "task-api"
-STABLE = "http,database"  # https://opentelemetry.io/docs/specs/semconv/non-normative/http-migration/
 MAX_ATTRIBUTE = 32 * 1024  # characters; the longest of ours is a plan of 16 KiB
 PATCHED = "_otel_original_call"
 
@@ -32,7 +30,6 @@ class Tracing:
     """Makes spans of requests and statements, and sends them where the settings say; without a receiver, nowhere."""
 
     def __init__(self, settings: Settings, version: str, *, trees: bool) -> None:
-        os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", STABLE)  # read once, by the first instrumentation
         self._settings = settings
         self.trees = Trees() if trees and not settings.otel_sdk_disabled else None
         sender = exporter(settings)

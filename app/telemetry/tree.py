@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.trace import SpanKind
 
 MAX_TRACES = 256  # at once; more are not under development
 MAX_SPANS = 200
@@ -52,7 +53,10 @@ def _branch(span: ReadableSpan, children: dict[int | None, list[ReadableSpan]], 
     failed = f"  failed: {reason}" if reason and not span.status.is_ok else ""
     facts = span.attributes or {}
     of = f" ({facts['app.pool']!s})" if "app.pool" in facts else ""
-    lines = [f"{indent}{milliseconds:8.1f} ms  {span.name}{of}{failed}"]
+    if span.kind is SpanKind.CLIENT and "http.request.method" in facts:
+        of = f" {facts.get('server.address')} {facts.get('http.response.status_code', 'no answer')}"
+    name = span.name.partition("\n")[0]
+    lines = [f"{indent}{milliseconds:8.1f} ms  {name}{of}{failed}"]
     lines += [f"{indent}              {detail}" for detail in _details(facts)]
     below = children.get(span.context.span_id, [])
     return lines + [line for child in below for line in _branch(child, children, indent + "  ")]

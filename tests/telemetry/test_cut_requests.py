@@ -46,7 +46,7 @@ def cut(
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    lines = [record.getMessage() for record in caplog.records if hasattr(record, "_tree")]
+    lines = [record.getMessage() for record in caplog.records if hasattr(record, "line")]
     return [line for line in lines if "/metrics" not in line]
 
 

@@ -128,5 +128,5 @@ def test_a_client_that_cannot_prove_itself_is_refused(protocol: str, pairs: dict
         certificate | {"client_key": locked},
         {"client_certificate": tmp_path / "nowhere"},
     ):
-        with pytest.raises(ValidationError, match="OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL"):
+        with pytest.raises(ValidationError, match="OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and _KEY"):
             export(protocol, "http://127.0.0.1:1", **wrong)

@@ -1,7 +1,10 @@
 """One line a request and for every other event, in one shape, that leads to the trace."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -14,7 +17,7 @@ import pytest
 from fastapi import APIRouter
 
 from app.record import PROBES
-from tests.process import Process
+from tests.process import ROOT, Process
 from tests.support import Api
 from tests.telemetry.support import entries, stop
 
@@ -157,3 +160,34 @@ def test_without_a_terminal_lines_are_json(run: Run) -> None:
     with run(LOG_FORMAT="auto") as process:
         stop(process)
         assert all(json.loads(line) for line in process.said().splitlines())
+
+
+FAILING = """
+import logging
+import threading
+import warnings
+from app.settings import Settings
+from app.telemetry import logs
+
+logs.configure(Settings())
+logging.getLogger("team").warning("%d tasks", "canary")
+warnings.warn("a value follows\\n  input_value='canary'")
+def fail():
+    raise ValueError("canary")
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+"""
+
+
+def test_what_fails_aside_is_a_line_without_its_values() -> None:
+    """A thread that ends by an exception, a warning, and arguments that do not fit: each is one JSON line."""
+    env = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-c", FAILING], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    )
+    misfit, warned, failed = (json.loads(line) for line in done.stdout.splitlines())
+    assert misfit["message"] == "%d tasks"
+    assert (warned["logger"], warned["message"].endswith("a value follows")) == ("py.warnings", True)
+    assert (failed["message"], "in fail" in failed["stack"]) == ("a thread failed: ValueError", True)
+    assert "canary" not in done.stdout + done.stderr

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from socket import socket
 
 import pytest
 
 from tests.otlp_receiver import Receiver
 from tests.support import Api, until
+from tests.telemetry.scrapes import scrape
 
 Serve = Callable[..., AbstractContextManager[Api]]
 
@@ -45,6 +47,19 @@ def test_each_status_is_told_once(traced: Serve, receiver: Receiver, caplog: pyt
             until(lambda: wanted == refusals(caplog))
     assert refusals(caplog) == wanted
     assert CANARY not in caplog.text
+
+
+def test_a_collector_that_is_not_there_is_named(traced: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Once, by host and port; an idle connection that a collector closes is no news."""
+    with socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        given = {"otel_exporter_otlp_timeout": 0.2, "otel_bsp_schedule_delay": 10}
+        with traced(otel_exporter_otlp_endpoint=f"http://127.0.0.1:{port}", **given) as api, api.client() as alice:
+            for count in (1, 2):
+                alice.get("/api/tasks")
+                until(lambda: scrape(alice).value("otel_spans_dropped_total") >= count)  # noqa: B023  called at once
+    assert refusals(caplog) == [f"WARNING the collector at 127.0.0.1:{port} does not answer: ConnectionRefusedError"]
 
 
 def test_a_collector_that_asks_for_patience_refuses_nothing(

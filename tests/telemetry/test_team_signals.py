@@ -5,27 +5,28 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from fastapi import APIRouter
 from opentelemetry import trace
-from prometheus_client import REGISTRY, Counter, Gauge
+from prometheus_client import REGISTRY, Counter, Gauge, Metric
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from sqlalchemy import text
 
-from app.auth import CurrentUser
-from app.db import CurrentDatabase
 from app.telemetry.exposition import NameTaken
 from app.web.route import ApiRoute
 from tests.copies import grown
 from tests.otlp_receiver import Receiver
 from tests.process import serving
 from tests.redis_server import Redis
-from tests.support import Api
+from tests.support import Api, until
 from tests.telemetry.scrapes import scrape
 from tests.telemetry.support import server_span, trace_of
 
@@ -83,75 +84,71 @@ def test_a_name_that_is_taken_is_refused_at_the_start(traced: Serve) -> None:
         raise AssertionError("it started")
 
 
-def test_a_metric_that_comes_late_or_fails_costs_no_other(traced: Serve, log: Any) -> None:
-    """One whose name is taken, one that raises, one that cannot be written: logged once, and the others are shown."""
+class Twice(Collector):
+    """A collector that does not say what it has, of which one is a name of the application's."""
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> list[Metric]:
+        return [GaugeMetricFamily("own_twice", "Once.", 1), GaugeMetricFamily("own_twice", "Again.", 2)]
+
+
+def test_a_metric_that_comes_late_or_fails_costs_no_other(traced: Serve, log: StringIO) -> None:
+    """One whose name is taken or there twice, one that raises, one that is no text: each is logged once."""
     with traced() as api, api.client() as alice:
         taken, failing = Gauge("worker_threads", "Late."), Gauge("own_failing", "Raises.")
         failing.set_function(lambda: 1 / 0)
-        odd, good = Counter("own_odd", "Is no text.", ["kind"]), Counter("own_good", "Counts.")
+        odd, good, dots = (
+            Counter("own_odd", "No text.", ["kind"]),
+            Counter("own_good", "Counts."),
+            Gauge("own.dots", "x"),
+        )
         odd.labels("\ud800").inc()
         good.inc(2)
-        with shared(taken), shared(failing), shared(odd), shared(good):
+        REGISTRY.register(twice := Twice())
+        with shared(taken), shared(failing), shared(odd), shared(good), shared(dots), shared(twice):
             found = [scrape(alice) for _ in range(2)][-1]
             in_text = alice.get("/metrics").text
-    assert (found.value("own_good_total"), found.value("http_requests_total") > 0) == (2, True)
-    assert not [sample for sample in found.samples if sample.name in {"own_failing", "own_odd_total"}]
+    assert (found.value("own_good_total"), found.value("http_requests_total") > 0, found.value("own_dots")) == (
+        2,
+        True,
+        0,
+    )
+    assert not [sample for sample in found.samples if sample.name in {"own_failing", "own_odd_total", "own_twice"}]
     assert in_text.count("# TYPE worker_threads gauge") == 1
     assert "own_good_total 2.0" in in_text
     lines = [line for line in log.getvalue().splitlines() if '"app.telemetry.exposition"' in line]
     assert sorted(line.partition('"message": "')[2].partition('"')[0] for line in lines) == [
         "a metric cannot be read, UnicodeEncodeError: counter:own_odd",
         "a metric cannot be read, ZeroDivisionError: gauge:own_failing",
-        "metrics are not shown, the application has some of its own named worker_threads",
+        "metrics are not shown, since others have their names: own_twice",
+        "metrics are not shown, since others have their names: worker_threads",
     ]
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_an_odd_attribute_costs_no_span(traced: Serve, receiver: Receiver, protocol: str) -> None:
-    """Numbers beyond 64 bits, text that is none, values of any type: what can be sent is, and the spans arrive."""
-
-    def mark() -> None:
-        trace.get_current_span().set_attributes(
-            {"own.big": 2**70, "own.text": "\ud800", "own.set": {1}, "own.none": None, "own.long": "x" * 100_000}  # type: ignore[dict-item]
-        )
-
-    with traced([router_of(mark)], otel_exporter_otlp_protocol=protocol) as api, api.client() as alice:
-        odd, good = alice.get("/api/own"), alice.get("/api/nothing")
-        assert (odd.status_code, good.status_code) == (200, 404)
-        assert server_span(receiver, good)
-        attributes = server_span(receiver, odd)["attributes"]
-    assert (attributes["own.set"], len(attributes["own.long"])) == ("{1}", 32 * 1024)
-    if protocol == "http/json":
-        assert (attributes["own.big"], attributes["own.text"]) == (hex(2**70), "?")
-    assert not receiver.errors
+def test_a_metric_that_waits_holds_nobody_up(traced: Serve, log: StringIO) -> None:
+    """While it is read the application answers, and a scrape has what is the application's own."""
+    may_end = Event()
+    with traced() as api, api.client() as alice:
+        waiting, good = Gauge("own_waiting", "Waits."), Gauge("own_good_gauge", "Is left out meanwhile.")
+        waiting.set_function(lambda: may_end.wait(30))
+        with shared(waiting), shared(good), ThreadPoolExecutor(1) as thread:
+            scraping = thread.submit(scrape, alice)
+            until(lambda: alice.get("/health/live").is_success and scraping.running())
+            without = scraping.result(10)
+            may_end.set()
+            until(lambda: scrape(alice).value("own_waiting") == 1)
+    assert not [sample for sample in without.samples if sample.name.startswith("own_")]
+    assert log.getvalue().count("a metric took over 1 s to read") == 2  # in both forms of the log
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_an_exception_is_told_without_its_message(
-    traced: Serve, receiver: Receiver, superuser: Callable[[str], None], protocol: str
-) -> None:
-    """What a team's code records of a refused statement has type and place, and no value of the row in its way."""
-    superuser("CREATE UNIQUE INDEX ON task (title)")
+class Enriched(logging.Filter):
+    """Adds a field to every line, as the Logging Cookbook shows."""
 
-    def insert(database: CurrentDatabase, user: CurrentUser) -> None:
-        """Insert one row twice, and record how that failed."""
-        statement = text(INSERT)
-        try:
-            for _ in range(2):
-                database.execute(user, statement, {"user": user.user_id})
-        except Exception as error:
-            trace.get_current_span().record_exception(error)
-            trace.get_current_span().set_status(trace.StatusCode.ERROR, f"Conflict: {error}")
-            raise
-
-    with traced([router_of(insert)], otel_exporter_otlp_protocol=protocol) as api, api.client() as alice:
-        answer = alice.get("/api/own")
-        span = server_span(receiver, answer)
-    assert answer.status_code == 409
-    (event,) = span["events"]
-    assert event["attributes"]["exception.type"] == "app.errors.Conflict"
-    assert "test_team_signals.py" in event["attributes"]["exception.stacktrace"]
-    assert b"canary" not in b"".join(receiver.bodies)
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.tenant = "t1"
+        return True
 
 
 class Rude:
@@ -161,7 +158,7 @@ class Rude:
         raise ValueError("no")
 
 
-def test_fields_of_a_line(traced: Serve, log: Any) -> None:
+def test_fields_of_a_line(traced: Serve, log: StringIO) -> None:
     """Each field of `extra` is in the line, whatever it is; none replaces the line's own, and all are bounded."""
     circle: list[Any] = []
     circle.append(circle)
@@ -179,26 +176,38 @@ def test_fields_of_a_line(traced: Serve, log: Any) -> None:
         "many": ["y"] * 10_000,
         "esc": "\x1b[2J\r\n",
         "fields": {"a": 1},
-        "span": "x",
+        "line": "theirs",
+        "_span": "x",
     }
+    enriched = Enriched()
 
     def write() -> None:
         logging.getLogger("team").info("written", extra=extra)
+        logging.getLogger("team").warning("here", stack_info=True)
         logging.getLogger("team").info("moves \x1b[2J the cursor")
         logging.getLogger("team").info("crowded", extra={f"field{number}": number for number in range(40)})
 
+    handlers = logging.getLogger().handlers
     with traced([router_of(write)]) as api, api.client() as alice:
+        for handler in handlers:
+            handler.addFilter(enriched)
         answer = alice.get("/api/own")
+        until(lambda: "GET /api/own" in log.getvalue())
+        for handler in handlers:
+            handler.removeFilter(enriched)
     assert answer.status_code == 200
     lines = [json.loads(line) for line in log.getvalue().splitlines() if line.startswith('{"time"')]
-    written, _, crowded = (line for line in lines if line["logger"] == "team")
+    written, here, _, crowded = (line for line in lines if line["logger"] == "team")
+    (request,) = (line for line in lines if line["logger"] == "app.requests")
+    assert (request["status"], request["tenant"], written["tenant"]) == (200, "t1", "t1")
+    assert "in write" in here["stack"]
     assert (written["order"], written["when"], written["fields"]) == (7, "2026-01-02 00:00:00+00:00", {"a": 1})
     assert (written["level"], written["extra.level"]) == ("INFO", "gold")
     assert (written["trace_id"], written["extra.trace_id"]) == (answer.headers["x-trace-id"], "theirs")
     assert (written["nan"], written["circle"], written["pairs"]) == ("nan", "[[...]]", "{(1, 2): 3}")
-    assert (written["rude"], written["big"], written["span"]) == ("<Rude>", "<int>", "x")
+    assert (written["rude"], written["big"], written["line"], written["_span"]) == ("<Rude>", "<int>", "theirs", "x")
     assert (len(written["long"]), len(written["many"])) == (4097, 4097)
-    assert (len([name for name in crowded if name.startswith("field")]), crowded["fields_left_out"]) == (33, 8)
+    assert (len([name for name in crowded if name.startswith("field")]), crowded["fields_left_out"]) == (33, 9)
     (console,) = [line for line in log.getvalue().splitlines() if "INFO    written" in line]
     assert "order=7" in console
     assert "\x1b" not in console

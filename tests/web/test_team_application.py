@@ -49,6 +49,16 @@ def test_a_mounted_application_answers_within_the_limits() -> None:
     assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
 
 
+def test_a_mounted_application_that_fails_is_told_as_such(caplog: pytest.LogCaptureFixture) -> None:
+    """It answers for itself and raises afterwards: that is an error of the endpoint, and no work after the answer."""
+    inner = FastAPI()
+    inner.get("/fails")(lambda: 1 / 0)
+    answer = ask(act=lambda client: client.get("/inner/fails"), prepare=lambda app: app.mount("/inner", inner))
+    assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+    told = [line.getMessage() for line in caplog.records if line.levelname == "ERROR"]
+    assert told == ["unexpected error: ZeroDivisionError"]
+
+
 def test_handlers_of_events_run() -> None:
     """Those of the application, though it has a lifespan of its own."""
     app, ran = create_app(NOWHERE, entities=()), list[str]()

@@ -116,6 +116,12 @@ class Unavailable(AppError):
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
+class Overloaded(Unavailable):
+    """More is to be done than this process can do in time: waiting would only make all of it late."""
+
+    code, detail = "overloaded", "The service has more to do than it can for the moment."
+
+
 class DatabaseUnavailable(Unavailable):
     """The database could not be reached, or did not answer in time."""
 

@@ -100,6 +100,13 @@ def late(database: CurrentDatabase, user: CurrentUser) -> int:
         return len(session.connection().exec_driver_sql("SELECT 1").all())
 
 
+@router.get("/late/refusal")
+def late_refusal(session: CurrentSession) -> None:
+    session.connection().exec_driver_sql("SELECT 1")
+    time.sleep(0.5)
+    raise HTTPException(418, "the other service hangs")
+
+
 @pytest.fixture
 def api(database_url: str) -> Iterator[Api]:
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
@@ -164,8 +171,11 @@ def test_sessions_and_statements_do_not_wait_for_each_other(database_url: str) -
 
 
 def test_a_transaction_that_begins_too_late_is_unavailable(database_url: str) -> None:
-    """When the request's time is up, it is a 503 as for any statement."""
+    """When the time is up, it is a 503 as for any statement; what failed before, for another reason, stays."""
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, database_timeout_ms=400, **UNLIMITED)
     with running(settings, partial(create_app, entities=[router])) as served, served.client() as alice:
         answer = alice.get("/api/notes/late/transaction")
+        refused = [alice.get("/api/notes/late/refusal") for _ in range(3)]
+        assert scrape(alice).value("db_client_connections", state="used") == 0
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    assert [answer.json()["detail"] for answer in refused] == ["the other service hangs"] * 3

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import AppError, NotFound, Unavailable, problem
+from app.errors import AppError, NotFound, Overloaded, Unavailable, problem
 from app.record import PROBES, current
 from app.web.routes import Routes
 from app.web.upload import BODY_TIMEOUT_S, BodyTimeout, Upload, too_large
@@ -33,12 +33,6 @@ class HeadersTooLarge(AppError):
     """RFC 6585, 5."""
 
     status, code, detail = 431, "headers_too_large", f"The headers are over {MAX_HEADER_BYTES} bytes or {MAX_HEADERS}."
-
-
-class Overloaded(Unavailable):
-    """More requests are in flight than this process can serve in time: waiting would only make all of them late."""
-
-    code, detail = "overloaded", "The service has more to do than it can for the moment."
 
 
 class Disconnected(Exception):

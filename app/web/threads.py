@@ -3,7 +3,7 @@
 There are no more threads than connections, so this is where overload shows.
 """
 
-from asyncio import get_running_loop
+from asyncio import CancelledError, current_task, get_running_loop, wrap_future
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -13,6 +13,7 @@ from typing import Any
 
 from fastapi.dependencies.models import _is_async_gen_callable, _is_coroutine_callable, _is_gen_callable
 
+from app.errors import Overloaded
 from app.record import Record, current
 
 Endpoint = Callable[..., Any]
@@ -32,13 +33,24 @@ class Workers:
         return min(self._handed, self.size)
 
     async def run(self, record: Record, call: Endpoint) -> Any:
-        """Return what `call` returns, in a thread that knows the request's context."""
+        """Return what `call` returns, in a thread that knows the request's context.
+
+        Raises:
+            Overloaded: no thread was free until the request's deadline.
+
+        """
         self._handed += 1
         self._pool = pool = self._pool or ThreadPoolExecutor(self.size, "worker")
-        begin = partial(_begin, record, perf_counter(), call)
+        work = pool.submit(copy_context().run, partial(_begin, record, perf_counter(), call))
+        in_time = get_running_loop().call_later(record.remaining(), work.cancel)  # only what has not begun
         try:
-            return await get_running_loop().run_in_executor(pool, copy_context().run, begin)
+            return await wrap_future(work)
+        except CancelledError:
+            if work.cancelled() and not is_cancelled():
+                raise Overloaded from None
+            raise
         finally:
+            in_time.cancel()
             self._handed -= 1
 
     def close(self) -> None:
@@ -62,6 +74,12 @@ def in_thread(endpoint: Endpoint) -> Endpoint:
         return await record.app.state.workers.run(record, partial(endpoint, **arguments))
 
     return threaded
+
+
+def is_cancelled() -> bool:
+    """Tell whether the task at hand was asked to end."""
+    task = current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _blocks(endpoint: Endpoint) -> bool:

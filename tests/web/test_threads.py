@@ -1,9 +1,11 @@
 """Where an endpoint runs: what blocks in a thread with a connection of its own, what does not on the event loop."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager
 from functools import partial, wraps
-from threading import current_thread
+from threading import Event, current_thread
+from time import monotonic
 
 import pytest
 from fastapi import APIRouter
@@ -75,6 +77,29 @@ def test_what_blocks_runs_in_a_worker_thread(api: AbstractContextManager[Api]) -
             for prefix in ("", "/nested"):
                 thread, user = client.get(f"/api/where{prefix}/{name}").json().rsplit(None, 1)
                 assert (thread == "worker", user) == (blocks, "alice"), name
+
+
+def test_who_gets_no_thread_waits_for_none_beyond_the_deadline(database_url: str) -> None:
+    """What a team's `def` code does for long holds nobody else up: who got no thread in time is refused."""
+    router, may_end = APIRouter(prefix="/api", route_class=ApiRoute), Event()
+    router.add_api_route("/long", lambda: may_end.wait(30))
+    settings = Settings(
+        database_url=database_url, better_auth_secret=SECRET, database_pool_size=2, database_timeout_ms=500, **UNLIMITED
+    )
+    with (
+        running(settings, lambda chosen, draining: create_app(chosen, draining, entities=[router])) as api,
+        api.client() as alice,
+        ThreadPoolExecutor(3) as users,
+    ):
+        asked = [users.submit(alice.get, "/api/long") for _ in range(3)]
+        started = monotonic()
+        refused = next(as_completed(asked))
+        assert monotonic() - started < 5
+        may_end.set()
+        answers = [answer.result() for answer in asked]
+        assert alice.get("/api/long").json() is True
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 503]
+    assert (refused.result().json()["code"], refused.result().headers["retry-after"]) == ("overloaded", "1")
 
 
 def test_an_endpoint_that_stops_an_iteration_hangs_nobody(api: AbstractContextManager[Api]) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event
 from app.record import CURRENT
 
 REMEDY = (
-    "a statement was run by `async def` code, so every other request waits for its answer: "
+    "`async def` code must not run a statement, since every other request waits for its answer: "
     "write it with `def`, or `await run_in_threadpool(...)` of fastapi.concurrency."
 )
 

@@ -76,10 +76,8 @@ class OtelSettings(BaseSettings):
             if certificate or key:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate or "", key, password="")
         except OSError:
-            name = "OTEL_EXPORTER_OTLP_CLIENT"
-            raise ValueError(
-                f"{name}_CERTIFICATE and {name}_KEY must be PEM files of one pair without password"
-            ) from None
+            names = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and _KEY (or OTEL_EXPORTER_OTLP_TRACES_CLIENT_…)"
+            raise ValueError(f"{names} must be PEM files of one pair, without a password") from None
         return self
 
     @model_validator(mode="after")

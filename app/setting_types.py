@@ -35,7 +35,7 @@ def _base_url(value: str) -> str:
     if url.username or url.password or url.query is not None or url.fragment is not None:
         raise ValueError("must be a URL without credentials, query and fragment")
     if "/api/auth/" in f"{base}/":
-        raise ValueError("must end before /api/auth, which BETTER_AUTH_JWKS_PATH begins with")
+        raise ValueError("leave /api/auth off: BETTER_AUTH_JWKS_PATH adds it")
     return base
 
 
@@ -125,7 +125,7 @@ def parse_network(text: str) -> Network:
         return ip_network(text)
     except ValueError as error:
         if "host bits" in str(error):
-            raise ValueError("a network has host bits set: write 10.0.0.0/8, not 10.0.0.5/8") from None
+            raise ValueError("a network has host bits set: write such as 10.0.0.0/8, not 10.0.0.5/8") from None
         raise ValueError("must be addresses or networks such as 10.0.0.7,10.0.0.0/8, or * alone") from None
 
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 KNOWS_BOTH = """
 from app import migrations
@@ -75,6 +77,7 @@ def look(queries: Path, function: str) -> None:
     queries.write_text(queries.read_text().replace("from app.auth import ", imported) + OVERVIEW + function)
 
 
+@pytest.mark.slow
 def test_a_new_entity_is_a_copy_of_one_folder(tmp_path: Path) -> None:
     """Copied, renamed and registered as the README says, the entity migrates and passes its own tests.
 

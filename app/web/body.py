@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from app.errors import MalformedBody, UnsupportedMediaType
 
-CODED = "A body is taken as it is only: send it without Content-Encoding."
+CODED = "Send the body uncompressed, without Content-Encoding."
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 

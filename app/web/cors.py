@@ -37,7 +37,7 @@ EXPOSED = (
 class CorsRefused(AppError):
     """A preflight for what no script may do here; the browser, which asked, refuses it as well."""
 
-    status, code, detail = 400, "cors_refused", "This origin, method or header is not allowed across origins."
+    status, code, detail = 400, "cors_refused", "This origin is not in CORS_ORIGINS."
 
 
 class Cors(CORSMiddleware):
@@ -46,7 +46,19 @@ class Cors(CORSMiddleware):
     def preflight_response(self, request_headers: Headers) -> Response:
         """Answer a preflight request (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
         response = super().preflight_response(request_headers)
-        return problem(CorsRefused()) if response.status_code == CorsRefused.status else response
+        if response.status_code != CorsRefused.status:
+            return response
+        refused = problem(CorsRefused(self._reason(request_headers)))
+        if self.is_allowed_origin(request_headers["origin"]):  # or the browser's own message would blame the origin
+            CORSMiddleware.allow_explicit_origin(refused.headers, request_headers["origin"])
+        return refused
+
+    def _reason(self, asked: Headers) -> str | None:
+        if not self.is_allowed_origin(asked["origin"]):
+            return None
+        if asked["access-control-request-method"] not in self.allow_methods:
+            return "This method is not allowed across origins."
+        return "A header that was asked for is neither read here nor in CORS_HEADERS."
 
     @staticmethod
     def allow_explicit_origin(headers: MutableHeaders, origin: str) -> None:

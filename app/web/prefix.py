@@ -36,6 +36,6 @@ class Prefix:
         if len(values) != 1 or (client[0] if client else None) not in self._trusted:
             return ""
         try:
-            return parse_prefix(values[0].decode("latin-1"))
+            return parse_prefix(values[0].decode("latin-1").removesuffix("/"))
         except ValueError:
             return ""

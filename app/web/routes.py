@@ -149,7 +149,7 @@ class Gate:
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
 
     def _tell(self, route: RouteContext) -> None:
-        path = route.path or str(route.original_route)
+        path = route.path or "a mount at /"
         if path not in self._told:
             self._told.add(path)
             logger.warning("%s is not used for paths under %s: only an ApiRoute asks for the token", path, API)

@@ -105,12 +105,20 @@ def test_a_frontend_that_traces_passes_the_preflight(stranger: httpx.Client, hea
 
 
 @pytest.mark.parametrize(
-    "asked", [{"Access-Control-Request-Method": "TRACE"}, {"Access-Control-Request-Headers": "x-odd"}]
+    ("asked", "detail"),
+    [
+        ({"Access-Control-Request-Method": "TRACE"}, "This method is not allowed across origins."),
+        (
+            {"Access-Control-Request-Headers": "authorization, x-odd"},
+            "A header that was asked for is neither read here nor in CORS_HEADERS.",
+        ),
+    ],
 )
-def test_a_preflight_for_more_is_refused(stranger: httpx.Client, asked: dict[str, str]) -> None:
-    """A method that the API does not have, or a header it does not read."""
+def test_a_preflight_for_more_is_refused(stranger: httpx.Client, asked: dict[str, str], detail: str) -> None:
+    """A method that the API does not have, or a header it does not read; the browser's own message names it then."""
     response = stranger.options("/api/tasks", headers=PREFLIGHT | asked)
-    assert (response.status_code, response.json()["code"]) == (400, "cors_refused")
+    assert (response.status_code, response.json()["code"], response.json()["detail"]) == (400, "cors_refused", detail)
+    assert names(response) == {"access-control-allow-origin"}
 
 
 def test_without_origins_nothing_crosses(api: Api) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import SpanKind, Status
 
-OWN = {"app", "opentelemetry.instrumentation.fastapi"}  # scopes whose attributes hold no URL with a query
+APP = "app"  # the scope of our own spans
+OWN = {APP, "opentelemetry.instrumentation.fastapi"}  # scopes whose attributes hold no URL with a query
 URLS = {"http.target", "http.url", "url.full"}  # https://opentelemetry.io/docs/specs/semconv/registry/attributes/url/
 QUERY = "url.query"
-MESSAGE, STACK = "exception.message", "exception.stacktrace"
+MESSAGE, STACK, TYPE = "exception.message", "exception.stacktrace", "exception.type"
 TRACEBACK = "Traceback (most recent call last)"  # the stack is the SDK's; ours holds no message
 FRAME = re.compile(r'^ +(?:\| )*File "(.*)", line \d+, in [\w.<>]+$', re.MULTILINE)
 MAX_TIME = 2**64  # nanoseconds
-TYPE = re.compile(r"[A-Za-z_][\w.]*")
 
 
 def redacted(span: ReadableSpan) -> ReadableSpan:
@@ -39,7 +39,7 @@ def redacted(span: ReadableSpan) -> ReadableSpan:
 
 
 class Redacted(ReadableSpan):
-    """A copy of a span. Of its status' description only the type of an exception is kept, which is before a colon."""
+    """A copy of a span, whose status names at most the type of an exception that is on the span as an event."""
 
     def __init__(self, span: ReadableSpan) -> None:
         self._whole = span
@@ -52,7 +52,7 @@ class Redacted(ReadableSpan):
             [_without_message(event) for event in span.events],
             span.links,
             span.kind,
-            status=Status(span.status.status_code, _type_of(span.status.description or "")),
+            status=Status(span.status.status_code, _reason(span)),
             start_time=span.start_time,
             end_time=span.end_time,
             instrumentation_scope=span.instrumentation_scope,
@@ -94,6 +94,10 @@ def _without_message(event: Event) -> Event:
     return Event(sound(event.name), attributes, event.timestamp)
 
 
-def _type_of(description: str) -> str | None:
-    kind = description.partition(":")[0]
-    return kind if TYPE.fullmatch(kind) else None
+def _reason(span: ReadableSpan) -> str | None:
+    description = span.status.description or ""
+    if span.instrumentation_scope and span.instrumentation_scope.name == APP:
+        return description
+    kind = description.partition(":")[0]  # the SDK's: `ValueError: its message`
+    recorded = [str((event.attributes or {}).get(TYPE, "")) for event in span.events]
+    return kind if kind in {part for name in recorded for part in (name, name.rpartition(".")[2])} else None

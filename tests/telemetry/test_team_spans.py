@@ -154,7 +154,11 @@ def test_no_way_to_record_an_exception_tells_its_message(traced: Serve, receiver
     with traced([router_of(record)], otel_exporter_otlp_protocol=protocol) as api, api.client() as alice:
         spans = {span["name"]: span for span in trace_of(receiver, alice.get("/api/own"))}
     assert b"canary" not in b"".join(receiver.bodies)
-    assert (spans["silent"]["status"], spans["by hand"]["status"]) == ((2, "ValueError"), (2, ""))
+    assert (spans["silent"]["status"], spans["loud"]["status"], spans["by hand"]["status"]) == (
+        (2, ""),
+        (2, "ValueError"),
+        (2, ""),
+    )
     assert "test_team_spans.py" in spans["loud"]["events"][0]["attributes"]["exception.stacktrace"]
 
 

@@ -164,7 +164,7 @@ class Database:
 
 
 def _roll_back(session: Session) -> None:
-    """Roll back; where that fails, give the connection up: what went wrong before is what a client must learn."""
+    """Roll back; where that fails, give the connection up, so that the first error is the one that is raised."""
     try:
         session.rollback()
     except (exc.SQLAlchemyError, psycopg2.Error):

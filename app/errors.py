@@ -117,7 +117,7 @@ class Unavailable(AppError):
 
 
 class Overloaded(Unavailable):
-    """More is to be done than this process can do in time: waiting would only make all of it late."""
+    """This process cannot do in time all that it is asked to do; waiting would only make all of it late."""
 
     code, detail = "overloaded", "The service has more to do than it can for the moment."
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
+from app.once import Once
 from app.record import CURRENT
 
 REMEDY = (
@@ -24,12 +25,12 @@ class StatementOnEventLoop(RuntimeError):
 def watch(engine: Engine, *, refuse: bool) -> None:
     """Look out for statements on the event loop's thread.
 
-    Each is refused with StatementOnEventLoop, or else a route that runs some is told of once.
+    With `refuse` each raises StatementOnEventLoop. Without it, the log names each route once.
     """
-    event.listen(engine, "before_cursor_execute", partial(_look, set(), refuse))
+    event.listen(engine, "before_cursor_execute", partial(_look, Once(), refuse))
 
 
-def _look(told: set[str], refuse: bool, *_: Any) -> None:  # noqa: FBT001
+def _look(routes: Once, refuse: bool, *_: Any) -> None:  # noqa: FBT001
     if _get_running_loop() is None:
         return
     record = CURRENT.get()
@@ -37,6 +38,5 @@ def _look(told: set[str], refuse: bool, *_: Any) -> None:  # noqa: FBT001
     if refuse:
         logger.error("%s: %s", route, REMEDY)
         raise StatementOnEventLoop(REMEDY)
-    if route not in told:
-        told.add(route)
+    if routes.is_new(route):
         logger.warning("%s: %s", route, REMEDY)

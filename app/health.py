@@ -39,27 +39,29 @@ class Readiness:
     def __init__(self, database: Database, revisions: Revisions, draining: Event) -> None:
         self._database, self._revisions, self._draining = database, revisions, draining
         self._thread: ThreadPoolExecutor | None = None
-        self._probe: asyncio.Future[bool] | None = None
+        self._probe: asyncio.Task[None] | None = None
         self._ready, self._checked = False, -CACHE_S
 
     async def __call__(self) -> bool:
-        """Return the verdict, at most CACHE_S old, within WAIT_S; whoever asks later learns that of a slower probe."""
+        """Return the verdict, at most CACHE_S old, within WAIT_S; a slower probe counts for CACHE_S once it ends."""
         is_known = monotonic() - self._checked < CACHE_S
         if not is_known:
             ended, _ = await asyncio.wait([self._running_probe()], timeout=WAIT_S)
             is_known = bool(ended)
         return is_known and self._ready and not self._draining.is_set()
 
-    def _running_probe(self) -> asyncio.Future[bool]:
+    def _running_probe(self) -> asyncio.Task[None]:
         if self._probe is None or self._probe.done():
             self._thread = self._thread or ThreadPoolExecutor(1, "readiness")
-            self._probe = asyncio.get_running_loop().run_in_executor(self._thread, self._answers)
-            self._probe.add_done_callback(self._learn)
+            self._probe = asyncio.create_task(self._check(self._thread))
         return self._probe
 
-    def _learn(self, probe: asyncio.Future[bool]) -> None:
-        self._ready = not probe.cancelled() and probe.result()
-        self._checked = monotonic()
+    async def _check(self, thread: ThreadPoolExecutor) -> None:
+        ready = False
+        try:
+            ready = await asyncio.get_running_loop().run_in_executor(thread, self._answers)
+        finally:
+            self._ready, self._checked = ready, monotonic()
 
     def _answers(self) -> bool:
         try:
@@ -73,6 +75,8 @@ class Readiness:
         """Let go of the thread without waiting for a probe that hangs."""
         if self._thread:
             self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._probe:
+            self._probe.cancel()
         self._thread = self._probe = None
 
 

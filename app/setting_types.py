@@ -146,6 +146,7 @@ def parse_headers(headers: str) -> dict[str, str]:
 
 PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")  # RFC 3986, 2.3 and 3.3: no segment that means another
 MAX_PREFIX = 256
+OWN_PATHS = {"docs", "health", "metrics", "openapi.json"}
 
 
 def parse_prefix(text: str) -> str:
@@ -157,8 +158,8 @@ def parse_prefix(text: str) -> str:
     """
     if len(text) > MAX_PREFIX or not PREFIX.fullmatch(text):
         raise ValueError("must be a path such as /task-service: letters, digits or -._~, and no / at its end")
-    if text == "/api":
-        raise ValueError("/api is the application's own: a proxy that serves /api as it is needs no prefix")
+    if text == "/api" or text.split("/")[1] in OWN_PATHS:
+        raise ValueError("is a path of the application: a proxy that serves it as it is needs no prefix")
     return text
 
 

@@ -120,6 +120,7 @@ WRONG = [
     ("ROOT_PATH", "/.."),
     ("ROOT_PATH", "/"),
     ("ROOT_PATH", "/api"),
+    ("ROOT_PATH", "/health"),
     ("TRUST_TRACEPARENT", "everybody"),
     ("TRUST_TRACEPARENT", "*,10.0.0.0/8"),
 ]

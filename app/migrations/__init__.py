@@ -55,7 +55,8 @@ def revisions() -> Revisions:
     """
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("error", module=r"alembic\.script")  # where an id is there twice it only warns
+            # Of an id that is there twice Alembic only warns.
+            warnings.filterwarnings("error", category=UserWarning, module=r"alembic\.script")
             script = ScriptDirectory.from_config(config())
             heads, known = script.get_heads(), {known.revision for known in script.walk_revisions()}
     except Exception as error:  # noqa: BLE001  a file that is imported may raise anything

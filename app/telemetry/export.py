@@ -14,10 +14,11 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from app.once import Once
 from app.setting_types import parse_headers
 from app.settings import Settings
 from app.telemetry.otlp_http import JsonExporter
-from app.telemetry.redaction import redacted
+from app.telemetry.redaction import redact
 
 SHUTDOWN_S = 2.0
 WARN_EVERY_S = 60.0
@@ -108,7 +109,7 @@ class _Counted(SpanExporter):
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
         self._closed = False
-        self._told: set[type[Exception]] = set()
+        self._errors = Once()
         self.taken = self.delivered = self.failed = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -117,25 +118,21 @@ class _Counted(SpanExporter):
 
     def _send(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         try:
-            result = self._exporter.export([redacted(span) for span in spans])
-        except Exception as error:  # noqa: BLE001  whatever a value makes of the encoder
+            result = self._exporter.export([redact(span) for span in spans])
+        except Exception as error:
             if len(spans) > 1:
-                for span in spans:
-                    self._send([span])
-                return SpanExportResult.SUCCESS  # each is counted by itself, and nobody else asks
-            self._tell(error)
+                middle = len(spans) // 2
+                for half in (spans[:middle], spans[middle:]):
+                    self._send(half)
+                return SpanExportResult.SUCCESS  # each half is counted by itself, and nobody else asks
+            if self._errors.is_new(type(error)):  # without its message, which may hold a value
+                logger.warning("a span cannot be encoded: %s", type(error).__qualname__, exc_info=error)
             result = SpanExportResult.FAILURE
         if result is SpanExportResult.SUCCESS:
             self.delivered += len(spans)
         else:
             self.failed += len(spans)
         return result
-
-    def _tell(self, error: Exception) -> None:
-        """Log the first span of each kind of error, without the message, which may hold a value."""
-        if type(error) not in self._told:
-            self._told.add(type(error))
-            logger.warning("a span cannot be encoded: %s", type(error).__qualname__, exc_info=error)
 
     def shutdown(self) -> None:
         if not self._closed:

@@ -8,13 +8,14 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from app.once import Once
 from app.telemetry.log_fields import text_of
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -23,7 +24,6 @@ UTF8 = (
 )
 EOF = b"# EOF\n"  # how OpenMetrics ends
 FAMILY = re.compile(r"^# TYPE ((\S+?)(?:_total|_info)?) ", re.MULTILINE)  # its name, and that without the suffix
-MAX_TOLD = 100
 WAIT_S = 1.0
 
 Encode = Callable[[Collector], bytes]
@@ -38,12 +38,13 @@ class NameTaken(RuntimeError):
 class Exposition:
     """The metrics of `own`, and of the default registry.
 
-    What of the default registry fails, takes too long, or has a name that is taken is left out, and logged once.
+    A metric of the default registry is left out if it fails, takes too long or has a taken name. The log says so once.
     """
 
     def __init__(self, own: CollectorRegistry) -> None:
         self._own = own
-        self._told: set[str] = set()
+        self._messages = Once()
+        self._hung: Future[list[bytes]] | None = None
         self._thread: ThreadPoolExecutor | None = None
 
     def refuse_taken(self) -> None:
@@ -58,20 +59,22 @@ class Exposition:
             if taken:
                 raise NameTaken(f"The application has metrics of its own named {', '.join(taken)}: rename yours.")
 
-    async def encoded(self, form: str) -> bytes:
+    async def encode(self, form: str) -> bytes:
         """Return all metrics as OPENMETRICS or, where the `form` is empty, as text."""
         own = choose_encoder(form + UTF8 if form else "")[0](self._own)
-        parts = [own, *await self._others(form, own)]
+        parts = [own, *await self._encode_default(form, own)]
         return b"".join(part.removesuffix(EOF) for part in parts) + (EOF if form else b"")
 
-    async def _others(self, form: str, own: bytes) -> list[bytes]:
+    async def _encode_default(self, form: str, own: bytes) -> list[bytes]:
         """Return what the default registry adds; read in a thread, since a team's collector may wait for something."""
+        if self._hung and not self._hung.done():
+            return []
         self._thread = self._thread or ThreadPoolExecutor(1, "metrics")
-        reading = asyncio.get_running_loop().run_in_executor(self._thread, self._read, form, own)
-        ended, _ = await asyncio.wait([reading], timeout=WAIT_S)
-        if ended:
+        reading = self._thread.submit(self._read, form, own)
+        await asyncio.wait([asyncio.wrap_future(reading)], timeout=WAIT_S)
+        if reading.done():
             return reading.result()
-        reading.cancel()  # one that was not begun is never begun
+        self._hung = None if reading.cancel() else reading
         self._tell(f"a metric took over {WAIT_S:g} s to read: while it does, none of the default registry is shown")
         return []
 
@@ -88,14 +91,14 @@ class Exposition:
         """Give what each collector adds, and which of its names are taken."""
         encode, seen = choose_encoder(form)[0], {stem for _, stem in _families(own)}
         for collector in others:
-            part = self._encoded(encode, collector)
+            part = self._encode_one(encode, collector)
             families = _families(part)
             stems = [stem for _, stem in families]
             taken = sorted({name for name, stem in families if stem in seen or stems.count(stem) > 1})
             yield part, taken
             seen.update(() if taken else stems)
 
-    def _encoded(self, encode: Encode, collector: Collector) -> bytes:
+    def _encode_one(self, encode: Encode, collector: Collector) -> bytes:
         try:
             return encode(collector)
         except Exception as error:  # noqa: BLE001  a team's metric that cannot be read must not cost the others
@@ -104,15 +107,14 @@ class Exposition:
 
     def _tell(self, message: str, error: Exception | None = None) -> None:
         """Log a message, once."""
-        if message not in self._told and len(self._told) < MAX_TOLD:
-            self._told.add(message)
+        if self._messages.is_new(message):
             logger.error("%s", message, exc_info=error)
 
     def close(self) -> None:
         """Let go of the thread without waiting for a metric that hangs."""
         if self._thread:
             self._thread.shutdown(wait=False, cancel_futures=True)
-        self._thread = None
+        self._thread = self._hung = None
 
 
 class Described(NamedTuple):

@@ -15,7 +15,7 @@ MAX_NAME = 64
 MAX_CHARACTERS = 4096  # of one value
 UVICORN = "color_message"  # its message once more, for its own formatter
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", UVICORN}
-BARE = len(vars(logging.makeLogRecord({})))  # a record with no more attributes has nothing added
+STANDARD_COUNT = len(vars(logging.makeLogRecord({})))  # a record with no more attributes has nothing added
 
 _encode = json.JSONEncoder(allow_nan=False, default=str).encode
 
@@ -34,17 +34,17 @@ def line_of(record: logging.LogRecord) -> Line:
     return line if isinstance(line, Line) else Line()
 
 
-def added(record: logging.LogRecord) -> dict[str, Any]:
+def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return what others added; past MAX_FIELDS, how many were left out."""
     facts = vars(record)
-    if len(facts) - isinstance(facts.get("line"), Line) <= BARE:
+    if len(facts) - isinstance(facts.get("line"), Line) <= STANDARD_COUNT:
         return {}
     names = [name for name, value in facts.items() if name not in STANDARD and not isinstance(value, Line)]
-    fields = {text_of(name)[:MAX_NAME]: fit(facts[name]) for name in names[:MAX_FIELDS]}
+    fields = {text_of(name)[:MAX_NAME]: json_value(facts[name]) for name in names[:MAX_FIELDS]}
     return fields | ({"fields_left_out": len(names) - MAX_FIELDS} if len(names) > MAX_FIELDS else {})
 
 
-def fit(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Return the value as JSON holds it, else its text; of a long one the beginning."""
     if type(value) is str:
         return cut(value)

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.record import PROBES, Record
 from app.settings import Settings
-from app.telemetry.log_fields import Line, added, line_of, text_of
+from app.telemetry.log_fields import Line, extra_fields, line_of, text_of
 from app.telemetry.tree import Trees, drawn
 
 COLOURS = {"DEBUG": "\033[2m", "INFO": "", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
@@ -75,7 +75,7 @@ class JsonFormatter(logging.Formatter):
             entry["stack"] = stack(error)
         elif record.stack_info:
             entry["stack"] = record.stack_info
-        others = {f"extra.{name}" if name in entry else name: value for name, value in added(record).items()}
+        others = {f"extra.{name}" if name in entry else name: value for name, value in extra_fields(record).items()}
         return _encode(entry | others)
 
 
@@ -90,7 +90,7 @@ class ConsoleFormatter(logging.Formatter):
         """Return the line and what belongs to it."""
         own = line_of(record)
         said = "" if own.tree is None else f"  {aside(own.fields)}"  # of a request
-        said += "".join(f"  {_encode(name)[1:-1]}={_encode(value)}" for name, value in added(record).items())
+        said += "".join(f"  {_encode(name)[1:-1]}={_encode(value)}" for name, value in extra_fields(record).items())
         time = datetime.fromtimestamp(record.created)  # noqa: DTZ006  the reader's own clock
         line = printable(f"{time:%H:%M:%S} {record.levelname:7} {message_of(record)}{said}")
         if self._colours:

@@ -119,7 +119,7 @@ class Metrics:
         # Only the type's name counts: the library raises TypeError for some versions, and echoes others.
         form = OPENMETRICS if "application/openmetrics-text" in request.headers.get("accept", "") else ""
         _, content_type = choose_encoder(form)
-        return Response(await self._exposition.encoded(form), media_type=content_type.partition("; escaping=")[0])
+        return Response(await self._exposition.encode(form), media_type=content_type.partition("; escaping=")[0])
 
 
 class Elsewhere(Collector):

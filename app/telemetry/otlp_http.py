@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from app.once import Once
 from app.telemetry.otlp_json import encode
 
 RETRYABLE = {429, 502, 503, 504}  # https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes
@@ -52,7 +53,7 @@ class JsonExporter(SpanExporter):
         self._path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         self._headers = {**headers, "content-type": "application/json"} | ({"content-encoding": "gzip"} if gzip else {})
         self._timeout, self._gzip = timeout, gzip
-        self._told: set[str] = set()
+        self._messages = Once()
         self._stopped = Event()
         self._sock: socket | None = None
         self._connection = http.client.HTTPConnection(url.hostname, url.port, timeout=timeout)
@@ -84,9 +85,8 @@ class JsonExporter(SpanExporter):
         return HINTS.get(status, "").format(path=self._path.partition("?")[0])  # a query may hold a token
 
     def _tell(self, what: str) -> None:
-        """Log what a receiver does, each thing once: one that refuses a batch refuses the next."""
-        if what not in self._told:
-            self._told.add(what)
+        """Log each message once: the next batch is likely to be refused as well."""
+        if self._messages.is_new(what):
             logger.warning("the collector %s", what)
 
     def _post(self, body: bytes, deadline: float) -> tuple[int, float | None]:

@@ -6,7 +6,7 @@ status too; instrumentations of HTTP clients record the URL that they ask.
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from os.path import isfile
 from typing import Any
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -22,7 +22,7 @@ FRAME = re.compile(r'^ +(?:\| )*File "(.*)", line \d+, in [\w.<>]+$', re.MULTILI
 MAX_TIME = 2**64  # nanoseconds
 
 
-def redacted(span: ReadableSpan) -> ReadableSpan:
+def redact(span: ReadableSpan) -> ReadableSpan:
     """Return the span without messages and queries.
 
     Raises:
@@ -44,7 +44,7 @@ class Redacted(ReadableSpan):
     def __init__(self, span: ReadableSpan) -> None:
         self._whole = span
         super().__init__(
-            sound(span.name),
+            encodable(span.name),
             span.context,
             span.parent,
             span.resource,
@@ -74,7 +74,7 @@ class Redacted(ReadableSpan):
         return self._whole.dropped_links
 
 
-def sound(text: str) -> str:
+def encodable(text: str) -> str:
     """Return a text that can be encoded: a lone surrogate becomes a question mark."""
     return str(text).encode("utf-8", "replace").decode()
 
@@ -90,8 +90,9 @@ def _without_message(event: Event) -> Event:
     told = attributes.pop(MESSAGE, None) is not None
     stack = str(attributes.get(STACK, ""))
     if told or TRACEBACK in stack:
-        attributes[STACK] = "\n".join(frame[0] for frame in FRAME.finditer(stack) if Path(frame[1]).is_file())
-    return Event(sound(event.name), attributes, event.timestamp)
+        frames = (frame[0] for frame in FRAME.finditer(stack) if isfile(frame[1]))  # noqa: PTH113  pathlib may raise
+        attributes[STACK] = "\n".join(frames)
+    return Event(encodable(event.name), attributes, event.timestamp)
 
 
 def _reason(span: ReadableSpan) -> str | None:

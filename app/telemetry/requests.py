@@ -90,9 +90,9 @@ def totals(record: Record) -> dict[str, str | int | float | bool]:
 class BeforeSpan:
     """Just outside the server span: hides the query string and all headers but those that may be on it.
 
-    The instrumentation would also raise for some bytes, and believe any caller. Whom an untrusted `traceparent` names
-    is linked to, not followed (https://www.w3.org/TR/trace-context/#security-considerations); of a browser that may be
-    followed the two ids are shown, and nothing else.
+    The instrumentation would also raise for some bytes, and believe any caller. An untrusted `traceparent`
+    becomes a link (https://www.w3.org/TR/trace-context/#security-considerations). For a browser that is followed, only
+    its two ids are passed on.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -182,7 +182,7 @@ class WithinSpan:
             elif record.status or not isinstance(error, CancelledError):
                 fail(record, error)
             if not record.status:
-                response = await unexpected(Request(scope, receive), error)
+                response = await answer_unexpected(Request(scope, receive), error)
                 await response(scope, receive, send)
         self._follow(record, late)
 
@@ -217,7 +217,7 @@ def failure_event(error: BaseException) -> dict[str, str]:
     return {"exception.type": type(error).__qualname__, "exception.stacktrace": stack(error)}
 
 
-async def unexpected(request: Request, error: Any) -> Response:
+async def answer_unexpected(request: Request, error: Any) -> Response:
     """Return the answer to what nobody caught, by the application's handler for it, which may be a team's.
 
     A request is cancelled where the process leaves and cannot wait for it any longer.

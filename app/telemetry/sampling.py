@@ -1,4 +1,4 @@
-"""Which requests are traced: as OTEL_TRACES_SAMPLER says, and as trusted callers do, but no browser."""
+"""Which requests are traced: as OTEL_TRACES_SAMPLER says, or as a trusted caller decides. A browser never decides."""
 
 from collections.abc import Callable
 from typing import Any

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from app.errors import MalformedBody, UnsupportedMediaType
 
-CODED = "Send the body uncompressed, without Content-Encoding."
+UNCOMPRESSED = "Send the body uncompressed, without Content-Encoding."
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -79,7 +79,7 @@ def holds_body(annotation: Any) -> bool:
     return any(holds_body(argument) for argument in get_args(annotation))
 
 
-def refuse_coded(request: Request) -> None:
+def refuse_compressed(request: Request) -> None:
     """Check that a body comes as it is.
 
     Raises:
@@ -88,7 +88,7 @@ def refuse_coded(request: Request) -> None:
     """
     codings = ",".join(request.headers.getlist("content-encoding")).lower()
     if not {coding.strip() for coding in codings.split(",")} <= {"", "identity"}:
-        raise UnsupportedMediaType(CODED, headers={"Accept-Encoding": "identity"})
+        raise UnsupportedMediaType(UNCOMPRESSED, headers={"Accept-Encoding": "identity"})
 
 
 async def refuse_malformed(request: Request) -> None:

@@ -12,7 +12,7 @@ FASTAPIS_OWN = {  # what a 422 is elsewhere
     "HTTPValidationError": validation_error_response_definition,
     "ValidationError": validation_error_definition,
 }
-LONG = "app__web__docs__"  # FastAPI's own way to tell models of one name apart
+LONG_PREFIX = "app__web__docs__"  # FastAPI's own way to tell models of one name apart
 
 
 class Problem(BaseModel):
@@ -47,9 +47,9 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
             del schemas[name]
     own = _own_schemas()
     if any(schemas.get(name, schema) != schema for name, schema in own.items()):  # a team has one of that name
-        own = _own_schemas(LONG)
+        own = _own_schemas(LONG_PREFIX)
     schemas |= own
-    content = CONTENT if "Problem" in own else _content(f"{LONG}Problem")
+    content = CONTENT if "Problem" in own else _content(f"{LONG_PREFIX}Problem")
     for operations in document["paths"].values():
         for operation in operations.values():
             _complete_operation(operation, content)

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute, _effective_route_context_var
 from app.auth import admit, current_user
 from app.record import current
 from app.web.arguments import arguments_of
-from app.web.body import make_strict, refuse_coded, refuse_malformed
+from app.web.body import make_strict, refuse_compressed, refuse_malformed
 from app.web.docs import problems
 from app.web.query import QueryNames
 from app.web.threads import in_thread
@@ -72,7 +72,7 @@ class ApiRoute(APIRoute):
             else:
                 names.refuse_odd(request.scope["query_string"])
             if has_body:
-                refuse_coded(request)
+                refuse_compressed(request)
             response = await (solve if overrides or not gather else gather)(request)
             record.goes_on = response.background is not None
             return response

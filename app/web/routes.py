@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, 
 
 from app.auth import admit
 from app.errors import NotFound
+from app.once import Once
 from app.record import current
 from app.web.route import ApiRoute
 
@@ -106,7 +107,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, routes: Routes, handlers: Mapping[Any, ExceptionHandler]) -> None:
         self._app, self._routes, self._handlers = app, routes, handlers
-        self._told: set[str] = set()
+        self._open = Once()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -150,8 +151,7 @@ class Gate:
 
     def _tell(self, route: RouteContext) -> None:
         path = route.path or "a mount at /"
-        if path not in self._told:
-            self._told.add(path)
+        if self._open.is_new(path):
             logger.warning("%s is not used for paths under %s: only an ApiRoute asks for the token", path, API)
 
 

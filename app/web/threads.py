@@ -3,7 +3,7 @@
 There are no more threads than connections, so this is where overload shows.
 """
 
-from asyncio import CancelledError, current_task, get_running_loop, wrap_future
+from asyncio import Semaphore, get_running_loop, timeout
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -25,6 +25,7 @@ class Workers:
     def __init__(self, size: int) -> None:
         self.size = size
         self._handed = 0
+        self._free = Semaphore(size)
         self._pool: ThreadPoolExecutor | None = None
 
     @property
@@ -39,25 +40,25 @@ class Workers:
             Overloaded: no thread was free until the request's deadline.
 
         """
-        self._handed += 1
+        begin = partial(_begin, record, perf_counter(), call)
         self._pool = pool = self._pool or ThreadPoolExecutor(self.size, "worker")
-        work = pool.submit(copy_context().run, partial(_begin, record, perf_counter(), call))
-        in_time = get_running_loop().call_later(record.remaining(), work.cancel)  # only what has not begun
+        free = self._free
+        self._handed += 1
         try:
-            return await wrap_future(work)
-        except CancelledError:
-            if work.cancelled() and not is_cancelled():
-                raise Overloaded from None
-            raise
+            # The wait is here and not in the pool's queue, which would keep what was given up.
+            await (_wait(record, free) if free.locked() else free.acquire())
+            try:
+                return await get_running_loop().run_in_executor(pool, copy_context().run, begin)
+            finally:
+                free.release()
         finally:
-            in_time.cancel()
             self._handed -= 1
 
     def close(self) -> None:
         """Let go of the threads without waiting for one that hangs; who works on has new ones."""
         if self._pool:
             self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = None
+        self._pool, self._free = None, Semaphore(self.size)
 
 
 def in_thread(endpoint: Endpoint) -> Endpoint:
@@ -76,10 +77,14 @@ def in_thread(endpoint: Endpoint) -> Endpoint:
     return threaded
 
 
-def is_cancelled() -> bool:
-    """Tell whether the task at hand was asked to end."""
-    task = current_task()
-    return task is not None and task.cancelling() > 0
+async def _wait(record: Record, free: Semaphore) -> None:
+    began = perf_counter()
+    try:
+        async with timeout(record.remaining()):
+            await free.acquire()
+    except TimeoutError:
+        record.note_wait("threads", began, Overloaded.__name__)
+        raise Overloaded from None
 
 
 def _blocks(endpoint: Endpoint) -> bool:

@@ -105,19 +105,13 @@ def test_a_frontend_that_traces_passes_the_preflight(stranger: httpx.Client, hea
 
 
 @pytest.mark.parametrize(
-    ("asked", "detail"),
-    [
-        ({"Access-Control-Request-Method": "TRACE"}, "This method is not allowed across origins."),
-        (
-            {"Access-Control-Request-Headers": "authorization, x-odd"},
-            "A header that was asked for is neither read here nor in CORS_HEADERS.",
-        ),
-    ],
+    "asked", [{"Access-Control-Request-Method": "TRACE"}, {"Access-Control-Request-Headers": "authorization, x-odd"}]
 )
-def test_a_preflight_for_more_is_refused(stranger: httpx.Client, asked: dict[str, str], detail: str) -> None:
+def test_a_preflight_for_more_is_refused(stranger: httpx.Client, asked: dict[str, str]) -> None:
     """A method that the API does not have, or a header it does not read; the browser's own message names it then."""
     response = stranger.options("/api/tasks", headers=PREFLIGHT | asked)
-    assert (response.status_code, response.json()["code"], response.json()["detail"]) == (400, "cors_refused", detail)
+    assert (response.status_code, response.json()["code"]) == (400, "cors_refused")
+    assert response.json()["detail"] == "A method or header is not allowed across origins; CORS_HEADERS allows more."
     assert names(response) == {"access-control-allow-origin"}
 
 

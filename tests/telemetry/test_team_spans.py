@@ -127,6 +127,20 @@ def test_a_span_that_cannot_be_sent_costs_no_other(
     assert 1 <= log.getvalue().count('"message": "a span cannot be encoded: ') <= len(ODD)
 
 
+def test_a_batch_is_halved_around_what_cannot_be_sent(traced: Serve, receiver: Receiver) -> None:
+    """One bad span among many costs a few requests more, not one for each of the others."""
+
+    def make(request: Request) -> None:
+        for number in range(300):
+            tracer_of(request).start_span(f"good {number}").end()
+        ODD["kind"](tracer_of(request))
+
+    with traced([router_of(make)], otel_bsp_schedule_delay=60_000) as api, api.client() as alice:
+        assert alice.get("/api/own").status_code == 200
+    assert len([span for span in receiver.spans if span["name"].startswith("good")]) == 300
+    assert len(receiver.bodies) <= 20
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_no_way_to_record_an_exception_tells_its_message(traced: Serve, receiver: Receiver, protocol: str) -> None:
     """Not by the status, however it is set, not by a stack that an exception's message pretends to be."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import randbelow
 from socket import create_connection, socket
 from tempfile import TemporaryFile
 from typing import IO
@@ -68,12 +69,19 @@ def run(
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on, out of those that the kernel gives to nobody who asks for any."""
+    while True:
+        with suppress(OSError), socket() as probe:
+            port = randbelow(12_000) + 20_000
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 @contextmanager
 def serving(database_url: str, root: Path = ROOT, **variables: object) -> Iterator[Process]:
     """Serve the project at `root` until the block ends, or the test ends the process itself."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     env = environment(database_url, port=port, **variables)
     with TemporaryFile() as log:
         popen = subprocess.Popen([sys.executable, "-m", "app", "serve"], cwd=root, env=env, stdout=log, stderr=log)

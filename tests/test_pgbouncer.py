@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from socket import create_connection, socket
+from socket import create_connection
 
 import psycopg2
 import pytest
@@ -17,6 +17,7 @@ from app import migrations
 from app.db import Database
 from app.settings import Settings
 from tests.postmaster import Postmaster
+from tests.process import free_port
 from tests.support import SECRET, UNLIMITED, make_token, running, until
 
 USERS = [f"user_{number}" for number in range(20)]
@@ -52,9 +53,7 @@ def pooler(postmaster: Postmaster) -> Iterator[str]:
     """The host and port of a PgBouncer with one connection for each database; it speaks TLS alone."""
     program, folder = required("pgbouncer"), postmaster.socket / "pgbouncer"
     folder.mkdir()
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     subprocess.run(CERTIFICATE.split(), cwd=folder, check=True, capture_output=True)
     (folder / "users").write_text('"tasks" ""')
     (folder / "ini").write_text(CONFIGURATION.format(server=postmaster.socket, port=port, folder=folder))

@@ -3,12 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Sequence
-from socket import socket
 
 import httpx
 import pytest
 
-from tests.process import ROOT, environment
+from tests.process import ROOT, environment, free_port
 from tests.support import make_token, until
 
 SERVERS = {
@@ -31,9 +30,7 @@ def answers(url: str, server: "subprocess.Popen[str]") -> bool:
 @pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS)
 def test_a_server_that_imports_the_application_serves_it(command: Sequence[str], database_url: str) -> None:
     """With its settings from the environment, its lifespan, and its answers."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     url, env = f"http://127.0.0.1:{port}", environment(database_url, environment="development")
     line = [sys.executable, "-m", *command, "--port", port]
     with subprocess.Popen(

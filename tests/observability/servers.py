@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from shutil import which
-from socket import socket
 from typing import Any
 
 import httpx
@@ -15,6 +14,7 @@ import pytest
 import yaml
 
 from tests.observability.sources import PROMETHEUS
+from tests.process import free_port
 from tests.support import listening
 from tests.telemetry.scrapes import until
 
@@ -24,13 +24,6 @@ def needed(program: str) -> str:
     if (path := which(program)) is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{program} is not installed")
     return path
-
-
-def free_port() -> int:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from time import monotonic
 from typing import Literal
@@ -15,6 +14,7 @@ from typing_extensions import TypedDict  # pydantic wants this one below Python 
 from app import deadline
 from app.db import Database
 from app.migrations import Revisions
+from app.thread_pool import ThreadPool
 
 CACHE_S = 1.0
 WAIT_S = 0.4  # whoever asks waits for 1 s as a rule (Kubernetes: timeoutSeconds)
@@ -38,7 +38,7 @@ class Readiness:
 
     def __init__(self, database: Database, revisions: Revisions, draining: Event) -> None:
         self._database, self._revisions, self._draining = database, revisions, draining
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread = ThreadPool(1, "readiness")
         self._probe: asyncio.Task[None] | None = None
         self._ready, self._checked = False, -CACHE_S
 
@@ -52,14 +52,13 @@ class Readiness:
 
     def _running_probe(self) -> asyncio.Task[None]:
         if self._probe is None or self._probe.done():
-            self._thread = self._thread or ThreadPoolExecutor(1, "readiness")
-            self._probe = asyncio.create_task(self._check(self._thread))
+            self._probe = asyncio.create_task(self._check())
         return self._probe
 
-    async def _check(self, thread: ThreadPoolExecutor) -> None:
+    async def _check(self) -> None:
         ready = False
         try:
-            ready = await asyncio.get_running_loop().run_in_executor(thread, self._answers)
+            ready = await asyncio.get_running_loop().run_in_executor(self._thread.executor, self._answers)
         finally:
             self._ready, self._checked = ready, monotonic()
 
@@ -73,11 +72,10 @@ class Readiness:
 
     def close(self) -> None:
         """Let go of the thread without waiting for a probe that hangs."""
-        if self._thread:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
         if self._probe:
             self._probe.cancel()
-        self._thread = self._probe = None
+        self._probe = None
 
 
 router = APIRouter(prefix="/health", tags=["health"])

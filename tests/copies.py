@@ -1,4 +1,4 @@
-"""A copy of the project that has grown by a module of a team's own."""
+"""Copies of the project: as it is, and grown by a module of a team's own."""
 
 import shutil
 from pathlib import Path
@@ -6,10 +6,16 @@ from pathlib import Path
 from tests.process import ROOT
 
 
-def grown(folder: Path, name: str, module: str) -> Path:
-    """Copy the application into `folder`, with `app/<name>.py`, whose `router` becomes an entity; return the folder."""
+def copy_project(folder: Path) -> Path:
+    """Copy the application, and what tells Alembic of it, into `folder`; return it."""
     shutil.copytree(ROOT / "app", folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def grow_project(folder: Path, name: str, module: str) -> Path:
+    """Copy the application into `folder`, with `app/<name>.py`, whose `router` becomes an entity; return the folder."""
+    copy_project(folder)
     (folder / "app" / f"{name}.py").write_text(module, encoding="utf-8")
     main = folder / "app" / "main.py"
     text = main.read_text(encoding="utf-8").replace("ENTITIES = (tasks,)", f"ENTITIES = (tasks, {name})")

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, cycle, islice
 from socket import socket
 from threading import Event, Thread
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import jwt
@@ -21,6 +21,7 @@ from app.main import create_app
 from app.serving import Create, Server
 from app.settings import Settings
 
+S = TypeVar("S", bound=ThreadingHTTPServer)
 UNLIMITED: dict[str, Any] = {"rate_limit": "1000000/minute", "rate_limit_unauthenticated": "1000000/minute"}
 SECRET = "a-secret-that-only-these-tests-know-of"
 ORIGIN = "https://app.example.com"
@@ -100,16 +101,23 @@ def running(settings: Settings, create: Create = create_app) -> Iterator[Api]:
 
 
 @contextmanager
-def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
-    """Answer HTTP with `handler`; give the port."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = Thread(target=server.serve_forever)
+def answering(server: S) -> Iterator[S]:
+    """Let `server` answer in a thread, until the block ends."""
+    with server:
+        thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield server.server_port
+            yield server
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Answer HTTP with `handler`; give the port."""
+    with answering(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
+        yield server.server_port
 
 
 def run_sql(url: str, statement: str) -> None:

@@ -1,12 +1,12 @@
 """Files in `app/migrations/versions` that Alembic cannot put in one line: what each command says of them."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.copies import copy_project
 from tests.postmaster import Postmaster
-from tests.process import ROOT, run
+from tests.process import run
 
 FIRST = "0001_task"
 VERSIONS = "app/migrations/versions"
@@ -38,9 +38,7 @@ BROKEN = {
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A folder with the application in it, whose files may be changed."""
-    shutil.copytree(ROOT / "app", tmp_path / "app")
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    return tmp_path
+    return copy_project(tmp_path)
 
 
 def put(copy: Path, files: dict[str, str]) -> None:

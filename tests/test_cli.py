@@ -1,7 +1,6 @@
 """The command line: what each command promises whoever types it."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import pytest
 from app.dev.postgres import Server
 from app.serving import verify_database
 from app.settings import Settings
+from tests.copies import copy_project
 from tests.process import environment
 from tests.support import SECRET
 
@@ -134,7 +134,7 @@ def test_what_is_wrong_is_told_in_a_line(
 
 def test_a_secret_that_cannot_be_kept_is_told_in_a_line(tmp_path: Path) -> None:
     """Exit code 2, the file, and the variable that does without it."""
-    shutil.copytree(ROOT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_project(tmp_path)
     (tmp_path / ".dev").touch()
     run = command(tmp_path, "token", "alice", PYTHONPATH=str(tmp_path))
     assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (2, "", 1), run.stderr

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -13,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.ratelimit.memory import MemoryStorage, Usage
+from app.thread_pool import ThreadPool
 
 DEADLINE_S = 0.2
 COOL_DOWN_S = 5.0
@@ -91,7 +91,7 @@ class Shared:
     def __init__(self, storage: SharedStorage, limits: Sequence[RateLimitItem]) -> None:
         self._storage, self._limits = storage, limits
         self._local = MemoryStorage()
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads = ThreadPool(THREADS, "rate-limit")
         self._recovery: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -108,10 +108,9 @@ class Shared:
         return self._local.count(key, self._limits), True
 
     async def _ask(self, key: str) -> list[Usage]:
-        self._threads = self._threads or ThreadPoolExecutor(THREADS, "rate-limit")
-        loop = asyncio.get_running_loop()
+        loop, threads = asyncio.get_running_loop(), self._threads.executor
         # In the request's context: where Redis is instrumented, the span belongs to the request's trace.
-        asked = loop.run_in_executor(self._threads, copy_context().run, self._storage.count, key, self._limits)
+        asked = loop.run_in_executor(threads, copy_context().run, self._storage.count, key, self._limits)
         await asyncio.wait((asked,), timeout=DEADLINE_S)
         if not asked.done():
             asked.cancel()  # one that no thread has begun is never begun
@@ -145,7 +144,5 @@ class Shared:
         if self._recovery is not None:
             self._recovery.cancel()
             self._recovery = None
-        if self._threads:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-        self._threads = None
+        self._threads.close()
         self._storage.close()

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
@@ -17,11 +17,10 @@ from prometheus_client.registry import Collector
 
 from app.once import Once
 from app.telemetry.log_fields import text_of
+from app.thread_pool import ThreadPool
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-UTF8 = (
-    "; escaping=allow-utf-8"  # our names need none; not to look for what there is to escape saves a third of the cost
-)
+UTF8 = "; escaping=allow-utf-8"  # our names need no escaping; not to look for it saves a third of the cost
 EOF = b"# EOF\n"  # how OpenMetrics ends
 FAMILY = re.compile(r"^# TYPE ((\S+?)(?:_total|_info)?) ", re.MULTILINE)  # its name, and that without the suffix
 WAIT_S = 1.0
@@ -45,7 +44,7 @@ class Exposition:
         self._own = own
         self._messages = Once()
         self._hung: Future[list[bytes]] | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread = ThreadPool(1, "metrics")
 
     def refuse_taken(self) -> None:
         """Check the names of the metrics that are in the default registry by now.
@@ -69,8 +68,7 @@ class Exposition:
         """Return what the default registry adds; read in a thread, since a team's collector may wait for something."""
         if self._hung and not self._hung.done():
             return []
-        self._thread = self._thread or ThreadPoolExecutor(1, "metrics")
-        reading = self._thread.submit(self._read, form, own)
+        reading = self._thread.executor.submit(self._read, form, own)
         await asyncio.wait([asyncio.wrap_future(reading)], timeout=WAIT_S)
         if reading.done():
             return reading.result()
@@ -112,9 +110,8 @@ class Exposition:
 
     def close(self) -> None:
         """Let go of the thread without waiting for a metric that hangs."""
-        if self._thread:
-            self._thread.shutdown(wait=False, cancel_futures=True)
-        self._thread = self._hung = None
+        self._thread.close()
+        self._hung = None
 
 
 class Described(NamedTuple):

@@ -5,7 +5,6 @@ There are no more threads than connections, so this is where overload shows.
 
 from asyncio import Semaphore, get_running_loop, timeout
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial, wraps
 from time import perf_counter
@@ -15,6 +14,7 @@ from fastapi.dependencies.models import _is_async_gen_callable, _is_coroutine_ca
 
 from app.errors import Overloaded
 from app.record import Record, current
+from app.thread_pool import ThreadPool
 
 Endpoint = Callable[..., Any]
 
@@ -26,7 +26,7 @@ class Workers:
         self.size = size
         self._handed = 0
         self._free = Semaphore(size)
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPool(size, "worker")
 
     @property
     def busy(self) -> int:
@@ -41,8 +41,7 @@ class Workers:
 
         """
         begin = partial(_begin, record, perf_counter(), call)
-        self._pool = pool = self._pool or ThreadPoolExecutor(self.size, "worker")
-        free = self._free
+        pool, free = self._pool.executor, self._free
         self._handed += 1
         try:
             # The wait is here and not in the pool's queue, which would keep what was given up.
@@ -56,9 +55,8 @@ class Workers:
 
     def close(self) -> None:
         """Let go of the threads without waiting for one that hangs; who works on has new ones."""
-        if self._pool:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool, self._free = None, Semaphore(self.size)
+        self._pool.close()
+        self._free = Semaphore(self.size)
 
 
 def in_thread(endpoint: Endpoint) -> Endpoint:

@@ -1,16 +1,14 @@
 """The server of the pages."""
 
 from collections.abc import Iterator
-from threading import Thread
 
 import pytest
 
 from tests.browser.frontend import Frontend
+from tests.support import answering
 
 
 @pytest.fixture
 def frontend() -> Iterator[Frontend]:
-    with Frontend() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+    with answering(Frontend()) as server:
         yield server
-        server.shutdown()

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socket import socket
-from threading import Thread
 from typing import Any
 
 import httpx
@@ -19,7 +17,8 @@ from rich.console import Console
 
 from app.dev.evidence import Stack
 from app.dev.smoke import API, METRICS, TRACES, hold
-from tests.support import Api, make_token, until
+from tests.process import free_port
+from tests.support import Api, answering, make_token, until
 
 PROMETHEUS = Path(__file__).parents[2] / "observability/prometheus"
 
@@ -75,10 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def traces() -> Iterator[Traces]:
-    with Traces() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+    with answering(Traces()) as server:
         yield server
-        server.shutdown()
 
 
 @contextmanager
@@ -89,9 +86,7 @@ def scraping(api: Api, folder: Path) -> Iterator[str]:
     config |= {"scrape_configs": [target], "rule_files": [str(PROMETHEUS / "rules/*.yml")]}
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    with socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"127.0.0.1:{free.getsockname()[1]}"
+    url = f"127.0.0.1:{free_port()}"
     options = (f"--web.listen-address={url}", "--enable-feature=exemplar-storage", f"--storage.tsdb.path={folder}/data")
     command = ("prometheus", f"--config.file={folder}/prometheus.yml", *options)
     with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as prometheus:

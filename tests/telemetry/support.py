@@ -2,13 +2,23 @@
 
 import json
 import signal
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 import httpx
+from fastapi import APIRouter
 
 from tests.otlp_receiver import Receiver, Span
 from tests.process import Process
+from tests.web.team import api_router
+
+
+def router_of(endpoint: Callable[..., object]) -> APIRouter:
+    """An entity of one route, `/api/own`."""
+    router = api_router()
+    router.add_api_route("/own", endpoint)
+    return router
 
 
 def server_span(receiver: Receiver, answer: httpx.Response) -> Span:

@@ -5,16 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from time import monotonic
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.copies import grown
+from tests.copies import grow_project
 from tests.otlp_receiver import Receiver, Span
 from tests.process import ROOT, Process, serving
+from tests.support import answering
 from tests.telemetry.scrapes import scrape
 from tests.telemetry.support import entries, stop, trace_of
 
@@ -52,11 +53,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def weather() -> Iterator[Weather]:
-    with Weather() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+    with answering(Weather()) as server:
         yield server
         server.may_answer.set()
-        server.shutdown()
 
 
 @pytest.fixture
@@ -64,7 +63,7 @@ def project(tmp_path: Path, weather: Weather) -> Path:
     """A copy of the project with the page's entity, which asks our own other service."""
     (entity,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert SERVICE in entity
-    return grown(tmp_path, "forecasts", entity.replace(SERVICE, f"http://127.0.0.1:{weather.server_port}"))
+    return grow_project(tmp_path, "forecasts", entity.replace(SERVICE, f"http://127.0.0.1:{weather.server_port}"))
 
 
 @pytest.fixture

@@ -14,28 +14,21 @@ from threading import Event
 from typing import Any
 
 import pytest
-from fastapi import APIRouter
 from opentelemetry import trace
 from prometheus_client import REGISTRY, Counter, Gauge, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from app.telemetry.exposition import NameTaken
-from app.web.route import ApiRoute
-from tests.copies import grown
+from tests.copies import grow_project
 from tests.otlp_receiver import Receiver
 from tests.process import serving
 from tests.redis_server import Redis
 from tests.support import Api, until
 from tests.telemetry.scrapes import scrape
-from tests.telemetry.support import server_span, trace_of
+from tests.telemetry.support import router_of, server_span, trace_of
 
 Serve = Callable[..., AbstractContextManager[Api]]
-PROTOCOLS = ["http/json", "http/protobuf"]
-INSERT = """
-INSERT INTO task (user_id, title, completed, created_at, updated_at, version)
-VALUES (:user, 'canary', false, now(), now(), 1)
-"""
 REDIS = """
 from fastapi import APIRouter
 from opentelemetry.instrumentation.redis import RedisInstrumentor
@@ -57,13 +50,6 @@ def shared(metric: Collector) -> Iterator[None]:
         yield
     finally:
         REGISTRY.unregister(metric)
-
-
-def router_of(endpoint: Callable[..., object]) -> APIRouter:
-    """An entity of one route, `/api/own`."""
-    router = APIRouter(prefix="/api", route_class=ApiRoute)
-    router.add_api_route("/own", endpoint)
-    return router
 
 
 def test_an_application_leaves_the_process_alone(traced: Serve, receiver: Receiver) -> None:
@@ -221,7 +207,7 @@ def test_calls_of_an_instrumented_library_are_in_the_requests_trace(
     tmp_path: Path, database_url: str, receiver: Receiver, redis_server: Redis
 ) -> None:
     """With Redis instrumented for the whole process, counting a request is a span of that request."""
-    project = grown(tmp_path, "nothing", REDIS)
+    project = grow_project(tmp_path, "nothing", REDIS)
     with serving(
         database_url,
         project,

@@ -9,17 +9,16 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, Request
+from fastapi import Request
 from opentelemetry import trace
 from sqlalchemy import text
 
 from app.auth import CurrentUser
 from app.db import CurrentDatabase
-from app.web.route import ApiRoute
 from tests.otlp_receiver import Receiver
 from tests.process import ROOT
 from tests.support import Api
-from tests.telemetry.support import server_span, trace_of
+from tests.telemetry.support import router_of, server_span, trace_of
 
 Serve = Callable[..., AbstractContextManager[Api]]
 PROTOCOLS = ["http/json", "http/protobuf"]
@@ -27,13 +26,6 @@ INSERT = """
 INSERT INTO task (user_id, title, completed, created_at, updated_at, version)
 VALUES (:user, 'canary', false, now(), now(), 1)
 """
-
-
-def router_of(endpoint: Callable[..., object]) -> APIRouter:
-    """An entity of one route, `/api/own`."""
-    router = APIRouter(prefix="/api", route_class=ApiRoute)
-    router.add_api_route("/own", endpoint)
-    return router
 
 
 def tracer_of(request: Request) -> Any:

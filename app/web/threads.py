@@ -3,7 +3,7 @@
 There are no more threads than connections, so this is where overload shows.
 """
 
-from asyncio import Semaphore, get_running_loop, timeout
+from asyncio import CancelledError, current_task, get_running_loop, wrap_future
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial, wraps
@@ -25,7 +25,6 @@ class Workers:
     def __init__(self, size: int) -> None:
         self.size = size
         self._handed = 0
-        self._free = Semaphore(size)
         self._pool = ThreadPool(size, "worker")
 
     @property
@@ -40,23 +39,26 @@ class Workers:
             Overloaded: no thread was free until the request's deadline.
 
         """
-        begin = partial(_begin, record, perf_counter(), call)
-        pool, free = self._pool.executor, self._free
+        began = perf_counter()
+        work = Work(partial(copy_context().run, partial(_begin, record, began, call)))
         self._handed += 1
+        future = self._pool.executor.submit(work)
+        timer = get_running_loop().call_later(record.remaining(), future.cancel)  # only what has not begun
         try:
-            # The wait is here and not in the pool's queue, which would keep what was given up.
-            await (_wait(record, free) if free.locked() else free.acquire())
-            try:
-                return await get_running_loop().run_in_executor(pool, copy_context().run, begin)
-            finally:
-                free.release()
+            return await wrap_future(future)
+        except CancelledError:
+            if not future.cancelled() or _is_cancelled():
+                raise
+            work.call = None
+            record.note_wait("threads", began, Overloaded.__name__)
+            raise Overloaded from None
         finally:
+            timer.cancel()
             self._handed -= 1
 
     def close(self) -> None:
         """Let go of the threads without waiting for one that hangs; who works on has new ones."""
         self._pool.close()
-        self._free = Semaphore(self.size)
 
 
 def in_thread(endpoint: Endpoint) -> Endpoint:
@@ -75,14 +77,20 @@ def in_thread(endpoint: Endpoint) -> Endpoint:
     return threaded
 
 
-async def _wait(record: Record, free: Semaphore) -> None:
-    began = perf_counter()
-    try:
-        async with timeout(record.remaining()):
-            await free.acquire()
-    except TimeoutError:
-        record.note_wait("threads", began, Overloaded.__name__)
-        raise Overloaded from None
+class Work:
+    """A call in the pool's queue, where what was given up stays until a thread comes to it: then without the call."""
+
+    def __init__(self, call: Endpoint) -> None:
+        self.call: Endpoint | None = call
+
+    def __call__(self) -> Any:
+        return self.call() if self.call else None
+
+
+def _is_cancelled() -> bool:
+    """Tell whether the task at hand was asked to end."""
+    task = current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _blocks(endpoint: Endpoint) -> bool:

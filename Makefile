@@ -13,7 +13,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 dev: venv ## serve the API with a database of its own
-	@exec .venv/bin/python -m app dev
+	@exec .venv/bin/python -m devtools dev
 
 test: venv ## run the tests; ARGS="-k health -x" goes to pytest
 	@exec .venv/bin/python -m pytest -n 3 --dist worksteal -m "not slow" $(ARGS)
@@ -25,13 +25,13 @@ bench-check: venv ## compare what it costs with what is recorded; ARGS="--quick"
 	@.venv/bin/python -m benchmarks check $(ARGS)
 
 stack: ## start the API and all that watches it in Docker
-	@$(FIND_PYTHON); REVISION=`git rev-parse --short HEAD 2>/dev/null` exec "$$python" -I app/dev/stack.py
+	@$(FIND_PYTHON); REVISION=`git rev-parse --short HEAD 2>/dev/null` exec "$$python" -I devtools/stack.py
 
 traffic: venv ## send it what users would; ARGS="--rate 50 --duration 10m"
-	@exec .venv/bin/python -m app traffic $(ARGS)
+	@exec .venv/bin/python -m devtools traffic $(ARGS)
 
 smoke: venv ## check every link of the running stack; ARGS="--replicas 3"
-	@exec .venv/bin/python -m app smoke $(ARGS)
+	@exec .venv/bin/python -m devtools smoke $(ARGS)
 
 stack-down: ## stop the stack; ARGS=--volumes forgets its data too
 	@docker compose down $(ARGS)
@@ -49,9 +49,9 @@ lock: venv ## write both lock files from pyproject.toml; ARGS=--upgrade takes ne
 	@$(COMPILE) --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean: ## remove .venv, caches and the development database
-	@$(FIND_PYTHON); "$$python" -I app/dev/home.py .dev/*
+	@$(FIND_PYTHON); "$$python" -I devtools/postgres/home.py .dev/*
 	@rm -rf .dev .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv:
-	@$(FIND_PYTHON); exec "$$python" -I app/dev/bootstrap.py
+	@$(FIND_PYTHON); exec "$$python" -I devtools/bootstrap.py

@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-from app import deadline
-from app.db import Database
+from app.db import deadline
+from app.db.database import Database
 from app.migrations import Revisions
 from app.thread_pool import ThreadPool
 

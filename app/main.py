@@ -12,12 +12,13 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Lifespan
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import event_loop, health, migrations
-from app.auth import Authenticator, SecretVerifier, Verifier
-from app.db import Database
+from app import health, migrations
+from app.auth.key_set import JwksVerifier, KeyCache
+from app.auth.users import Authenticator, SecretVerifier, Verifier
+from app.db import event_loop
+from app.db.database import Database
 from app.errors import HANDLERS
 from app.health import Readiness
-from app.jwks import JwksVerifier, KeyCache
 from app.ratelimit.limiter import RateLimits
 from app.settings import Settings
 from app.tasks.routes import router as tasks

@@ -18,9 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
 from app import migrations
-from app.db import Database
+from app.db.database import Database
+from app.db.roles import ROLE
 from app.main import create_app
-from app.roles import ROLE
 from app.settings import Settings
 from app.web.protocol import BoundedProtocol
 

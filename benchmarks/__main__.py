@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from app.dev.postgres import PostgresFailed
 from benchmarks import report
 from benchmarks.rounds import Tell
 from benchmarks.run import FULL, QUICK, STATE, compared, whole
 from benchmarks.targets import worse
+from devtools.postgres import PostgresFailed
 
 HERE = Path(__file__).parent
 RECORDED = HERE / "results.json"

@@ -16,8 +16,8 @@ import jwt
 import psycopg2
 from psycopg2 import extensions
 
-from app.pool import PREAMBLES
-from app.roles import ROLE
+from app.db.pool import PREAMBLES
+from app.db.roles import ROLE
 
 POOL = 8
 SECRET = os.environ["BETTER_AUTH_SECRET"]

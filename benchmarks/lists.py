@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from sqlalchemy import ClauseElement, create_engine
 
-from app.pool import PREAMBLES
-from app.roles import ROLE
+from app.db.pool import PREAMBLES
+from app.db.roles import ROLE
 from app.tasks.queries import page_statement
 from app.web.paging import encode
 from benchmarks import load

@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from app import migrations
-from app.dev.home import locked
-from app.dev.postgres import Server as Postgres
-from app.dev.postgres import postgres
 from app.settings import Settings
 from benchmarks import studies
 from benchmarks.calls import CALLS, Calls, cursor_at, seeded
@@ -21,6 +18,9 @@ from benchmarks.lists import pages
 from benchmarks.rounds import Cost, Costs, Server, Tell, measured
 from benchmarks.servers import MODES, OTHER_CORES, ROOT, Mode, free_port, pin, process, running
 from benchmarks.targets import MEASURED, ratios
+from devtools.postgres import Server as Postgres
+from devtools.postgres import postgres
+from devtools.postgres.home import locked
 
 STATE = ROOT / ".dev" / "bench"
 DATABASES = ("tasks", "textbook")

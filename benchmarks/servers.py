@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from app.dev.cluster import end_with
 from benchmarks.calls import SECRET
+from devtools.postgres.cluster import end_with
 
 ROOT = Path(__file__).parents[1]
 START_S = 30.0

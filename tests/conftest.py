@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from app import migrations
-from app.dev.postgres import Server, postgres
 from app.settings import Settings
+from devtools.postgres import Server, postgres
 from tests.key_server import EC, ED, RSA, KeyServer, key_server, publish
 from tests.support import ORIGIN, SECRET, UNLIMITED, Api, run_sql, running
 

@@ -15,9 +15,9 @@ import psycopg2
 import pytest
 
 from app import migrations
-from app.dev.cluster import C_UTF8, ENVIRONMENT, INITDB, end_with, give_to_server, server_account
-from app.dev.home import prepare
 from app.settings import Settings
+from devtools.postgres.cluster import C_UTF8, ENVIRONMENT, INITDB, end_with, give_to_server, server_account
+from devtools.postgres.home import prepare
 from tests.support import until
 
 LOGIN = "CREATE ROLE tasks LOGIN CREATEROLE NOSUPERUSER NOBYPASSRLS"

@@ -11,21 +11,22 @@ import httpx
 import jwt
 import pytest
 
-from app.dev.postgres import Server
 from app.serving import verify_database
 from app.settings import Settings
+from devtools.postgres import Server
 from tests.copies import copy_project
 from tests.process import environment
 from tests.support import SECRET
 
 ROOT = Path(__file__).parents[1]
+MODULES = dict.fromkeys(("dev", "seed", "traffic", "smoke"), "devtools")
 CANARY = "canary-7f3a"
 
 
 def command(folder: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     """Run the command line with these variables alone, in `folder`."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **variables}
-    program = [sys.executable, "-m", "app", *arguments]
+    program = [sys.executable, "-m", MODULES.get(arguments[0], "app"), *arguments]
     return subprocess.run(program, check=False, capture_output=True, text=True, cwd=folder, env=environment, timeout=60)
 
 

@@ -14,9 +14,9 @@ from sqlalchemy import make_url
 
 from app import migrations
 from app.db import Database
-from app.dev.postgres import Server
 from app.health import CACHE_S, Readiness
 from app.migrations import Revisions
+from devtools.postgres import Server
 from tests.support import Api, run_sql, until
 
 HEALTHY, UNHEALTHY = (200, {"status": "healthy"}), (503, {"status": "unhealthy"})

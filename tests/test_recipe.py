@@ -32,8 +32,8 @@ class NoteOverview:
 
 
 """
-AGREEMENT = "tests/test_migrations.py::test_the_models_are_what_was_migrated"
-PROTECTION = "tests/test_row_security.py::test_every_table_of_users_is_protected"
+AGREEMENT = "tests/migrations/test_migrations.py::test_the_models_are_what_was_migrated"
+PROTECTION = "tests/db/test_row_security.py::test_every_table_of_users_is_protected"
 COPIED = ("app", "tests", "pyproject.toml")
 
 

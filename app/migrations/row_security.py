@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from alembic import context, op
 from sqlalchemy import text
 
-from app.roles import ADMIN_ROLE, ROLE, ROLES, refused, remedy
+from app.db.roles import ADMIN_ROLE, ROLE, ROLES, refused, remedy
 
 OWN = "user_id = nullif(current_setting('app.user_id', true), '')"
 CREATE_ROLE = """

@@ -10,13 +10,13 @@ from typing import Literal
 import slowapi
 from starlette.requests import Request
 
+from app.auth.tokens import ExpiredToken, Unauthenticated
 from app.errors import AppError
-from app.ratelimit.config import MEMORY, parse_limits
 from app.ratelimit.memory import MemoryStorage, Usage
 from app.ratelimit.shared import Shared, SharedStorage
 from app.record import Record, current
 from app.settings import Settings
-from app.tokens import ExpiredToken, Unauthenticated
+from app.settings.limits import MEMORY, parse_limits
 
 Outcome = Literal["allowed", "limited", "fallback"]
 

@@ -14,9 +14,9 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from app.once import Once
-from app.setting_types import parse_headers
 from app.settings import Settings
+from app.settings.types import parse_headers
+from app.telemetry.once import Once
 from app.telemetry.otlp_http import JsonExporter
 from app.telemetry.redaction import redact
 

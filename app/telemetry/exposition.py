@@ -15,8 +15,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from app.once import Once
 from app.telemetry.log_fields import text_of
+from app.telemetry.once import Once
 from app.thread_pool import ThreadPool
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"

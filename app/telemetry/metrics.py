@@ -20,12 +20,12 @@ from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_fastapi_instrumentator import Instrumentator
 
-from app.db import Database
+from app.auth.tokens import InvalidToken, Unauthenticated
+from app.db.database import Database
 from app.settings import Settings
 from app.telemetry.database_metrics import DatabaseMetrics
 from app.telemetry.exposition import OPENMETRICS, Exposition
 from app.telemetry.request_metrics import RequestMetrics
-from app.tokens import InvalidToken, Unauthenticated
 from app.web.guard import Guard
 from app.web.threads import Workers
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from app.once import Once
+from app.telemetry.once import Once
 from app.telemetry.otlp_json import encode
 
 RETRYABLE = {429, 502, 503, 504}  # https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes

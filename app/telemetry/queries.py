@@ -17,7 +17,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.auth import Administrator, Principal
+from app.auth.users import Administrator, Principal
 from app.errors import AppError
 from app.record import CURRENT
 from app.telemetry import plans

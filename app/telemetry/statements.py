@@ -15,7 +15,7 @@ from sqlalchemy import Compiled, Select, Table, UpdateBase
 from sqlalchemy.engine import URL
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from app.auth import Administrator, Principal
+from app.auth.users import Administrator, Principal
 from app.telemetry import plans
 
 LOCK_NOT_AVAILABLE = "55P03"

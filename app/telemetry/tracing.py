@@ -13,7 +13,7 @@ from opentelemetry.trace import NoOpTracerProvider, Tracer, set_tracer_provider
 from opentelemetry.trace import TracerProvider as AnyProvider
 from starlette.background import BackgroundTask
 
-from app.db import Database
+from app.db.database import Database
 from app.settings import Settings, SettingsError
 from app.telemetry.database_metrics import DatabaseMetrics
 from app.telemetry.export import Export, exporter

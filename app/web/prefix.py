@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app.setting_types import parse_prefix
+from app.settings.types import parse_prefix
 
 HEADER = b"x-forwarded-prefix"
 

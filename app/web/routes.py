@@ -16,10 +16,10 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Match, WebSocketRoute
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
-from app.auth import admit
+from app.auth.users import admit
 from app.errors import NotFound
-from app.once import Once
 from app.record import current
+from app.telemetry.once import Once
 from app.web.route import ApiRoute
 
 API = "/api"

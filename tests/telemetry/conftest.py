@@ -16,11 +16,11 @@ from sqlalchemy import text
 
 from app.auth import CurrentUser
 from app.db import CurrentDatabase
-from app.dev.postgres import Server
 from app.main import ENTITIES, create_app
 from app.settings import Settings
 from app.telemetry.logs import ConsoleFormatter, JsonFormatter
 from app.web.route import ApiRoute
+from devtools.postgres import Server
 from tests import process
 from tests.otlp_receiver import Receiver, receiving
 from tests.process import Process, serving

@@ -13,9 +13,9 @@ from sqlmodel import col, insert, select
 
 from app.auth import CurrentUser
 from app.db import CurrentDatabase
-from app.dev.postgres import Server
 from app.tasks.models import Task
 from app.web.route import ApiRoute
+from devtools.postgres import Server
 from tests.otlp_receiver import Receiver
 from tests.support import Api
 from tests.telemetry.conftest import database_of

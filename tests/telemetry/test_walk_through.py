@@ -20,7 +20,7 @@ def seed(database_url: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command of the walk-through."""
 
     def run_seed(*arguments: str, environment: str = "development") -> subprocess.CompletedProcess[str]:
-        return run_command(["seed", *arguments], database_url, environment=environment)
+        return run_command(["seed", *arguments], database_url, module="devtools", environment=environment)
 
     return run_seed
 

@@ -1,0 +1,155 @@
+"""The engine under `Database`: how a statement travels, and how a dead connection is noticed.
+
+A simple-query message of several statements on an autocommit connection is one implicit transaction, and psycopg2 sends
+what it is given as one such message. So the preamble (whose rows, how long) travels in the statement's own message, its
+settings local to that transaction: nothing is left on the connection, and a pooler in transaction mode may stand
+between. AUTOCOMMIT also means that several statements are not atomic: hence one statement, or a real transaction.
+"""
+
+from time import monotonic, perf_counter
+from typing import Any
+
+import psycopg2
+from opentelemetry.trace import get_current_span
+from sqlalchemy import Engine, create_engine, event, exc
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
+from sqlalchemy.util.queue import Queue
+
+from app.auth.users import Principal
+from app.db import deadline
+from app.db.roles import ROLES
+from app.record import CURRENT
+
+PREAMBLES = {
+    role: f"SELECT set_config('role', '{role}', true), set_config('app.user_id', %s, true), "
+    "set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true), "
+    "set_config('TimeZone', 'UTC', true); "
+    for role in ROLES
+}
+ANSWER_S = 0.1  # left of the deadline for the way back, once the server has given up
+LONGEST_S = 60.0  # of a transaction that nobody gave a deadline
+PING_AFTER_S = 1.0
+RECYCLE_S = 280  # Neon suspends an idle database after 300 s
+
+
+class DeadlineQueue(Queue[ConnectionPoolEntry]):
+    """Idle connections, for which nobody waits past the request's deadline."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> ConnectionPoolEntry:  # noqa: FBT001, FBT002  SQLAlchemy's signature
+        """Return a connection, within `timeout` seconds and what is left of the deadline."""
+        if block and timeout:
+            timeout = max(0.0, min(timeout, deadline.remaining()))
+        return super().get(block, timeout)
+
+
+class DeadlinePool(QueuePool):
+    """A pool of connections, for which nobody waits past the request's deadline; the record learns how long it was.
+
+    The queue knows the deadline, not the pool's time-out: a pool that replaces a broken one is given that of its
+    predecessor.
+    """
+
+    _queue_class = DeadlineQueue
+    _sqla_logger_namespace = "sqlalchemy.pool"  # else its logger is named after the class, and as loud as our own
+
+    def connect(self) -> PoolProxiedConnection:
+        """Return a connection, as every pool does."""
+        record = CURRENT.get()
+        if record is None:
+            return super().connect()
+        started = perf_counter()
+        try:
+            connection = super().connect()
+        except Exception as error:
+            record.note_wait("connections", started, type(error).__name__)
+            raise
+        record.note_wait("connections", started)
+        return connection
+
+
+def engine_for(url: str, pool_size: int, timeout_s: float) -> Engine:
+    """Return an engine of at most `pool_size` connections; a caller waits `timeout_s` at most, within the deadline."""
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        isolation_level="AUTOCOMMIT",
+        max_overflow=0,
+        pool_recycle=RECYCLE_S,
+        pool_reset_on_return=None,
+        pool_size=pool_size,
+        pool_timeout=timeout_s,
+        poolclass=DeadlinePool,
+        use_native_hstore=False,  # else each new connection asks for hstore's type ids
+    )
+    event.listen(engine, "do_execute", _execute_in_one_message)
+    event.listen(engine, "do_executemany", _execute_in_one_message)
+    event.listen(engine, "handle_error", _keep_the_pool)
+    event.listen(engine, "connect", lambda _, record: _mark(record))
+    event.listen(engine, "checkin", lambda _, record: _mark(record))
+    event.listen(engine, "checkout", _ping)
+    return engine
+
+
+def preamble(principal: Principal) -> tuple[str, str, str]:
+    """Return the preamble's parameters: whose rows, and how long the server may take and wait for a lock, in ms."""
+    left = max(1, int((min(deadline.remaining(), LONGEST_S) - ANSWER_S) * 1000))
+    return principal.user_id, str(left), str(max(1, left // 2))
+
+
+def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Send the traceparent, the preamble and the statement together; in a transaction the preamble went before.
+
+    Later than `before_cursor_execute`, so that no log or error shows it.
+    """
+    principal = context.execution_options.get("principal")
+    if context.executemany:
+        if principal is None:
+            return False
+        raise exc.InvalidRequestError("several sets of parameters need Database.transaction()")
+    body = _written(cursor, statement, parameters)
+    settings: bytes = cursor.mogrify(PREAMBLES[principal.role], preamble(principal)) if principal else b""
+    cursor.execute(_traceparent(context) + settings + body)
+    return True
+
+
+def _written(cursor: Any, statement: str, parameters: Any) -> bytes:
+    """Return the statement with its parameters in it; text that no server could store is the client's mistake."""
+    try:
+        written: bytes = cursor.mogrify(statement, parameters)
+    except ValueError as error:  # a ValueError of other kinds is about the statement
+        if isinstance(error, UnicodeError) or "NUL" in str(error):
+            raise psycopg2.DataError(type(error).__name__) from error
+        raise
+    return written
+
+
+def _traceparent(context: Any) -> bytes:
+    """Return the comment that leads from pg_stat_activity and the server's log back to the trace.
+
+    At the head, since pg_stat_activity keeps a message's beginning (https://google.github.io/sqlcommenter/spec/).
+    """
+    span = (getattr(context, "_otel_span", None) or get_current_span()).get_span_context()
+    if not span.is_valid:
+        return b""
+    return b"/*traceparent='00-%032x-%016x-%02x'*/ " % (span.trace_id, span.span_id, span.trace_flags)
+
+
+def _keep_the_pool(context: Any) -> None:
+    """A statement that was cut says nothing of the other connections."""
+    if isinstance(context.original_exception, deadline.DeadlineExceeded):
+        context.invalidate_pool_on_disconnect = False
+
+
+def _mark(record: Any) -> None:
+    record.info["used"] = monotonic()
+
+
+def _ping(connection: Any, record: Any, _proxy: Any) -> None:
+    """Ask a connection that was idle for a while whether its server is still there."""
+    if monotonic() - record.info["used"] < PING_AFTER_S:
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except psycopg2.Error as error:
+        raise exc.InvalidatePoolError("the connection did not survive its rest") from error

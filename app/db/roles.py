@@ -1,0 +1,35 @@
+"""The two roles that statements run as, and what a login needs before it can take them.
+
+They are of the whole cluster, and every database of this application shares them.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from app.auth.users import Administrator, Principal
+
+ROLE, ADMIN_ROLE = Principal.role, Administrator.role
+ROLES = (ROLE, ADMIN_ROLE)
+WANTED = text("""
+    SELECT wanted.name, role.oid IS NOT NULL AS is_there, EXISTS (
+        SELECT FROM pg_roles AS login WHERE login.rolname = :login AND pg_has_role(login.oid, role.oid, 'SET')
+    ) AS is_granted
+    FROM unnest(CAST(:roles AS text[])) AS wanted (name) LEFT JOIN pg_roles AS role ON role.rolname = wanted.name
+""")
+
+
+def refused(connection: Connection, login: str) -> list[Row[Any]]:
+    """Return the roles that `login` may not take: the `name` of each, and whether it `is_there`."""
+    wanted = connection.execute(WANTED, {"login": login, "roles": list(ROLES)})
+    return [role for role in wanted if not role.is_granted]
+
+
+def remedy(connection: Connection, login: str) -> str | None:
+    """Return the line that an administrator of the database must run for `login`, or None where it may take both."""
+    lacking = refused(connection, login)
+    if not lacking:
+        return None
+    create = "".join(f"CREATE ROLE {role.name} NOLOGIN NOBYPASSRLS; " for role in lacking if not role.is_there)
+    names = ", ".join(role.name for role in lacking)
+    return f'{create}GRANT {names} TO "{login}" WITH SET TRUE, INHERIT FALSE;'

@@ -1,0 +1,91 @@
+"""The command line of development: `python -m devtools --help`. The Makefile's targets call it."""
+
+from typing import Annotated
+
+import typer
+
+from app import migrations
+from app.command_line import import_application, readable_errors, serve
+from app.settings import Settings
+
+cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+BANNER = """
+  docs   {url}/docs
+  token  {token}
+  try    curl -H "Authorization: Bearer {token}" {url}/api/tasks
+"""
+
+
+@cli.command()
+def dev() -> None:
+    """Serve for development: with an embedded PostgreSQL where DATABASE_URL is not set, and a token to start with."""
+    with readable_errors():
+        import_application()
+        from app.auth import development
+        from devtools import environment
+
+        with environment.completed(Settings.load()) as settings:
+            migrations.migrate(settings)
+            theirs = settings.better_auth_url and f"<from {settings.better_auth_url}/api/auth/token>"
+            token = theirs or development.token(settings, "alice", minutes=24 * 60)
+            banner = BANNER.format(url=f"http://{settings.host}:{settings.port}", token=token)
+            serve(settings, on_start=lambda: typer.echo(banner))
+
+
+@cli.command()
+def seed(user_id: str, tasks: Annotated[int, typer.Option(min=1, help="How many.")] = 200_000) -> None:
+    """Give a user many tasks: then a search is slow enough to find out why."""
+    with readable_errors():
+        import_application()
+        from app.auth import development
+        from devtools import environment
+        from devtools.seed import seed as insert
+
+        development.check_user_id(user_id)
+        with environment.completed(Settings.load()) as settings:
+            migrations.migrate(settings)
+            with typer.progressbar(length=tasks, label=f"tasks of {user_id}") as bar:
+                for done in insert(settings, user_id, tasks):
+                    bar.update(done - bar.pos)
+        typer.echo(f"{user_id} has {tasks:,} more tasks.")
+
+
+@cli.command()
+def traffic(
+    rate: Annotated[float, typer.Option(min=0.1, max=200, help="Requests a second.")] = 20,
+    duration: Annotated[str, typer.Option(help="Seconds, or such as 90s, 5m or 1h.")] = "5m",
+    url: Annotated[str | None, typer.Option(help="Of the API; http://127.0.0.1:API_PORT if not given.")] = None,
+) -> None:
+    """Drive a running API as a day of users would; exit code 1 if any answer was not expected."""
+    with readable_errors():
+        import_application()
+        from devtools import traffic
+
+        if not traffic.traffic(Settings.load(), url, rate, traffic.seconds(duration)):
+            raise typer.Exit(1)
+
+
+@cli.command()
+def smoke(
+    replicas: Annotated[int, typer.Option(min=0, help="How many of the API there must be; 0 for any number.")] = 0,
+) -> None:
+    """Check every link of the running compose stack by asking its services; exit code 1 if any does not hold."""
+    with readable_errors():
+        import_application()
+        from devtools import smoke
+
+        if not smoke.smoke(Settings.load(), replicas):
+            raise typer.Exit(1)
+
+
+@cli.command()
+def stack() -> None:
+    """Start the compose stack; `make stack` does so without a `.venv`."""
+    from devtools.stack import main
+
+    main()
+
+
+if __name__ == "__main__":
+    cli()

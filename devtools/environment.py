@@ -1,0 +1,31 @@
+"""What development needs and production must bring itself: a secret and a database."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from pydantic import SecretStr
+
+from app.auth.development import with_secret
+from app.settings import Settings
+from devtools.postgres import postgres
+
+HOME = Path(__file__).parents[1] / ".dev"
+
+
+@contextmanager
+def completed(settings: Settings) -> Iterator[Settings]:
+    """Give the settings with a secret of this checkout and a running database, where they name none.
+
+    Raises:
+        SettingsError: these are the settings of a production.
+        PostgresFailed: the embedded database does not start.
+
+    """
+    settings = with_secret(settings)
+    if settings.database_url is not None:
+        yield settings
+        return
+    with postgres(HOME / "postgres", say=typer.echo, slow_query_ms=settings.slow_query_ms) as server:
+        yield settings.model_copy(update={"database_url": SecretStr(server.url())})

@@ -1,0 +1,101 @@
+"""Real processes for tests to start, watch and kill."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import NullPool, create_engine, text
+
+ROOT = Path(__file__).parents[2]
+
+USE = """
+import signal, sys
+from pathlib import Path
+
+sys.path.append("")  # whatever $PYTHONSAFEPATH says
+from devtools.postgres import PostgresFailed, postgres
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
+
+def say(line):
+    print(line, file=sys.stderr, flush=True)
+
+try:
+    with postgres(Path(sys.argv[1]), say=say, durable=False) as server:
+        print(server.superuser_url(), flush=True)
+        sys.stdin.read()
+except PostgresFailed as error:
+    sys.exit(f"failed: {error}")
+"""
+
+
+def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    return any(found == pid for found, _ in listed())
+
+
+def find(*words: str) -> list[int]:
+    """The processes whose command line has all these words."""
+    return [pid for pid, command in listed() if all(word in command for word in words)]
+
+
+def listed() -> Iterator[tuple[int, str]]:
+    """The processes that run, with their command lines: not those that are dead and wait to be reaped."""
+    ps = ["ps", "-axww", "-o", "pid=,stat=,command="]
+    for line in subprocess.run(ps, check=True, capture_output=True, text=True).stdout.splitlines():
+        pid, status, command = line.split(maxsplit=2)
+        if not status.startswith("Z"):
+            yield int(pid), command
+
+
+@contextmanager
+def user(state: Path, python: str = sys.executable, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that uses the server of `state` until its standard input ends, and prints the superuser's URL."""
+    options = {"cwd": ROOT, "env": os.environ | options.pop("env", {})} | options
+    options |= {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([python, "-c", USE, str(state)], text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def url_of(process: subprocess.Popen[str]) -> str:
+    """Wait until the process has its server."""
+    assert process.stdout
+    assert process.stderr
+    return process.stdout.readline().strip() or f"none: {process.stderr.read()}"
+
+
+def leave(process: subprocess.Popen[str]) -> None:
+    """Let the process end by itself, and wait for it."""
+    assert process.stdin
+    process.stdin.close()
+    process.wait(10)
+
+
+def ask(url: str, statement: str) -> Sequence[Any]:
+    """The first row, or nothing where the statement returns no rows."""
+    engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        result = connection.execute(text(statement))
+        return result.one() if result.returns_rows else ()
+
+
+def pid_of(url: str) -> int:
+    return int(ask(url, "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)")[0])
+
+
+def keepers(state: Path) -> list[int]:
+    return find("devtools.postgres.keeper", str(state))

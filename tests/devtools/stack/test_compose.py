@@ -1,0 +1,164 @@
+"""The stack's files pass the programs that will read them, and keep what the README promises of them."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.settings import PUBLIC_SECRETS
+from devtools.caller import STACK_SECRET
+
+ROOT = Path(__file__).parents[3]
+BIN = Path(sysconfig.get_path("scripts"))
+ONCE = {"logins", "migrate"}
+
+
+def run(*command: str | Path, **environ: str) -> str:
+    """Run a program in the checkout, with none of this process's settings."""
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"} | environ
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def compose(**environ: str) -> dict[str, Any]:
+    """What Compose makes of the file. No .env is read."""
+    command = ("config", "--format", "json")
+    services: dict[str, Any] = json.loads(run(BIN / "docker-compose", "--env-file", os.devnull, *command, **environ))
+    return services
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    found: dict[str, Any] = compose()["services"]
+    return found
+
+
+def test_the_stack_needs_no_env_file(services: dict[str, Any]) -> None:
+    """Compose reads the file without a warning's worth of variables, and every service of the design is in it."""
+    wanted = {"postgres", "migrate", "api", "redis", "prometheus", "grafana", "jaeger", "postgres-exporter", "proxy"}
+    assert wanted <= services.keys()
+
+
+def test_every_image_is_pinned(services: dict[str, Any]) -> None:
+    """Each image but our own names a version of three parts or two."""
+    images = {service["image"] for service in services.values()} - {"task-api:local"}
+    assert [image for image in images if not re.search(r":v?\d+\.\d+(\.\d+)?(-\w+)?$", image)] == []
+
+
+def test_ports_are_for_this_machine_alone(services: dict[str, Any]) -> None:
+    """What is published listens on 127.0.0.1, and the API itself is not, so that it can be scaled."""
+    ports = [port for service in services.values() for port in service.get("ports", ())]
+    assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
+    assert {port["published"] for port in ports} == {"8000", "3000", "9090", "16686"}
+    assert "ports" not in services["api"]
+    assert not any("container_name" in service for service in services.values())
+
+
+def test_every_service_is_watched_bounded_and_restarted(services: dict[str, Any]) -> None:
+    """Each has a memory limit and a restart policy, and a health check unless it runs once; waits are for a verdict."""
+    for name, service in services.items():
+        assert int(service["mem_limit"]) > 0, name
+        assert service["restart"] == ("no" if name in ONCE else "unless-stopped"), name
+        assert name in ONCE or name == "api" or service["healthcheck"]["test"], name
+        conditions = {dependency["condition"] for dependency in service.get("depends_on", {}).values()}
+        assert conditions <= {"service_healthy", "service_completed_successfully"}, name
+    assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_api_can_write_nothing(services: dict[str, Any]) -> None:
+    """It runs on a read-only root, without capabilities and as a user of its own."""
+    api = services["api"]
+    assert (api["read_only"], api["cap_drop"]) == (True, ["ALL"])
+    assert re.search(r"^USER 10001:10001$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def test_the_password_of_the_superuser_stays_with_the_database() -> None:
+    """What would undo row-level security reaches neither the API nor what watches it."""
+    services = compose(POSTGRES_PASSWORD="for-two-alone", DATABASE_PASSWORD="of-the-app")["services"]
+    holders = {name for name, service in services.items() if "for-two-alone" in json.dumps(service)}
+    assert holders == {"postgres", "logins"}
+    assert "of-the-app" not in services["api"]["environment"]["DATABASE_URL"]
+
+
+def test_the_threshold_of_slow_is_one_variable() -> None:
+    """SLOW_QUERY_MS reaches the login, whose plans it asks for, and the API alike."""
+    services = compose(SLOW_QUERY_MS="42")["services"]
+    assert services["logins"]["environment"]["SLOW_QUERY_MS"] == "42"
+    assert services["api"]["environment"]["SLOW_QUERY_MS"] == "42"
+
+
+def test_production_refuses_the_secret_of_the_stack(services: dict[str, Any]) -> None:
+    """The secret that the stack starts with, and the tools know, is one that ENVIRONMENT=production refuses."""
+    assert services["api"]["environment"]["BETTER_AUTH_SECRET"] == STACK_SECRET
+    assert STACK_SECRET in PUBLIC_SECRETS
+
+
+def test_the_secret_of_the_tokens_is_the_apis_alone(services: dict[str, Any]) -> None:
+    """A migration does without."""
+    holders = {name for name, service in services.items() if "BETTER_AUTH_SECRET" in service.get("environment", ())}
+    assert holders == {"api"}
+
+
+def test_what_is_mounted_is_there(services: dict[str, Any]) -> None:
+    """No path of the checkout that a service mounts is missing: Docker would make an empty folder of it."""
+    volumes = [volume for service in services.values() for volume in service.get("volumes", ())]
+    missing = [
+        volume["source"] for volume in volumes if volume["type"] == "bind" and not Path(volume["source"]).exists()
+    ]
+    assert missing == []
+
+
+def test_the_dockerfile_passes_hadolint() -> None:
+    """Its linter has nothing to say."""
+    assert run(BIN / "hadolint", "Dockerfile") == ""
+
+
+def test_the_image_holds_the_application_alone() -> None:
+    """What Docker is sent is named file by file: no secret of the checkout can be among it."""
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    assert {rule for rule in rules if rule.startswith("!")} == {"!app", "!pyproject.toml", "!requirements.lock"}
+
+
+@pytest.mark.skipif(not shutil.which("haproxy") and os.environ.get("CI") != "true", reason="haproxy is missing")
+def test_the_proxy_takes_its_configuration() -> None:
+    """HAProxy itself finds no fault."""
+    run("haproxy", "-c", "-f", "observability/proxy/haproxy.cfg")
+
+
+@pytest.mark.parametrize("overlay", [None, "tail-sampling.yaml"])
+def test_pipelines_of_jaeger_name_what_is_defined(overlay: str | None) -> None:
+    """Each component of a pipeline is configured, with and without tail sampling, and each one configured is used."""
+    config = yaml.safe_load((ROOT / "observability/jaeger/config.yaml").read_text())
+    if overlay:
+        merge(config, yaml.safe_load((ROOT / "observability/jaeger" / overlay).read_text()))
+    pipelines = config["service"]["pipelines"].values()
+    for kind in ("receivers", "processors", "exporters"):
+        used = {name for pipeline in pipelines for name in pipeline.get(kind, ())}
+        assert config[kind].keys() <= used <= config[kind].keys() | config["connectors"].keys()
+    assert set(config["service"]["extensions"]) == config["extensions"].keys()
+
+
+def test_links_from_jaeger_lead_to_dashboards() -> None:
+    """Each dashboard that a trace links to is one that the stack provides."""
+    links = (ROOT / "observability/jaeger/ui.json").read_text()
+    provided = (ROOT / "observability/grafana/dashboards").glob("*.json")
+    json.loads(links)
+    assert set(re.findall(r"/d/([\w-]+)/", links)) <= {json.loads(path.read_text())["uid"] for path in provided}
+
+
+def merge(config: dict[str, Any], overlay: dict[str, Any]) -> None:
+    """Merge as Jaeger does with several --config: maps by key, lists replaced."""
+    for key, value in overlay.items():
+        if isinstance(value, dict) and isinstance(config.get(key), dict):
+            merge(config[key], value)
+        else:
+            config[key] = value

@@ -1,0 +1,76 @@
+import json
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from sqlalchemy import NullPool, create_engine
+
+from devtools.postgres import Server, postgres
+from devtools.postgres.home import remove
+from tests.devtools.processes import ask
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    state = tmp_path_factory.mktemp("server")
+    with postgres(state, durable=False, slow_query_ms=5) as server:
+        yield server
+    remove(state)
+
+
+def test_only_a_private_socket_is_listened_on(server: Server) -> None:
+    """No TCP port, and a folder that other accounts cannot enter."""
+    assert ask(server.superuser_url(), "SELECT current_setting('listen_addresses')") == ("",)
+    assert stat.S_IMODE(server.socket.stat().st_mode) == 0o700
+
+
+def test_login_is_a_plain_one_that_owns_its_database(server: Server) -> None:
+    """Row-level security binds the application's login; it may create the role that the migration needs."""
+    attributes = "SELECT rolcanlogin, rolcreaterole, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+    assert ask(server.url(), attributes) == (True, True, False, False)
+    owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
+    assert ask(server.url(), owner) == ("tasks",)
+
+
+def test_slow_statement_of_the_login_sends_its_plan(server: Server) -> None:
+    """auto_explain gives the executed plan as a notice of the same statement."""
+    with closing(create_engine(server.url(), poolclass=NullPool).raw_connection()) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT 1")
+        cursor.execute("SELECT pg_sleep(0.02)")
+        notices: list[str] = cursor.connection.notices
+    assert len(notices) == 1
+    plan = json.loads(notices[0][notices[0].index("{") :])
+    assert plan["Query Identifier"]
+    assert plan["Plan"]["Actual Rows"] == 1
+    assert "Shared Hit Blocks" in plan["Plan"]
+
+
+@pytest.mark.parametrize("database", ["tasks", "made_later"])
+def test_login_reads_statement_statistics(server: Server, database: str) -> None:
+    """pg_stat_statements is in the login's database and in every later one, other logins' statements included."""
+    if database != "tasks":
+        ask(server.superuser_url(), f"CREATE DATABASE {database}")
+    ask(server.superuser_url(), "SELECT 'as the superuser'")
+    seen = "SELECT bool_or(query LIKE 'CREATE DATABASE tasks%') FROM pg_stat_statements"
+    assert ask(server.url(database), seen) == (True,)
+
+
+def test_settings_for_tests_and_traces(server: Server) -> None:
+    """Statements are identified and long enough to find the trace; `durable=False` does not wait for the disk."""
+    expected = {
+        "compute_query_id": "on",
+        "track_io_timing": "on",
+        "track_activity_query_size": "4kB",
+        "fsync": "off",
+        "synchronous_commit": "off",
+        "full_page_writes": "off",
+    }
+    for name, value in expected.items():
+        assert ask(server.url(), f"SHOW {name}") == (value,)
+
+
+def test_ilike_folds_letters_beyond_ascii(server: Server) -> None:
+    """The locale is the builtin C.UTF-8: plain C would not know É as the capital of é."""
+    assert ask(server.url(), "SELECT 'CAFÉ' ILIKE 'café'") == (True,)

@@ -1,0 +1,257 @@
+"""The schema's history, and what it asks of the logins that change, serve and save it."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import create_engine, pool
+from sqlmodel import SQLModel
+
+from app import migrations
+from app.db.roles import ROLE, ROLES
+from app.migrations import MigrationFailed
+from app.migrations.row_security import RoleMissing, every_row
+from app.serving import NotServing, verify_database
+from app.settings import Settings
+from tests.postmaster import Postmaster
+from tests.process import run, serving
+from tests.support import SECRET, until
+
+SCHEMA = """
+    SELECT coalesce(string_agg(line, E'\n' ORDER BY line), '') FROM (
+        SELECT format('%s %s %s %s', attrelid::regclass, attname, format_type(atttypid, atttypmod), attnotnull) AS line
+        FROM pg_attribute WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)
+          AND attnum > 0 AND NOT attisdropped AND attrelid::regclass::text NOT LIKE 'alembic_version%'
+        UNION ALL SELECT pg_get_indexdef(indexrelid) FROM pg_index
+        WHERE indrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)
+          AND indrelid <> to_regclass('alembic_version')
+        UNION ALL SELECT format('%s %s %s', polrelid::regclass, polname, pg_get_expr(polqual, polrelid)) FROM pg_policy
+        UNION ALL SELECT format('%s %s %s', relname, relforcerowsecurity, relacl) FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'alembic_version'
+    ) AS schema
+"""
+
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'empty' AND wait_event_type = 'Lock'"
+
+
+def settings(url: str, **others: Any) -> Settings:
+    return Settings(database_url=url, better_auth_secret=SECRET, **others)
+
+
+@pytest.fixture
+def empty(postmaster: Postmaster) -> Iterator[str]:
+    """A database of the login `tasks`, in which nothing has happened yet."""
+    postmaster.ask("CREATE DATABASE empty OWNER tasks")
+    yield "empty"
+    postmaster.ask("DROP DATABASE empty WITH (FORCE)")
+
+
+@pytest.fixture
+def without_role(postmaster: Postmaster) -> Iterator[None]:
+    """A cluster in which neither role was ever created."""
+    for role in ROLES:
+        postmaster.ask(f"ALTER ROLE {role} RENAME TO {role}_away")
+    yield
+    for role in ROLES:
+        postmaster.ask(f"DROP ROLE IF EXISTS {role}")
+        postmaster.ask(f"ALTER ROLE {role}_away RENAME TO {role}")
+
+
+def test_every_step_can_be_taken_back_and_again(postmaster: Postmaster, empty: str) -> None:
+    """Upgrade, downgrade and upgrade lead to the same schema; nothing is left in between but the roles."""
+    url = postmaster.url(empty)
+    migrations.migrate(settings(url))
+    first = postmaster.ask(SCHEMA, empty)
+    migrations.migrate(settings(url), "base", down=True)
+    assert postmaster.ask(SCHEMA, empty) == [("",)]
+    assert [postmaster.ask(f"SELECT pg_has_role('tasks', '{role}', 'SET')") for role in ROLES] == [[(True,)]] * 2
+    migrations.migrate(settings(url))
+    assert postmaster.ask(SCHEMA, empty) == first
+    assert "task_user_id_id" in first[0][0]
+
+
+def test_the_models_are_what_was_migrated(postmaster: Postmaster) -> None:
+    """Alembic finds no difference between the models and the schema, types, defaults and indexes included."""
+    engine = create_engine(postmaster.url(postmaster.new_database()), poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        options = {"compare_type": True, "compare_server_default": True}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), SQLModel.metadata) == []
+
+
+@pytest.mark.usefixtures("without_role")
+def test_two_databases_may_be_migrated_at_once(postmaster: Postmaster, empty: str) -> None:
+    """The roles belong to the whole cluster: whoever comes second waits for the first, and finds them there."""
+    with closing(postmaster.connect("postgres", "tasks")) as first, ThreadPoolExecutor(1) as threads:
+        create = (f"CREATE ROLE {r} NOLOGIN; GRANT {r} TO tasks WITH SET TRUE, INHERIT FALSE" for r in ROLES)
+        first.cursor().execute(f"BEGIN; {'; '.join(create)}")
+        second = threads.submit(migrations.migrate, settings(postmaster.url(empty)))
+        until(lambda: postmaster.ask(WAITING) == [(1,)])
+        first.cursor().execute("COMMIT")
+        second.result()
+    verify_database(settings(postmaster.url(empty)))
+
+
+def test_one_database_may_be_migrated_twice_at_once(postmaster: Postmaster, empty: str) -> None:
+    """Two replicas that start together both end well: the second waits for the first."""
+    with ThreadPoolExecutor(3) as threads:
+        ended = list(threads.map(lambda _: run(["migrate"], postmaster.url(empty)), range(2)))
+    assert [(process.returncode, process.stderr) for process in ended] == [(0, "")] * 2
+    assert postmaster.ask("SELECT count(*) FROM alembic_version", empty) == [(1,)]
+
+
+@pytest.fixture
+def humble(postmaster: Postmaster) -> Iterator[str]:
+    """A login that owns a database, and may create no role."""
+    postmaster.ask("CREATE ROLE humble LOGIN")
+    postmaster.ask("CREATE DATABASE humble OWNER humble")
+    yield "humble"
+    postmaster.ask("DROP DATABASE humble WITH (FORCE)")
+    postmaster.ask("DROP ROLE humble")
+
+
+def administer(postmaster: Postmaster, line: str) -> None:
+    """Run what the message says after its colon, as one batch: the whole of it has to work."""
+    postmaster.ask(line.partition("must run: ")[2])
+
+
+def assert_migrates_after_one_line(postmaster: Postmaster, login: str) -> None:
+    refused = run(["migrate"], postmaster.url(login, login))
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+    assert "Traceback" not in refused.stderr
+    administer(postmaster, refused.stderr)
+    migrated = run(["migrate"], postmaster.url(login, login))
+    assert (migrated.returncode, migrated.stderr) == (0, "")
+
+
+@pytest.mark.usefixtures("without_role")
+def test_a_login_that_may_not_create_the_role_says_what_must_be_run(postmaster: Postmaster, humble: str) -> None:
+    """`migrate` ends with one line and exit code 1; once an administrator has run that line, all goes well."""
+    assert_migrates_after_one_line(postmaster, humble)
+
+
+def test_a_login_that_was_not_granted_the_role_says_what_must_be_run(postmaster: Postmaster, humble: str) -> None:
+    """Where the role is there already, the line grants it alone: creating it again would fail."""
+    assert_migrates_after_one_line(postmaster, humble)
+
+
+def test_a_login_that_lacks_one_role_is_told_of_that_one(postmaster: Postmaster, humble: str) -> None:
+    """A database that was migrated before there were administrators: the line adds what is missing, and no more."""
+    postmaster.ask(f"GRANT {ROLE} TO humble WITH SET TRUE, INHERIT FALSE")
+    refused = run(["migrate"], postmaster.url(humble, humble))
+    assert refused.stderr.endswith('run: GRANT tasks_admin TO "humble" WITH SET TRUE, INHERIT FALSE;\n')
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_serving_needs_both_roles(postmaster: Postmaster, role: str) -> None:
+    """A login from which one was taken away is told at the start, by the line that gives it back."""
+    url = postmaster.url(postmaster.new_database())
+    ((by,),) = postmaster.ask(
+        f"SELECT grantor::regrole::text FROM pg_auth_members WHERE roleid = '{role}'::regrole"
+        " AND member = 'tasks'::regrole AND set_option"
+    )
+    postmaster.ask(f"REVOKE {role} FROM tasks GRANTED BY {by}")
+    with pytest.raises(NotServing, match=f'^An administrator must run: GRANT {role} TO "tasks" WITH SET') as told:
+        verify_database(settings(url))
+    administer(postmaster, str(told.value))
+    verify_database(settings(url))
+
+
+def test_who_migrates_need_not_be_who_serves(postmaster: Postmaster, humble: str) -> None:
+    """With DATABASE_MIGRATION_URL the owner migrates, and grants the login of DATABASE_URL what it needs to serve."""
+    owner, login = postmaster.url("empty_of_owner"), postmaster.url("empty_of_owner", humble)
+    postmaster.ask("CREATE DATABASE empty_of_owner OWNER tasks")
+    migrated = run(["migrate"], login, database_migration_url=owner)
+    assert (migrated.returncode, migrated.stderr) == (0, "")
+    with serving(login) as process, process.client() as client:
+        assert client.post("/api/tasks", json={"title": "a task"}).status_code == 201
+        assert len(client.get("/api/tasks").json()) == 1
+    postmaster.ask("DROP DATABASE empty_of_owner WITH (FORCE)")
+
+
+def test_what_cannot_be_migrated_is_told_in_a_line(postmaster: Postmaster, empty: str) -> None:
+    """A server that is away, a login that nobody knows and a revision that never was: exit code 1, one line."""
+    nowhere = "postgresql://tasks@127.0.0.1:1/tasks"
+    unknown, owner = postmaster.url(empty, "nobody_knows"), postmaster.url(empty)
+    with pytest.raises(MigrationFailed, match=r'role "nobody_knows" does not exist$'):
+        migrations.migrate(settings(unknown))
+    with pytest.raises(
+        RoleMissing, match=r'GRANT tasks_api, tasks_admin TO "nobody_knows" WITH SET TRUE, INHERIT FALSE;$'
+    ):
+        migrations.migrate(settings(unknown, database_migration_url=owner))
+    with pytest.raises(MigrationFailed, match=r"0099'$"):
+        migrations.migrate(settings(owner), "0099")
+    ended = run(["migrate"], nowhere)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
+
+
+def test_a_schema_that_is_behind_is_not_served(postmaster: Postmaster, empty: str) -> None:
+    """Serving ends with one line that names `migrate`, whether the schema is missing or at no revision."""
+    url = postmaster.url(empty)
+    with pytest.raises(NotServing, match=r"There is no schema: run `python -m app migrate`\.$"):
+        verify_database(settings(url))
+    migrations.migrate(settings(url))
+    migrations.migrate(settings(url), "base", down=True)
+    with pytest.raises(NotServing, match=r"schema is at None, .*: run `python -m app migrate`\.$"):
+        verify_database(settings(url))
+
+
+def test_a_schema_that_is_ahead_is_served(postmaster: Postmaster, caplog: pytest.LogCaptureFixture) -> None:
+    """The revision is one that only newer code knows: a replica of this code still starts, and says so."""
+    database = postmaster.new_database()
+    postmaster.ask("UPDATE alembic_version SET version_num = '9999_next'", database)
+    verify_database(settings(postmaster.url(database)))
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning == "the schema is ahead, at 9999_next: this code was written for 0001_task"
+
+
+def dump(postmaster: Postmaster, login: str, database: str) -> subprocess.CompletedProcess[bytes]:
+    command = [str(postmaster.programs / "pg_dump"), f"--host={postmaster.socket}", f"--username={login}", database]
+    return subprocess.run(command, env={"PATH": os.defpath}, capture_output=True, check=False)
+
+
+def test_backups_need_a_role_that_bypasses(postmaster: Postmaster) -> None:
+    """Forced policies bind the owner's pg_dump, which then fails; a BYPASSRLS role saves all, and it restores."""
+    database = postmaster.new_database()
+    with closing(postmaster.connect(database)) as connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO task (user_id, title, completed) VALUES ('alice', 'a', true), ('bob', 'b', false)")
+    failed = dump(postmaster, "tasks", database)
+    assert failed.returncode != 0
+    assert b"row-level security" in failed.stderr
+    postmaster.ask("CREATE ROLE backup LOGIN BYPASSRLS; GRANT pg_read_all_data TO backup")
+    saved = dump(postmaster, "backup", database)
+    assert (saved.returncode, saved.stderr) == (0, b"")
+    postmaster.ask("CREATE DATABASE restored OWNER tasks")
+    psql = [
+        str(postmaster.programs / "psql"),
+        f"--host={postmaster.socket}",
+        "--username=postgres",
+        "--dbname=restored",
+    ]
+    subprocess.run([*psql, "--set=ON_ERROR_STOP=1", "--quiet"], input=saved.stdout, capture_output=True, check=True)
+    assert postmaster.ask("SELECT user_id FROM task ORDER BY id", "restored") == [("alice",), ("bob",)]
+    assert postmaster.ask(SCHEMA, "restored") == postmaster.ask(SCHEMA, database)
+    postmaster.ask("DROP DATABASE restored")
+    postmaster.ask("DROP OWNED BY backup")
+    postmaster.ask("DROP ROLE backup")
+
+
+def test_a_data_migration_reaches_every_row(postmaster: Postmaster) -> None:
+    """A plain UPDATE of the owner touches nothing; within `every_row` it touches all, and policies are forced after."""
+    database = postmaster.new_database()
+    postmaster.ask("INSERT INTO task (user_id, title, completed) VALUES ('a', '', true), ('b', '', true)", database)
+    engine = create_engine(postmaster.url(database), poolclass=pool.NullPool)
+    update = "UPDATE task SET title = 'backfilled'"
+    with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        assert connection.exec_driver_sql(update).rowcount == 0
+        with every_row("task"):
+            assert connection.exec_driver_sql(update).rowcount == 2
+        assert connection.exec_driver_sql(update).rowcount == 0
+    assert postmaster.ask("SELECT relforcerowsecurity FROM pg_class WHERE relname = 'task'", database) == [(True,)]

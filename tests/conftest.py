@@ -14,7 +14,7 @@ from app import migrations
 from app.settings import Settings
 from devtools.postgres import Server, postgres
 from tests.key_server import EC, ED, RSA, KeyServer, key_server, publish
-from tests.support import ORIGIN, SECRET, UNLIMITED, Api, run_sql, running
+from tests.support import ORIGIN, SECRET, UNLIMITED, Api, run_api, run_sql
 
 pytest_plugins = ["tests.postmaster", "tests.redis_server"]
 
@@ -65,7 +65,7 @@ def serve(database_url: str) -> Callable[..., AbstractContextManager[Api]]:
 
     def start(**settings: Any) -> AbstractContextManager[Api]:
         own = {"database_url": database_url, "better_auth_secret": SECRET} | UNLIMITED
-        return running(Settings(**(own | settings)))
+        return run_api(Settings(**(own | settings)))
 
     return start
 
@@ -80,7 +80,7 @@ def api(serve: Callable[..., AbstractContextManager[Api]]) -> Iterator[Api]:
 def shared_api(new_database: Callable[[], str]) -> Iterator[Api]:
     """One API for the tests that need no other settings and change nothing that another user sees."""
     settings = Settings(database_url=new_database(), better_auth_secret=SECRET, cors_origins=(ORIGIN,), **UNLIMITED)
-    with running(settings) as api:
+    with run_api(settings) as api:
         yield api
 
 

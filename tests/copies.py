@@ -13,7 +13,7 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-def grow_project(folder: Path, name: str, module: str) -> Path:
+def copy_project_with(folder: Path, name: str, module: str) -> Path:
     """Copy the application into `folder`, with `app/<name>.py`, whose `router` becomes an entity; return the folder."""
     copy_project(folder)
     (folder / "app" / f"{name}.py").write_text(module, encoding="utf-8")

@@ -76,7 +76,7 @@ def publish(*jwks: Any) -> Behaviour:
     return answer(json.dumps({"keys": jwks}).encode())
 
 
-def redirecting(then: Behaviour) -> Behaviour:
+def redirect(then: Behaviour) -> Behaviour:
     def behave(server: "KeyServer", request: BaseHTTPRequestHandler) -> None:
         if request.path == PATH:
             answer(b"", 302, {"Location": ELSEWHERE})(server, request)
@@ -86,7 +86,7 @@ def redirecting(then: Behaviour) -> Behaviour:
     return behave
 
 
-def slowly(seconds: float, then: Behaviour) -> Behaviour:
+def delay(seconds: float, then: Behaviour) -> Behaviour:
     def behave(server: "KeyServer", request: BaseHTTPRequestHandler) -> None:
         server.closing.wait(seconds)
         then(server, request)
@@ -162,28 +162,28 @@ def key_server(behave: Behaviour, path: str = PATH) -> Iterator[KeyServer]:
             thread.join(10)
 
 
-def ask(api: Api, token: str) -> httpx.Response:
+def get_tasks(api: Api, token: str) -> httpx.Response:
     return httpx.get(f"{api.url}/api/tasks", headers={"Authorization": f"Bearer {token}"}, timeout=30, verify=TLS)
 
 
 def outcome(api: Api, token: str) -> tuple[int, str | None]:
     """Status and code: of the second of two requests as of the first, whatever is remembered between them."""
-    first, second = ask(api, token), ask(api, token)
+    first, second = get_tasks(api, token), get_tasks(api, token)
     assert first.status_code == second.status_code
     return second.status_code, second.json().get("code") if second.is_error else None
 
 
-def until(expected: int, api: Api, token: str, *, within: float) -> httpx.Response:
+def wait_for_status(expected: int, api: Api, token: str, *, within: float) -> httpx.Response:
     """Ask again and again until the answer is the one expected."""
     deadline = time.monotonic() + within
-    while (response := ask(api, token)).status_code != expected:
+    while (response := get_tasks(api, token)).status_code != expected:
         assert time.monotonic() < deadline, f"still {response.status_code} after {within} s"
         time.sleep(0.1)
     return response
 
 
-def ask_promptly(api: Api, token: str) -> None:
+def get_tasks_promptly(api: Api, token: str) -> None:
     """Ask with a good token, and expect an answer that waited for nothing."""
     begin = time.monotonic()
-    assert ask(api, token).status_code == 200
+    assert get_tasks(api, token).status_code == 200
     assert time.monotonic() - begin < PROMPT_S

@@ -22,11 +22,11 @@ WITHIN_S = 10.0
 
 @dataclass
 class Receiver:
-    """What was received. `answer` is the status of the next answers, each `delay_s` late."""
+    """What was received. `status` is that of the next answers, each `delay_s` late."""
 
     port: int
     scheme: str = "http"
-    answer: int = 200
+    status: int = 200
     delay_s: float = 0.0
     retry_after: str = ""
     refused: int = 0
@@ -50,7 +50,7 @@ class Receiver:
         except (ValueError, KeyError, ParseError, DecodeError) as error:
             self.errors.append(error)
 
-    def until(self, wanted: Callable[[list[Span]], Any]) -> Any:
+    def wait_for(self, wanted: Callable[[list[Span]], Any]) -> Any:
         """The first true answer that `wanted` gives for the spans received so far."""
         deadline = time.monotonic() + WITHIN_S
         while not (found := wanted(list(self.spans))):
@@ -65,12 +65,12 @@ class Receiver:
             found = [span for span in spans if span["traceId"] == trace_id]
             return found if any(span["kind"] == "SERVER" for span in found) else None
 
-        found: list[Span] = self.until(whole)
+        found: list[Span] = self.wait_for(whole)
         return found
 
 
 @contextmanager
-def receiving(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+def run_receiver(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -86,12 +86,12 @@ def receiving(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             receiver.stopping.wait(receiver.delay_s)
-            answer = receiver.answer
-            if answer == 200:
+            status = receiver.status
+            if status == 200:
                 receiver.take(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             else:
                 receiver.refused += 1
-            self.send_response(answer)
+            self.send_response(status)
             self.send_header("content-length", "0")
             if receiver.retry_after:
                 self.send_header("retry-after", receiver.retry_after)

@@ -18,7 +18,7 @@ from app import migrations
 from app.settings import Settings
 from devtools.postgres.cluster import C_UTF8, ENVIRONMENT, INITDB, end_with, give_to_server, server_account
 from devtools.postgres.home import prepare
-from tests.support import until
+from tests.support import wait_until
 
 LOGIN = "CREATE ROLE tasks LOGIN CREATEROLE NOSUPERUSER NOBYPASSRLS"
 VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -58,7 +58,7 @@ class Postmaster:
                 return self.ask("SELECT 1") == [(1,)]
             return False
 
-        until(answers, seconds=30)
+        wait_until(answers, seconds=30)
 
     def stop(self) -> None:
         """Shut the server down as an administrator in a hurry does."""
@@ -74,7 +74,7 @@ class Postmaster:
         self._server.wait()
 
     @contextmanager
-    def frozen(self) -> Iterator[None]:
+    def freeze(self) -> Iterator[None]:
         """Stop server and children where they are: connections stay open, and nobody answers."""
         self.signal(signal.SIGSTOP)
         try:

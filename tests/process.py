@@ -14,7 +14,7 @@ from typing import IO
 
 import httpx
 
-from tests.support import SECRET, UNLIMITED, make_token, until
+from tests.support import SECRET, UNLIMITED, make_token, wait_until
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,22 +34,22 @@ class Process:
     def client(self, user: str = "alice") -> httpx.Client:
         return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {make_token(user)}"}, timeout=30)
 
-    def said(self) -> str:
+    def output(self) -> str:
         """Return what it has written so far."""
         self.log.seek(0)
         return self.log.read().decode()
 
-    def listens(self) -> bool:
+    def is_listening(self) -> bool:
         """Tell whether it takes new connections."""
         with suppress(OSError), create_connection(("127.0.0.1", self.port), timeout=5):
             return True
         return False
 
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         try:
             return httpx.get(f"{self.url}/health/live", timeout=5).status_code == 200
         except httpx.TransportError:
-            assert self.popen.poll() is None, self.said()
+            assert self.popen.poll() is None, self.output()
             return False
 
 
@@ -60,7 +60,7 @@ def environment(database_url: str, **variables: object) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], **{name.upper(): str(value) for name, value in given.items()}}
 
 
-def run(
+def run_command(
     arguments: Sequence[str], database_url: str, folder: Path = ROOT, /, *, module: str = "app", **variables: object
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of the application that lies in `folder`, or of another module, to its end."""
@@ -79,7 +79,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(database_url: str, root: Path = ROOT, **variables: object) -> Iterator[Process]:
+def run_process(database_url: str, root: Path = ROOT, **variables: object) -> Iterator[Process]:
     """Serve the project at `root` until the block ends, or the test ends the process itself."""
     port = free_port()
     env = environment(database_url, port=port, **variables)
@@ -87,7 +87,7 @@ def serving(database_url: str, root: Path = ROOT, **variables: object) -> Iterat
         popen = subprocess.Popen([sys.executable, "-m", "app", "serve"], cwd=root, env=env, stdout=log, stderr=log)
         process = Process(port, popen, log)
         try:
-            until(process.alive, seconds=30)
+            wait_until(process.is_alive, seconds=30)
             yield process
         finally:
             popen.kill()

@@ -5,7 +5,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ import httpx
 import pytest
 import redis
 
-from tests.support import SECRET
+from tests.support import SECRET, wait_until
 
 
 class Redis:
@@ -33,7 +32,7 @@ class Redis:
     def start(self, *options: str) -> None:
         command = ["redis-server", "--unixsocket", str(self.path), "--dir", str(self._folder), "--save", ""]
         self._process = subprocess.Popen([*command, "--port", "0", *options], stdout=subprocess.DEVNULL)
-        wait_for(self.answers, "redis-server does not start")
+        wait_until(self.answers, seconds=15)
 
     def answers(self) -> bool:
         try:
@@ -63,13 +62,6 @@ class Redis:
             self._process = None
 
 
-def wait_for(condition: Callable[[], object], complaint: str, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, complaint
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def redis_server() -> Iterator[Redis]:
     with TemporaryDirectory(prefix="r") as folder:  # pytest's own may be too long for a socket's path
@@ -82,7 +74,7 @@ def redis_server() -> Iterator[Redis]:
 
 
 @contextmanager
-def process(database_url: str, storage_uri: str) -> Iterator[int]:
+def serve_with_redis(database_url: str, storage_uri: str) -> Iterator[int]:
     with create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     environment = {
@@ -94,7 +86,7 @@ def process(database_url: str, storage_uri: str) -> Iterator[int]:
     }
     served = subprocess.Popen([sys.executable, "-m", "app", "serve"], env=environment)
     try:
-        wait_for(lambda: is_alive(port), "the API does not start", 30)
+        wait_until(lambda: is_alive(port), seconds=30)
         yield port
     finally:
         served.terminate()

@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, pool
 
 
 @contextmanager
-def migrating(url: str) -> Iterator[None]:
+def change_schema(url: str) -> Iterator[None]:
     """Let `alembic.op` and the helpers of `app.migrations` change the database at `url`, in one transaction."""
     engine = create_engine(url, poolclass=pool.NullPool)
     with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):

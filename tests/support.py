@@ -56,7 +56,7 @@ def statuses(ports: Sequence[int], requests: int, user: str = "fresh", connectio
         return Counter(chain.from_iterable(answers))
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
     """Wait for a condition, which must come true in time."""
     end = time.monotonic() + seconds
     while not condition():
@@ -83,7 +83,7 @@ class Api:
 
 
 @contextmanager
-def running(settings: Settings, create: Create = create_app) -> Iterator[Api]:
+def run_api(settings: Settings, create: Create = create_app) -> Iterator[Api]:
     """Serve an app with these settings in a thread of this process, on a port of its own."""
     with socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -101,7 +101,7 @@ def running(settings: Settings, create: Create = create_app) -> Iterator[Api]:
 
 
 @contextmanager
-def answering(server: S) -> Iterator[S]:
+def run_server(server: S) -> Iterator[S]:
     """Let `server` answer in a thread, until the block ends."""
     with server:
         thread = Thread(target=server.serve_forever, daemon=True)
@@ -114,9 +114,9 @@ def answering(server: S) -> Iterator[S]:
 
 
 @contextmanager
-def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+def run_handler(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
     """Answer HTTP with `handler`; give the port."""
-    with answering(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
+    with run_server(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         yield server.server_port
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.settings import Settings
 from tests.postmaster import Postmaster
-from tests.support import SECRET, UNLIMITED, running, until
+from tests.support import SECRET, UNLIMITED, run_api, wait_until
 
 KILLS = 20
 WRITERS = 4
@@ -52,11 +52,11 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_made_twice(durable: Postmas
     name, done = durable.new_database(), Event()
     acknowledged: dict[str, int] = {}
     settings = Settings(database_url=durable.url(name), better_auth_secret=SECRET, **UNLIMITED)
-    with running(settings) as api, api.client() as client, ThreadPoolExecutor(WRITERS) as threads:
+    with run_api(settings) as api, api.client() as client, ThreadPoolExecutor(WRITERS) as threads:
         writers = [threads.submit(write, client, acknowledged, done) for _ in range(WRITERS)]
         try:
             for goal in range(BETWEEN, BETWEEN * KILLS + 1, BETWEEN):
-                until(partial(reached, acknowledged, goal), seconds=30)
+                wait_until(partial(reached, acknowledged, goal), seconds=30)
                 durable.kill()
                 durable.start(durable=True)
         finally:

@@ -17,7 +17,7 @@ from app.db import Database
 from app.health import CACHE_S, Readiness
 from app.migrations import Revisions
 from devtools.postgres import Server
-from tests.support import Api, run_sql, until
+from tests.support import Api, run_sql, wait_until
 
 HEALTHY, UNHEALTHY = (200, {"status": "healthy"}), (503, {"status": "unhealthy"})
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -164,7 +164,7 @@ def test_a_slow_database_is_ready_as_soon_as_it_has_answered(
         with locked_revision(database_url) as waiting:
             started = time.monotonic()
             assert ask(client, "/health/ready") == UNHEALTHY
-            until(waiting)
+            wait_until(waiting)
             before = probes()
         assert ask(client, "/health/ready") == HEALTHY
         seconds = time.monotonic() - started

@@ -12,7 +12,7 @@ from app.main import create_app
 from app.record import current
 from app.settings import Settings
 from app.web.route import ApiRoute
-from tests.support import ORIGIN, SECRET, UNLIMITED, make_token, running
+from tests.support import ORIGIN, SECRET, UNLIMITED, make_token, run_api
 
 
 def test_two_applications_do_not_disturb_each_other(new_database: Callable[[], str]) -> None:
@@ -20,9 +20,9 @@ def test_two_applications_do_not_disturb_each_other(new_database: Callable[[], s
     other_secret = "another-secret-that-is-long-enough"
     first = Settings(database_url=new_database(), better_auth_secret=SECRET, rate_limit="3/hour")
     second = Settings(database_url=new_database(), better_auth_secret=other_secret, cors_origins=(ORIGIN,), **UNLIMITED)
-    with running(second) as api:
+    with run_api(second) as api:
         token = make_token(key=other_secret)
-        with running(first) as short_lived, short_lived.client() as client:
+        with run_api(first) as short_lived, short_lived.client() as client:
             assert client.post("/api/tasks", json={"title": "only here"}).status_code == 201
             assert ask(api.url, token).json() == []
             assert ask(api.url, make_token()).status_code == 401
@@ -62,7 +62,7 @@ def test_a_call_to_another_application_is_another_request(new_database: Callable
         app.state.other = create_app(settings, entities=[router])
         return app
 
-    with running(settings, create) as api, api.client("alice") as client:
+    with run_api(settings, create) as api, api.client("alice") as client:
         assert client.get("/api/other").json() == ["alice", "bob", "alice", "True"]
 
 

@@ -13,7 +13,7 @@ from time import monotonic
 import pytest
 
 from tests.load import Answer, closed_loop, open_loop, request
-from tests.process import Process, serving
+from tests.process import Process, run_process
 from tests.support import make_token
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -22,7 +22,7 @@ SECONDS = 10
 
 @pytest.fixture
 def process(database_url: str) -> Iterator[Process]:
-    with serving(database_url) as process:
+    with run_process(database_url) as process:
         yield process
 
 
@@ -94,7 +94,7 @@ def test_clients_that_do_not_read_lock_nobody_out(database_url: str) -> None:
     """Answers that nobody fetches, however many and large, hold no place among the requests in flight."""
     large = {"title": "large", "description": "\N{GRINNING FACE}" * 10_000}
     with ExitStack() as stack:
-        process = stack.enter_context(serving(database_url, max_in_flight=4))
+        process = stack.enter_context(run_process(database_url, max_in_flight=4))
         alice, mallory = (stack.enter_context(process.client(user)) for user in ("alice", "mallory"))
         for _ in range(50):
             assert mallory.post("/api/tasks", json=large).status_code == 201

@@ -8,7 +8,7 @@ from fastapi.routing import iter_route_contexts
 
 from app.main import ENTITIES
 from app.web.route import ApiRoute
-from tests.tokens import claims, signed
+from tests.tokens import claims, sign
 
 ROUTES = [
     pytest.param(method, route.path, id=f"{method} {route.path}")
@@ -20,8 +20,8 @@ ROUTES = [
 TOKENS = {
     "none": None,
     "garbage": "x",
-    "unsigned": signed({"alg": "none"}, claims()),
-    "expired": signed({"alg": "HS256"}, claims(exp=1)),
+    "unsigned": sign({"alg": "none"}, claims()),
+    "expired": sign({"alg": "HS256"}, claims(exp=1)),
 }
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.process import ROOT, environment, free_port
-from tests.support import make_token, until
+from tests.support import make_token, wait_until
 
 SERVERS = {
     "uvicorn --factory": ("uvicorn", "--factory", "app.main:create_app"),
@@ -37,7 +37,7 @@ def test_a_server_that_imports_the_application_serves_it(command: Sequence[str],
         line, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as server:
         try:
-            until(lambda: answers(url, server), seconds=30)
+            wait_until(lambda: answers(url, server), seconds=30)
             created = httpx.post(
                 f"{url}/api/tasks", json={"title": "new"}, headers={"Authorization": f"Bearer {make_token()}"}
             )

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.settings import Settings, SettingsError
-from tests.wrong_settings import CANARY, WRONG
+from tests.wrong_settings import CANARY, INVALID_SETTINGS
 
 ROOT = Path(__file__).parents[1]
 SECRET = "s" * 32
@@ -48,7 +48,7 @@ class Load:
         return str(refusal.value)
 
 
-@pytest.mark.parametrize(("name", "value"), WRONG)
+@pytest.mark.parametrize(("name", "value"), INVALID_SETTINGS)
 def test_a_wrong_variable_is_named_and_its_value_is_not(load: Load, name: str, value: str) -> None:
     """One line that begins with the variable; what might be a secret is not in it."""
     message = load.refused(**{name: value})

@@ -12,8 +12,8 @@ import pytest
 
 from tests.load import Answer, closed_loop, request
 from tests.postmaster import Postmaster
-from tests.process import Process, serving
-from tests.support import make_token, until
+from tests.process import Process, run_process
+from tests.support import make_token, wait_until
 from tests.test_overload import connect
 
 GONE_S = 10
@@ -22,14 +22,14 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_e
 
 @pytest.fixture
 def process(database_url: str) -> Iterator[Process]:
-    with serving(database_url) as process:
+    with run_process(database_url) as process:
         yield process
 
 
 def assert_leaves(process: Process, seconds: float = GONE_S) -> None:
     """The process ends by itself in time, with exit code 0 and no traceback."""
-    assert process.popen.wait(seconds) == 0, process.said()
-    assert "Traceback" not in process.said()
+    assert process.popen.wait(seconds) == 0, process.output()
+    assert "Traceback" not in process.output()
 
 
 def under_load(process: Process, **options: Any) -> list[Answer]:
@@ -39,7 +39,7 @@ def under_load(process: Process, **options: Any) -> list[Answer]:
     answers: list[Answer] = []
     with ThreadPoolExecutor(1) as threads:
         load = threads.submit(closed_loop, process.port, requests, 8, closes, answers, **options)
-        until(lambda: len(answers) > 100)
+        wait_until(lambda: len(answers) > 100)
         process.popen.send_signal(signal.SIGTERM)
         load.result()
     return answers
@@ -75,18 +75,18 @@ def test_ten_loads_see_no_failure(database_url: str) -> None:
     """
     for number in range(10):
         reconnect = bool(number % 2)
-        with serving(database_url, shutdown_delay_s=int(reconnect)) as process:
+        with run_process(database_url, shutdown_delay_s=int(reconnect)) as process:
             assert_nothing_failed(process, under_load(process, reconnect=reconnect))
 
 
 def test_readiness_fails_first(database_url: str) -> None:
     """For SHUTDOWN_DELAY_S the balancer is told; who comes meanwhile is served, on a connection that then closes."""
-    with serving(database_url, shutdown_delay_s=2) as process, process.client() as client:
+    with run_process(database_url, shutdown_delay_s=2) as process, process.client() as client:
         assert httpx.get(f"{process.url}/health/ready").status_code == 200
         kept = client.get("/api/tasks")
         process.popen.send_signal(signal.SIGTERM)
         started = monotonic()
-        until(lambda: client.get("/health/ready").status_code == 503, seconds=1.5)
+        wait_until(lambda: client.get("/health/ready").status_code == 503, seconds=1.5)
         served = client.post("/api/tasks", json={"title": "a task"})
         assert (served.status_code, served.headers["Connection"]) == (201, "close")
         assert "Connection" not in kept.headers
@@ -99,14 +99,14 @@ def test_a_request_in_flight_finishes(postmaster: Postmaster) -> None:
     """It waits for a lock when the signal comes, and has its answer when the lock is free."""
     name = postmaster.new_database()
     with ExitStack() as stack:
-        process = stack.enter_context(serving(postmaster.url(name), database_timeout_ms=8000))
+        process = stack.enter_context(run_process(postmaster.url(name), database_timeout_ms=8000))
         client, other = stack.enter_context(process.client()), stack.enter_context(closing(postmaster.connect(name)))
         threads = stack.enter_context(ThreadPoolExecutor(1))
         other.cursor().execute("BEGIN; LOCK TABLE task")
         waiting = threads.submit(client.post, "/api/tasks", json={"title": "a task"})
-        until(lambda: postmaster.ask(WAITING.format(name)) == [(1,)])
+        wait_until(lambda: postmaster.ask(WAITING.format(name)) == [(1,)])
         process.popen.send_signal(signal.SIGTERM)
-        until(lambda: not process.listens())
+        wait_until(lambda: not process.is_listening())
         other.cursor().execute("ROLLBACK")
         assert (waiting.result().status_code, waiting.result().headers["Connection"]) == (201, "close")
         assert_leaves(process)
@@ -116,10 +116,10 @@ def test_a_request_in_flight_finishes(postmaster: Postmaster) -> None:
 def test_a_frozen_database_does_not_keep_it(postmaster: Postmaster) -> None:
     """Requests that wait for a frozen server have their 503 at their deadline, and the process leaves."""
     with ExitStack() as stack:
-        process = stack.enter_context(serving(postmaster.url(postmaster.new_database())))
+        process = stack.enter_context(run_process(postmaster.url(postmaster.new_database())))
         client, threads = stack.enter_context(process.client()), stack.enter_context(ThreadPoolExecutor(4))
         assert client.get("/api/tasks").status_code == 200
-        stack.enter_context(postmaster.frozen())
+        stack.enter_context(postmaster.freeze())
         waiting = [threads.submit(client.get, "/api/tasks") for _ in range(4)]
         assert client.get("/health/ready").status_code == 503
         process.popen.send_signal(signal.SIGTERM)
@@ -136,7 +136,7 @@ def test_nobody_keeps_it(postmaster: Postmaster, delay: int) -> None:
     """
     name = postmaster.new_database()
     with ExitStack() as stack:
-        running = serving(postmaster.url(name), database_timeout_ms=60_000, shutdown_delay_s=delay)
+        running = run_process(postmaster.url(name), database_timeout_ms=60_000, shutdown_delay_s=delay)
         process = stack.enter_context(running)
         client, threads = stack.enter_context(process.client()), stack.enter_context(ThreadPoolExecutor(3))
         for _ in range(50):
@@ -146,7 +146,7 @@ def test_nobody_keeps_it(postmaster: Postmaster, delay: int) -> None:
         silent.sendall(b"GET /api/tasks HTTP/1.1\r\n")
         reads_nothing.sendall(request("GET", "/api/tasks", make_token()) * 20)
         assert client.get("/api/tasks").status_code == 200
-        stack.enter_context(postmaster.frozen())
+        stack.enter_context(postmaster.freeze())
         reader = stack.enter_context(process.client())
         reading = threads.submit(reader.get, "/api/tasks")
         writing = threads.submit(client.post, "/api/tasks", json={"title": "a task"})
@@ -162,9 +162,9 @@ def test_nobody_keeps_it(postmaster: Postmaster, delay: int) -> None:
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_does_not_wait(database_url: str, signum: signal.Signals) -> None:
     """Whoever asks twice is in a hurry: the delay for the balancer is cut short."""
-    with serving(database_url, shutdown_delay_s=5) as process:
+    with run_process(database_url, shutdown_delay_s=5) as process:
         process.popen.send_signal(signum)
-        until(lambda: httpx.get(f"{process.url}/health/ready").status_code == 503)
+        wait_until(lambda: httpx.get(f"{process.url}/health/ready").status_code == 503)
         process.popen.send_signal(signum)
         assert_leaves(process, seconds=4)
 
@@ -174,7 +174,7 @@ def test_who_does_not_read_does_not_keep_it(postmaster: Postmaster) -> None:
     """The answer before is not fetched, so a request that is cut cannot be told: the process leaves all the same."""
     name = postmaster.new_database()
     with ExitStack() as stack:
-        process = stack.enter_context(serving(postmaster.url(name), database_timeout_ms=60_000))
+        process = stack.enter_context(run_process(postmaster.url(name), database_timeout_ms=60_000))
         client, reads_nothing = stack.enter_context(process.client()), stack.enter_context(connect(process))
         large = {"title": "large", "description": "\N{GRINNING FACE}" * 10_000}
         for _ in range(100):
@@ -183,6 +183,6 @@ def test_who_does_not_read_does_not_keep_it(postmaster: Postmaster) -> None:
         other.cursor().execute(f"BEGIN; SELECT FROM task WHERE id = {url.rpartition('/')[2]} FOR UPDATE")
         page = request("GET", "/api/tasks?limit=100", make_token())
         reads_nothing.sendall(page + request("DELETE", url, make_token()))
-        until(lambda: postmaster.ask(WAITING.format(name)) == [(1,)])
+        wait_until(lambda: postmaster.ask(WAITING.format(name)) == [(1,)])
         process.popen.send_signal(signal.SIGTERM)
         assert_leaves(process)

@@ -16,7 +16,7 @@ def segment(value: Any) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def signed(header: Any, payload: Any, algorithm: str = "HS256") -> str:
+def sign(header: Any, payload: Any, algorithm: str = "HS256") -> str:
     """A token with a good signature over whatever header and payload."""
     message = f"{segment(header)}.{segment(payload)}".encode()
     signature = jwt.get_algorithm_by_name(algorithm).sign(message, SECRET.encode())

@@ -1,7 +1,7 @@
 """Values that settings refuse, by the names of their variables."""
 
 CANARY = "canary-7f3a"
-NO_ORIGINS = [
+INVALID_ORIGINS = [
     *["tauri://localhost/", "tauri://*", "tauri://", "tauri:localhost", "app://b\u00fccher", "app://host:port"],
     *[
         f"app://user:{CANARY}@host",
@@ -13,7 +13,7 @@ NO_ORIGINS = [
         "null/",
     ],
 ]
-WRONG = [
+INVALID_SETTINGS = [
     ("ENVIRONMENT", "staging"),
     ("PORT", "http"),
     ("PORT", "0"),
@@ -30,7 +30,7 @@ WRONG = [
     ("CORS_ORIGINS", "https://app.example.com\u3002:8443"),
     ("CORS_ORIGINS", "https://app.example.com:99999"),
     ("CORS_ORIGINS", "https:\\\\app.example.com"),
-    *[("CORS_ORIGINS", origin) for origin in NO_ORIGINS],
+    *[("CORS_ORIGINS", origin) for origin in INVALID_ORIGINS],
     *[("CORS_HEADERS", names) for names in ("*", "Authorization,*", "x-team-*", f"X {CANARY}", "a:b", "b\u00fccher")],
     ("CORS_HEADERS", ",".join(f"x-{number}" for number in range(51))),
     ("TRUST_BROWSER_TRACEPARENT", "everybody"),

@@ -22,7 +22,7 @@ from app.telemetry.logs import JsonFormatter
 from app.web.docs import problems
 from app.web.route import ApiRoute
 from tests.key_server import ED, KeyServer
-from tests.support import SECRET, UNLIMITED, Api, make_token, running
+from tests.support import SECRET, UNLIMITED, Api, make_token, run_api
 from tests.telemetry.scrapes import scrape
 
 OWNERS = select(col(Task.user_id)).distinct().order_by(col(Task.user_id))
@@ -78,7 +78,7 @@ def change(
 def api(database_url: str) -> Iterator[Api]:
     """The application with an administrator's routes; alice and bob have a task each."""
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
-    with running(settings, partial(create_app, entities=(*ENTITIES, router))) as running_api:
+    with run_api(settings, partial(create_app, entities=(*ENTITIES, router))) as running_api:
         for name in ("alice", "bob"):
             with running_api.client(name) as client:
                 assert client.post("/api/tasks", json={"title": f"of {name}"}).status_code == 201
@@ -165,7 +165,7 @@ def test_the_tokens_role_says_who_is_one(api: Api, role: Any, status: int) -> No
 def test_a_token_by_key_says_so_too(issuer: KeyServer, database_url: str) -> None:
     """Better Auth's own tokens, signed by its keys, carry the role of their user."""
     settings = Settings(database_url=database_url, better_auth_url=issuer.url, **UNLIMITED)
-    with running(settings, partial(create_app, entities=(router,))) as api, api.client(None) as client:
+    with run_api(settings, partial(create_app, entities=(router,))) as api, api.client(None) as client:
         for role, status in (("admin", 200), ("user", 403)):
             headers = {"Authorization": f"Bearer {ED.token(issuer.url, role=role)}"}
             assert client.get("/api/admin/owners", headers=headers).status_code == status
@@ -205,7 +205,7 @@ def test_a_log_without_metrics_is_kept_all_the_same(database_url: str, caplog: p
     settings = Settings(
         database_url=database_url, better_auth_secret=SECRET, metrics_enabled=False, otel_sdk_disabled=True
     )
-    with running(settings, partial(create_app, entities=(router,))) as api, api.client(None) as client:
+    with run_api(settings, partial(create_app, entities=(router,))) as api, api.client(None) as client:
         assert client.get("/api/admin/owners", headers=bearer(role="admin")).status_code == 200
     assert "administrator root: SELECT task" in caplog.messages
 

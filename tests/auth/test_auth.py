@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.support import Api, make_token
-from tests.tokens import claims, equivalents, mutate, signed
+from tests.tokens import claims, equivalents, mutate, sign
 from tests.web.raw import exchange, request
 
 HEADER = {"alg": "HS256"}
@@ -37,21 +37,21 @@ def test_a_good_token_is_enough(stranger: httpx.Client) -> None:
 @pytest.mark.parametrize(("claim", "offset"), [("exp", -25), ("nbf", 25), ("iat", 25), ("nbf", -600), ("iat", -600)])
 def test_clocks_may_differ_by_30_seconds(stranger: httpx.Client, claim: str, offset: int) -> None:
     """A token may have run out or begin 30 s apart from the server's clock."""
-    assert ask(stranger, signed(HEADER, claims(**{claim: int(time.time()) + offset}))).status_code == 200
-    assert ask(stranger, signed(HEADER, claims(**{claim: time.time() + offset + 0.5}))).status_code == 200
+    assert ask(stranger, sign(HEADER, claims(**{claim: int(time.time()) + offset}))).status_code == 200
+    assert ask(stranger, sign(HEADER, claims(**{claim: time.time() + offset + 0.5}))).status_code == 200
 
 
 @pytest.mark.parametrize(("claim", "offset"), [("exp", -31), ("exp", -600), ("nbf", 35), ("iat", 35), ("nbf", 86400)])
 def test_clocks_may_not_differ_by_more(stranger: httpx.Client, claim: str, offset: int) -> None:
     """Beyond the 30 s a token is refused, an expired one with a code of its own."""
     code = "token_expired" if claim == "exp" else "token_invalid"
-    assert_refused(ask(stranger, signed(HEADER, claims(**{claim: int(time.time()) + offset}))), code)
+    assert_refused(ask(stranger, sign(HEADER, claims(**{claim: int(time.time()) + offset}))), code)
 
 
 @pytest.mark.parametrize("missing", ["exp", "sub"])
 def test_a_token_says_whose_it_is_and_until_when(stranger: httpx.Client, missing: str) -> None:
     """Without `exp` or `sub` a token is refused."""
-    assert_refused(ask(stranger, signed(HEADER, {k: v for k, v in claims().items() if k != missing})))
+    assert_refused(ask(stranger, sign(HEADER, {k: v for k, v in claims().items() if k != missing})))
 
 
 @pytest.mark.parametrize("sub", ["a", "x" * 64, "AZaz09_-", "-", "1", "00000000-0000-4000-8000-000000000000"])
@@ -67,14 +67,14 @@ ODD_TEXTS = ["", "x" * 65, "alice\n", "\nalice", " alice", "alice\0", "a@example
 @pytest.mark.parametrize("sub", [*ODD_TEXTS, 5, 1.5, True, None, [], {}, ["a"]])
 def test_nothing_else_is_a_user(stranger: httpx.Client, sub: Any) -> None:
     """No white space, e-mail address, other script, 65 characters, and nothing but text."""
-    assert_refused(ask(stranger, signed(HEADER, claims(sub=sub))))
+    assert_refused(ask(stranger, sign(HEADER, claims(sub=sub))))
 
 
 @pytest.mark.parametrize("exp", ["9999999999", "", True, False, None, [], {}, "never"])
 @pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
 def test_times_are_numbers(stranger: httpx.Client, claim: str, exp: Any) -> None:
     """Text, booleans and null are no times, even where they could be read as one."""
-    token = signed(HEADER, claims(**{claim: exp}))
+    token = sign(HEADER, claims(**{claim: exp}))
     response = ask(stranger, token)
     assert response.status_code == 401
     assert response.headers["www-authenticate"].startswith('Bearer error="invalid_token"')
@@ -85,7 +85,7 @@ def test_times_are_numbers(stranger: httpx.Client, claim: str, exp: Any) -> None
 def test_times_are_finite(stranger: httpx.Client, claim: str, literal: str) -> None:
     """What JSON readers take beyond numbers is refused, and so is a number that no float can hold."""
     payload = json.dumps(claims(**{claim: 0.5})).replace(f'"{claim}": 0.5', f'"{claim}": {literal}').encode()
-    assert ask(stranger, signed(HEADER, payload)).status_code == 401
+    assert ask(stranger, sign(HEADER, payload)).status_code == 401
 
 
 def test_a_far_future_is_a_time(stranger: httpx.Client) -> None:
@@ -97,7 +97,7 @@ def test_a_far_future_is_a_time(stranger: httpx.Client) -> None:
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
 def test_no_other_algorithm_will_do(stranger: httpx.Client, algorithm: str) -> None:
     """The mode names the algorithm, not the token: another is refused though the secret is right."""
-    token = signed({"alg": algorithm, "typ": "JWT"}, claims(), algorithm)
+    token = sign({"alg": algorithm, "typ": "JWT"}, claims(), algorithm)
     assert_refused(ask(stranger, token))
 
 
@@ -106,7 +106,7 @@ def test_no_other_algorithm_will_do(stranger: httpx.Client, algorithm: str) -> N
 )
 def test_the_token_does_not_choose_the_algorithm(stranger: httpx.Client, alg: Any) -> None:
     """Neither none at all, nor a public-key one over the secret, nor anything that is no algorithm."""
-    token = signed({"alg": alg, "typ": "JWT"}, claims())
+    token = sign({"alg": alg, "typ": "JWT"}, claims())
     assert_refused(ask(stranger, token))
     response = ask(stranger, f"{token.rpartition('.')[0]}.")
     assert response.status_code == 401
@@ -114,7 +114,7 @@ def test_the_token_does_not_choose_the_algorithm(stranger: httpx.Client, alg: An
 
 def test_a_token_without_a_named_algorithm_is_refused(stranger: httpx.Client) -> None:
     """`alg` is required (RFC 7515, 4.1.1)."""
-    assert_refused(ask(stranger, signed({"typ": "JWT"}, claims())))
+    assert_refused(ask(stranger, sign({"typ": "JWT"}, claims())))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_token_without_a_named_algorithm_is_refused(stranger: httpx.Client) ->
 )
 def test_no_extension_is_understood(stranger: httpx.Client, header: dict[str, Any]) -> None:
     """A token that names critical extensions is refused (RFC 7515, 4.1.11)."""
-    assert_refused(ask(stranger, signed({"alg": "HS256"} | header, claims())))
+    assert_refused(ask(stranger, sign({"alg": "HS256"} | header, claims())))
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_no_extension_is_understood(stranger: httpx.Client, header: dict[str, An
 )
 def test_tokens_for_other_purposes_are_refused(stranger: httpx.Client, typ: Any, status: int) -> None:
     """`typ` is JWT or at+jwt (RFC 9068) where it is there at all."""
-    assert ask(stranger, signed({"alg": "HS256", "typ": typ}, claims())).status_code == status
-    assert ask(stranger, signed(HEADER, claims())).status_code == 200
+    assert ask(stranger, sign({"alg": "HS256", "typ": typ}, claims())).status_code == status
+    assert ask(stranger, sign(HEADER, claims())).status_code == 200
 
 
 def test_the_wrong_secret_is_refused(stranger: httpx.Client) -> None:
@@ -173,8 +173,8 @@ def test_garbage_is_refused(stranger: httpx.Client, token: str) -> None:
 @pytest.mark.parametrize("part", NOT_OBJECTS)
 def test_signed_garbage_is_refused(stranger: httpx.Client, part: Any) -> None:
     """Neither header nor claims can be anything but an object, even where the signature is good."""
-    assert_refused(ask(stranger, signed(part, claims())))
-    assert_refused(ask(stranger, signed(HEADER, part)))
+    assert_refused(ask(stranger, sign(part, claims())))
+    assert_refused(ask(stranger, sign(HEADER, part)))
 
 
 def test_no_mutation_of_a_good_token_is_good(stranger: httpx.Client) -> None:
@@ -195,9 +195,9 @@ def test_issuer_and_audience_count_where_they_are_set(serve: Serve) -> None:
         for aud in (audience, ["other", audience]):
             assert ask(client, make_token(iss=issuer, aud=aud)).status_code == 200
         for iss in other_issuers:
-            assert_refused(ask(client, signed(HEADER, claims(iss=iss, aud=audience))))
+            assert_refused(ask(client, sign(HEADER, claims(iss=iss, aud=audience))))
         for aud in other_audiences:
-            assert_refused(ask(client, signed(HEADER, claims(iss=issuer, aud=aud))))
+            assert_refused(ask(client, sign(HEADER, claims(iss=issuer, aud=aud))))
         assert_refused(ask(client, make_token(iss=issuer)))
         assert_refused(ask(client, make_token(aud=audience)))
 

@@ -21,8 +21,8 @@ from tests.key_server import (
     UNAVAILABLE,
     KeyServer,
     SigningKey,
-    ask,
     ed25519_key,
+    get_tasks,
     key_server,
     outcome,
     publish,
@@ -137,7 +137,7 @@ def hs256(claims: dict[str, Any], secret: bytes) -> str:
 @pytest.mark.parametrize("name", list(forged("")))
 def test_forged_tokens(issuer_api: Api, issuer: KeyServer, name: str) -> None:
     """The algorithm and the key come from the key set alone; no address or key inside a token is ever looked at."""
-    assert ask(issuer_api, ED.token(issuer.url)).status_code == 200
+    assert get_tasks(issuer_api, ED.token(issuer.url)).status_code == 200
     fetches = issuer.fetches
     assert outcome(issuer_api, forged(issuer.url)[name]) == INVALID
     assert issuer.fetches - fetches <= 1

@@ -18,19 +18,19 @@ from tests.key_server import (
     UNAVAILABLE,
     Behaviour,
     answer,
-    ask,
-    ask_promptly,
+    delay,
     drip,
     drip_headers,
+    get_tasks,
+    get_tasks_promptly,
     hang,
     key_server,
     outcome,
     pour,
     publish,
-    redirecting,
+    redirect,
     rsa_key,
-    slowly,
-    until,
+    wait_for_status,
 )
 from tests.support import Api
 
@@ -48,11 +48,11 @@ FAULTY: dict[str, Behaviour] = {
     "keys of no use": publish(ED.jwk(use="enc"), rsa_key("short", 1024).jwk()),
     "nested": answer(b"[" * 60_000),
     "an error": answer(GOOD_SET, 500),
-    "a redirect": redirecting(answer(GOOD_SET)),
+    "a redirect": redirect(answer(GOOD_SET)),
     "compressed, asked or not": answer(gzip.compress(GOOD_SET), headers={"Content-Encoding": "gzip"}),
     "too much": answer(GOOD_SET + b" " * 64 * 1024),
     "a cut": answer(GOOD_SET, headers={"Content-Length": "100000"}),
-    "a late answer": slowly(4, answer(GOOD_SET)),
+    "a late answer": delay(4, answer(GOOD_SET)),
     "a hang": hang,
     "a drip": drip,
     "a drip of headers": drip_headers,
@@ -67,13 +67,13 @@ def test_no_keys(serve: Serve, monkeypatch: pytest.MonkeyPatch, fault: str) -> N
     with key_server(FAULTY[fault]) as server, serve(better_auth_url=server.url) as api:
         token = ED.token(server.url)
         begin = time.monotonic()
-        response = ask(api, token)
+        response = get_tasks(api, token)
         assert time.monotonic() - begin < jwks.DEADLINE_S + 1
         assert (response.status_code, response.json()["code"]) == UNAVAILABLE
         assert "retry-after" in response.headers
         assert server.sent < 20 * 2**20  # what the sockets' buffers take
         server.behave = answer(GOOD_SET)
-        until(200, api, token, within=5)
+        wait_for_status(200, api, token, within=5)
 
 
 def test_a_key_server_that_is_down(serve: Serve) -> None:
@@ -92,9 +92,9 @@ def test_a_key_server_that_is_down(serve: Serve) -> None:
 
 def test_requests_that_find_no_keys_share_one_fetch(serve: Serve) -> None:
     """Twenty at once are all answered by one slow fetch."""
-    with key_server(slowly(0.5, publish(ED.jwk()))) as server, serve(better_auth_url=server.url) as api:
+    with key_server(delay(0.5, publish(ED.jwk()))) as server, serve(better_auth_url=server.url) as api:
         with ThreadPoolExecutor(20) as users:
-            answers = list(users.map(lambda n: ask(api, ED.token(server.url, f"user-{n}")), range(20)))
+            answers = list(users.map(lambda n: get_tasks(api, ED.token(server.url, f"user-{n}")), range(20)))
         assert {response.status_code for response in answers} == {200}
         assert server.fetches == 1
 
@@ -102,7 +102,7 @@ def test_requests_that_find_no_keys_share_one_fetch(serve: Serve) -> None:
 def test_liveness_does_not_wait_for_keys(serve: Serve) -> None:
     """While requests wait for a key server that hangs, /health/live answers at once."""
     with key_server(hang) as server, serve(better_auth_url=server.url) as api, ThreadPoolExecutor(5) as users:
-        waiting = [users.submit(ask, api, ED.token(server.url)) for _ in range(5)]
+        waiting = [users.submit(get_tasks, api, ED.token(server.url)) for _ in range(5)]
         while not server.fetches:
             time.sleep(0.01)
         assert httpx.get(f"{api.url}/health/live", timeout=PROMPT_S).status_code == 200
@@ -116,11 +116,11 @@ def test_users_with_a_known_key_never_wait(serve: Serve, monkeypatch: pytest.Mon
     monkeypatch.setattr(jwks, "FRESH_S", 0)
     monkeypatch.setattr(jwks, "COOLDOWN_S", 1)
     with key_server(publish(ED.jwk())) as server, serve(better_auth_url=server.url) as api:
-        assert ask(api, ED.token(server.url)).status_code == 200
+        assert get_tasks(api, ED.token(server.url)).status_code == 200
         server.behave, before = fault, server.fetches
         end = time.monotonic() + 4
         while time.monotonic() < end:
-            ask_promptly(api, ED.token(server.url, f"user-{time.monotonic_ns()}"))
+            get_tasks_promptly(api, ED.token(server.url, f"user-{time.monotonic_ns()}"))
             time.sleep(0.05)
         assert 1 <= server.fetches - before <= 5
 
@@ -132,8 +132,8 @@ def test_keys_are_not_used_for_ever(serve: Serve, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(jwks, "COOLDOWN_S", 0.5)
     with key_server(publish(ED.jwk())) as server, serve(better_auth_url=server.url) as api:
         token = ED.token(server.url)
-        assert ask(api, token).status_code == 200
+        assert get_tasks(api, token).status_code == 200
         server.behave = FAULTY["an error"]
-        until(503, api, token, within=10)
+        wait_for_status(503, api, token, within=10)
         server.behave = publish(ED.jwk())
-        until(200, api, token, within=5)
+        wait_for_status(200, api, token, within=5)

@@ -10,8 +10,8 @@ from app.auth import MAX_VERIFIED, Principal, VerifiedTokens
 from tests.key_server import (
     ED,
     KeyServer,
-    ask,
-    until,
+    get_tasks,
+    wait_for_status,
 )
 from tests.support import Api, make_token
 
@@ -25,8 +25,8 @@ def test_a_token_that_was_good_expires(issuer: KeyServer, serve: Serve, mode: st
     with serve(better_auth_url=url) as api:
         exp = int(time.time()) - 27
         token = ED.token(issuer.url, exp=exp) if url else make_token(exp=exp)
-        assert ask(api, token).status_code == 200
-        assert until(401, api, token, within=6).json()["code"] == "token_expired"
+        assert get_tasks(api, token).status_code == 200
+        assert wait_for_status(401, api, token, within=6).json()["code"] == "token_expired"
 
 
 def test_few_tokens_are_remembered() -> None:

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import load
 from benchmarks.calls import request
 from benchmarks.load import Load
-from tests.support import Api, listening, make_token
+from tests.support import Api, make_token, run_handler
 
 HEALTH = request("GET", "/health/live")
 
@@ -37,7 +37,7 @@ def stalling(answers: int, seconds: float) -> Iterator[int]:
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
-    with listening(Handler) as port:
+    with run_handler(Handler) as port:
         yield port
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.browser.frontend import Frontend
-from tests.support import answering
+from tests.support import run_server
 
 
 @pytest.fixture
 def frontend() -> Iterator[Frontend]:
-    with answering(Frontend()) as server:
+    with run_server(Frontend()) as server:
         yield server

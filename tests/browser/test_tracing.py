@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.browser.frontend import IN_A_BROWSER, Frontend, visit
-from tests.otlp_receiver import Receiver, Span, receiving
+from tests.otlp_receiver import Receiver, Span, run_receiver
 from tests.support import Api
 
 pytestmark = IN_A_BROWSER
@@ -18,7 +18,7 @@ Visit = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with receiving() as running_receiver:
+    with run_receiver() as running_receiver:
         yield running_receiver
 
 

@@ -19,8 +19,8 @@ from app.migrations.row_security import protect
 from app.settings import Settings
 from app.web.body import Body
 from app.web.route import ApiRoute
-from tests.schema import migrating
-from tests.support import SECRET, UNLIMITED, Api, running
+from tests.schema import change_schema
+from tests.support import SECRET, UNLIMITED, Api, run_api
 
 WAYS = ("execute", "transaction")
 NOT_COMPARED = {"date", "server-timing", "x-trace-id", "ratelimit"}
@@ -103,10 +103,10 @@ def create_comment() -> None:
 @pytest.fixture
 def api(database_url: str) -> Iterator[Api]:
     """The application with one entity more, and its table."""
-    with migrating(database_url):
+    with change_schema(database_url):
         create_comment()
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
-    with running(settings, partial(create_app, entities=(*ENTITIES, router))) as running_api:
+    with run_api(settings, partial(create_app, entities=(*ENTITIES, router))) as running_api:
         yield running_api
 
 

@@ -18,7 +18,7 @@ from app.db import Database
 from app.settings import Settings
 from tests.postmaster import Postmaster
 from tests.process import free_port
-from tests.support import SECRET, UNLIMITED, make_token, running, until
+from tests.support import SECRET, UNLIMITED, make_token, run_api, wait_until
 
 USERS = [f"user_{number}" for number in range(20)]
 REQUESTS = 2000
@@ -63,7 +63,7 @@ def pooler(postmaster: Postmaster) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, folder / "ini"], stderr=log, user=account and account.pw_uid)
         try:
-            until(lambda: listens(port) or process.poll() is not None)
+            wait_until(lambda: listens(port) or process.poll() is not None)
             assert process.poll() is None, (folder / "log").read_text()
             yield f"127.0.0.1:{port}"
         finally:
@@ -102,7 +102,7 @@ def test_twenty_users_on_one_connection_leak_nothing(postmaster: Postmaster, poo
             assert page.status_code == 200
             assert {(task["user_id"], task["title"]) for task in page.json()} <= {(user, f"of {user}")}
 
-    with running(settings(url)) as api, api.client(None) as client:
+    with run_api(settings(url)) as api, api.client(None) as client:
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(ask, range(REQUESTS)))
         for user in USERS:
@@ -119,7 +119,7 @@ def test_a_schema_can_be_migrated_through_the_pooler(postmaster: Postmaster, poo
     postmaster.ask("CREATE DATABASE pooled OWNER tasks")
     pooled = settings(f"postgres://tasks@{pooler}/pooled?sslmode=require")
     migrations.migrate(pooled)
-    with running(pooled) as api, api.client() as client:
+    with run_api(pooled) as api, api.client() as client:
         assert client.post("/api/tasks", json={"title": "a task"}).status_code == 201
 
 

@@ -11,24 +11,24 @@ from sqlalchemy import make_url
 
 from app.db.roles import ROLE
 from devtools.postgres import Server
+from tests.proxy import Proxy, run_proxy
 from tests.support import Api, run_sql
-from tests.wire import Wire, wire
 
 
 @pytest.fixture
-def tapped(cluster: Server) -> Iterator[Wire]:
-    with wire(cluster.socket) as listening:
+def tapped(cluster: Server) -> Iterator[Proxy]:
+    with run_proxy(cluster.socket) as listening:
         yield listening
 
 
 @pytest.fixture
-def api_on_wire(tapped: Wire, database_url: str, serve: Callable[..., AbstractContextManager[Api]]) -> Iterator[Api]:
+def api_on_wire(tapped: Proxy, database_url: str, serve: Callable[..., AbstractContextManager[Api]]) -> Iterator[Api]:
     name = database_url.partition("?")[0].rpartition("/")[2]
     with serve(database_url=tapped.url(name)) as api:
         yield api
 
 
-def test_a_call_that_hits_is_one_round_trip(tapped: Wire, api_on_wire: Api) -> None:
+def test_a_call_that_hits_is_one_round_trip(tapped: Proxy, api_on_wire: Api) -> None:
     """Each call of the API sends one message, preamble and all; only a miss asks a second time."""
     with api_on_wire.client("alice") as alice:
         url = alice.post("/api/tasks", json={"title": "warm"}).headers["Location"]
@@ -56,7 +56,7 @@ def test_a_call_that_hits_is_one_round_trip(tapped: Wire, api_on_wire: Api) -> N
                 assert len(tapped.queries()) == expected, (method, path)
 
 
-def test_a_message_carries_its_users_settings(tapped: Wire, api_on_wire: Api) -> None:
+def test_a_message_carries_its_users_settings(tapped: Proxy, api_on_wire: Api) -> None:
     """Role, user and both deadlines come before the statement, local to its transaction; refusals send nothing."""
     with api_on_wire.client("alice") as alice:
         alice.get("/api/tasks")

@@ -20,7 +20,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.tasks.models import Task
 from app.web.route import ApiRoute
-from tests.support import SECRET, UNLIMITED, Api, running
+from tests.support import SECRET, UNLIMITED, Api, run_api
 from tests.telemetry.scrapes import scrape
 
 router = APIRouter(prefix="/api/notes", route_class=ApiRoute)
@@ -110,7 +110,7 @@ def late_refusal(session: CurrentSession) -> None:
 @pytest.fixture
 def api(database_url: str) -> Iterator[Api]:
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
-    with running(settings, partial(create_app, entities=[router])) as served:
+    with run_api(settings, partial(create_app, entities=[router])) as served:
         yield served
 
 
@@ -152,7 +152,7 @@ def test_what_the_database_refuses_at_the_end_is_no_success(alice: httpx.Client)
 def test_a_session_that_is_closed_is_of_no_use(database_url: str) -> None:
     """A stream that goes on with it breaks off; no connection is lost, however often."""
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, database_pool_size=2, **UNLIMITED)
-    with running(settings, partial(create_app, entities=[router])) as served, served.client() as alice:
+    with run_api(settings, partial(create_app, entities=[router])) as served, served.client() as alice:
         for _ in range(5):
             with pytest.raises(httpx.RemoteProtocolError):
                 alice.get("/api/notes/stream/late")
@@ -163,7 +163,7 @@ def test_a_session_that_is_closed_is_of_no_use(database_url: str) -> None:
 def test_sessions_and_statements_do_not_wait_for_each_other(database_url: str) -> None:
     """Under load, with as many threads as connections, each gets its turn."""
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, database_pool_size=2, **UNLIMITED)
-    served = running(settings, partial(create_app, entities=[router]))
+    served = run_api(settings, partial(create_app, entities=[router]))
     with served as api, api.client() as alice, ThreadPoolExecutor(20) as pool:
         paths = ["/api/notes", "/api/notes/beside/one"] * 40
         answers = Counter(answer.status_code for answer in pool.map(alice.get, paths))
@@ -173,7 +173,7 @@ def test_sessions_and_statements_do_not_wait_for_each_other(database_url: str) -
 def test_a_transaction_that_begins_too_late_is_unavailable(database_url: str) -> None:
     """When the time is up, it is a 503 as for any statement; what failed before, for another reason, stays."""
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, database_timeout_ms=400, **UNLIMITED)
-    with running(settings, partial(create_app, entities=[router])) as served, served.client() as alice:
+    with run_api(settings, partial(create_app, entities=[router])) as served, served.client() as alice:
         answer = alice.get("/api/notes/late/transaction")
         refused = [alice.get("/api/notes/late/refusal") for _ in range(3)]
         assert scrape(alice).value("db_client_connections", state="used") == 0

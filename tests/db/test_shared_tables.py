@@ -15,8 +15,8 @@ from app.main import create_app
 from app.migrations.row_security import share
 from app.settings import Settings
 from app.web.route import ApiRoute
-from tests.schema import migrating
-from tests.support import SECRET, UNLIMITED, Api, make_token, running
+from tests.schema import change_schema
+from tests.support import SECRET, UNLIMITED, Api, make_token, run_api
 from tests.telemetry.scrapes import scrape
 
 COUNTRY = sa.table("country", sa.column("code"))
@@ -52,12 +52,12 @@ def change(database: CurrentDatabase, user: CurrentUser, change: str) -> None:
 @pytest.fixture
 def api(database_url: str) -> Iterator[Api]:
     """An application of one entity, whose table a migration fills and shares."""
-    with migrating(database_url):
+    with change_schema(database_url):
         op.create_table("country", sa.Column("code", sa.Text(), primary_key=True))
         op.bulk_insert(sa.table("country", sa.column("code", sa.Text())), [{"code": "de"}, {"code": "fr"}])
         share("country")
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
-    with running(settings, partial(create_app, entities=(router,))) as running_api:
+    with run_api(settings, partial(create_app, entities=(router,))) as running_api:
         yield running_api
 
 

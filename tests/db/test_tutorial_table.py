@@ -15,8 +15,8 @@ from app.main import create_app
 from app.migrations.row_security import protect
 from app.settings import Settings
 from app.web.route import ApiRoute
-from tests.schema import migrating
-from tests.support import SECRET, UNLIMITED, Api, running
+from tests.schema import change_schema
+from tests.support import SECRET, UNLIMITED, Api, run_api
 
 router = APIRouter(prefix="/api/heroes", route_class=ApiRoute)
 
@@ -55,7 +55,7 @@ def read_heroes(session: CurrentSession) -> list[Hero]:
 
 @pytest.fixture
 def api(database_url: str) -> Iterator[Api]:
-    with migrating(database_url):
+    with change_schema(database_url):
         op.create_table(
             "hero",
             sa.Column("id", sa.Integer(), primary_key=True),
@@ -65,7 +65,7 @@ def api(database_url: str) -> Iterator[Api]:
         )
         protect("hero")
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
-    with running(settings, partial(create_app, entities=[router])) as served:
+    with run_api(settings, partial(create_app, entities=[router])) as served:
         yield served
 
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.fastapi.case import LOG, Case
 from tests.fastapi.compare import Answer, pointer
-from tests.support import make_token, until
+from tests.support import make_token, wait_until
 
 ALTERED = 299
 # Each request has a connection of its own: uvicorn closes the one that an exception went through.
@@ -107,7 +107,7 @@ def uvicorn_running(app: ASGIApp) -> Iterator[int]:
         server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_config=None, ws="none"))
         thread = Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
-        until(lambda: server.started)
+        wait_until(lambda: server.started)
         try:
             yield listener.getsockname()[1]
         finally:

@@ -17,7 +17,7 @@ from app.web.route import ApiRoute
 from tests.fastapi import application, apps
 from tests.fastapi.apps import Recorder, Served
 from tests.fastapi.table import THEMES
-from tests.support import SECRET, UNLIMITED, running
+from tests.support import SECRET, UNLIMITED, run_api
 
 Ask = Callable[[str, str], Served]
 
@@ -70,7 +70,7 @@ def served(diff_settings: Settings) -> Iterator[Ask]:
                 made.append(Recorder(template_of(kind, settings, draining)))
                 return made[0]
 
-            api = stack.enter_context(running(diff_settings, create))
+            api = stack.enter_context(run_api(diff_settings, create))
             return stack.enter_context(apps.asked(made[0], api.port))
 
         yield start

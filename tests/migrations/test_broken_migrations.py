@@ -6,7 +6,7 @@ import pytest
 
 from tests.copies import copy_project
 from tests.postmaster import Postmaster
-from tests.process import run
+from tests.process import run_command
 
 FIRST = "0001_task"
 VERSIONS = "app/migrations/versions"
@@ -54,11 +54,11 @@ def test_broken_migrations_are_told_in_a_line(copy: Path, postmaster: Postmaster
         (copy / VERSIONS / f"{FIRST}.py").unlink()
     put(copy, files)
     url = postmaster.url(postmaster.new_database())
-    migrated = run(["migrate"], url, copy)
+    migrated = run_command(["migrate"], url, copy)
     assert (migrated.returncode, migrated.stdout, migrated.stderr.count("\n")) == (1, "", 1), migrated.stderr
     assert all(part in migrated.stderr for part in told), migrated.stderr
     if name in {"two heads", "syntax"}:
-        served = run(["serve"], url, copy)
+        served = run_command(["serve"], url, copy)
         assert (served.returncode, served.stdout, served.stderr) == (1, "", migrated.stderr)
 
 
@@ -66,7 +66,7 @@ def test_another_server_is_told_as_well(copy: Path, postmaster: Postmaster) -> N
     """Where uvicorn calls `create_app`, the last line of what it says is the same one, and the exit code is 1."""
     put(copy, TWO)
     url = postmaster.url(postmaster.new_database())
-    served = run(["--factory", "app.main:create_app"], url, copy, module="uvicorn")
+    served = run_command(["--factory", "app.main:create_app"], url, copy, module="uvicorn")
     assert (served.returncode, served.stdout) == (1, ""), served.stderr
     assert served.stderr.splitlines()[-1] == f"app.migrations.BrokenMigrations: {TWO_HEADS}"
 
@@ -74,5 +74,5 @@ def test_another_server_is_told_as_well(copy: Path, postmaster: Postmaster) -> N
 def test_two_lines_may_meet_again(copy: Path, postmaster: Postmaster) -> None:
     """A migration that comes after both makes them one line, and `migrate` runs."""
     put(copy, TWO | {"0003_ab.py": migration("0003_ab", ("0002_a", "0002_b"))})
-    migrated = run(["migrate"], postmaster.url(postmaster.new_database()), copy)
+    migrated = run_command(["migrate"], postmaster.url(postmaster.new_database()), copy)
     assert (migrated.returncode, migrated.stderr) == (0, "")

@@ -21,8 +21,8 @@ from app.migrations.row_security import RoleMissing, every_row
 from app.serving import NotServing, verify_database
 from app.settings import Settings
 from tests.postmaster import Postmaster
-from tests.process import run, serving
-from tests.support import SECRET, until
+from tests.process import run_command, run_process
+from tests.support import SECRET, wait_until
 
 SCHEMA = """
     SELECT coalesce(string_agg(line, E'\n' ORDER BY line), '') FROM (
@@ -93,7 +93,7 @@ def test_two_databases_may_be_migrated_at_once(postmaster: Postmaster, empty: st
         create = (f"CREATE ROLE {r} NOLOGIN; GRANT {r} TO tasks WITH SET TRUE, INHERIT FALSE" for r in ROLES)
         first.cursor().execute(f"BEGIN; {'; '.join(create)}")
         second = threads.submit(migrations.migrate, settings(postmaster.url(empty)))
-        until(lambda: postmaster.ask(WAITING) == [(1,)])
+        wait_until(lambda: postmaster.ask(WAITING) == [(1,)])
         first.cursor().execute("COMMIT")
         second.result()
     verify_database(settings(postmaster.url(empty)))
@@ -102,7 +102,7 @@ def test_two_databases_may_be_migrated_at_once(postmaster: Postmaster, empty: st
 def test_one_database_may_be_migrated_twice_at_once(postmaster: Postmaster, empty: str) -> None:
     """Two replicas that start together both end well: the second waits for the first."""
     with ThreadPoolExecutor(3) as threads:
-        ended = list(threads.map(lambda _: run(["migrate"], postmaster.url(empty)), range(2)))
+        ended = list(threads.map(lambda _: run_command(["migrate"], postmaster.url(empty)), range(2)))
     assert [(process.returncode, process.stderr) for process in ended] == [(0, "")] * 2
     assert postmaster.ask("SELECT count(*) FROM alembic_version", empty) == [(1,)]
 
@@ -123,11 +123,11 @@ def administer(postmaster: Postmaster, line: str) -> None:
 
 
 def assert_migrates_after_one_line(postmaster: Postmaster, login: str) -> None:
-    refused = run(["migrate"], postmaster.url(login, login))
+    refused = run_command(["migrate"], postmaster.url(login, login))
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
     assert "Traceback" not in refused.stderr
     administer(postmaster, refused.stderr)
-    migrated = run(["migrate"], postmaster.url(login, login))
+    migrated = run_command(["migrate"], postmaster.url(login, login))
     assert (migrated.returncode, migrated.stderr) == (0, "")
 
 
@@ -145,7 +145,7 @@ def test_a_login_that_was_not_granted_the_role_says_what_must_be_run(postmaster:
 def test_a_login_that_lacks_one_role_is_told_of_that_one(postmaster: Postmaster, humble: str) -> None:
     """A database that was migrated before there were administrators: the line adds what is missing, and no more."""
     postmaster.ask(f"GRANT {ROLE} TO humble WITH SET TRUE, INHERIT FALSE")
-    refused = run(["migrate"], postmaster.url(humble, humble))
+    refused = run_command(["migrate"], postmaster.url(humble, humble))
     assert refused.stderr.endswith('run: GRANT tasks_admin TO "humble" WITH SET TRUE, INHERIT FALSE;\n')
 
 
@@ -168,9 +168,9 @@ def test_who_migrates_need_not_be_who_serves(postmaster: Postmaster, humble: str
     """With DATABASE_MIGRATION_URL the owner migrates, and grants the login of DATABASE_URL what it needs to serve."""
     owner, login = postmaster.url("empty_of_owner"), postmaster.url("empty_of_owner", humble)
     postmaster.ask("CREATE DATABASE empty_of_owner OWNER tasks")
-    migrated = run(["migrate"], login, database_migration_url=owner)
+    migrated = run_command(["migrate"], login, database_migration_url=owner)
     assert (migrated.returncode, migrated.stderr) == (0, "")
-    with serving(login) as process, process.client() as client:
+    with run_process(login) as process, process.client() as client:
         assert client.post("/api/tasks", json={"title": "a task"}).status_code == 201
         assert len(client.get("/api/tasks").json()) == 1
     postmaster.ask("DROP DATABASE empty_of_owner WITH (FORCE)")
@@ -188,7 +188,7 @@ def test_what_cannot_be_migrated_is_told_in_a_line(postmaster: Postmaster, empty
         migrations.migrate(settings(unknown, database_migration_url=owner))
     with pytest.raises(MigrationFailed, match=r"0099'$"):
         migrations.migrate(settings(owner), "0099")
-    ended = run(["migrate"], nowhere)
+    ended = run_command(["migrate"], nowhere)
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from tests.observability.sources import PROMETHEUS
 from tests.process import free_port
-from tests.support import listening
+from tests.support import run_handler
 from tests.telemetry.scrapes import until
 
 
@@ -40,7 +40,7 @@ def exposing(recorded: Path) -> Iterator[int]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    with listening(Exporter) as port:
+    with run_handler(Exporter) as port:
         yield port
 
 

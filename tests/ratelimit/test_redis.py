@@ -23,12 +23,11 @@ from tests.redis_server import (
     make_primary,
     make_replica,
     make_room,
-    process,
+    serve_with_redis,
     slow_proxy,
     thaw,
-    wait_for,
 )
-from tests.support import Api, statuses, until
+from tests.support import Api, statuses, wait_until
 
 if not shutil.which("redis-server") and not os.environ.get("CI"):
     pytest.skip("redis-server is missing (Debian package redis-server)", allow_module_level=True)
@@ -71,7 +70,7 @@ def test_a_window_in_redis_ends(serve: Serve, redis_server: Redis) -> None:
 def test_two_processes_share_one_budget(database_url: str, redis_server: Redis) -> None:
     """Of 400 requests of a user, spread over two processes, 100 pass."""
     with ExitStack() as stack:
-        ports = [stack.enter_context(process(database_url, redis_server.uri)) for _ in range(2)]
+        ports = [stack.enter_context(serve_with_redis(database_url, redis_server.uri)) for _ in range(2)]
         assert statuses(ports, requests=400) == {200: 100, 429: 300}
 
 
@@ -102,7 +101,7 @@ def test_trouble_with_redis_is_not_ours(
         assert alice.get("/api/tasks").status_code == 429
         assert len(transitions(caplog)) == 1
         end(redis_server)
-        wait_for(lambda: len(transitions(caplog)) == 2, "Redis is not used again", BACK_S)
+        wait_until(lambda: len(transitions(caplog)) == 2, BACK_S)
         before = redis_server.used("bob")
         with api.client("bob") as bob:
             assert bob.get("/api/tasks").status_code == 200
@@ -139,7 +138,7 @@ def test_health_answers_at_once_while_requests_wait(
         assert slowest < SLACK_S
         assert len(transitions(caplog)) == 1
         thaw(redis_server)
-        wait_for(lambda: len(transitions(caplog)) == 2, "Redis is not used again", BACK_S)
+        wait_until(lambda: len(transitions(caplog)) == 2, BACK_S)
         assert redis_server.used("fresh") <= 10  # who waited for a thread in vain is not sent later
 
 
@@ -151,8 +150,8 @@ def test_a_redis_that_cannot_count_stays_out(
         make_replica(redis_server)
         alice.get("/api/tasks")
         asked = int(redis_server.run("INFO", "commandstats")["cmdstat_evalsha"]["calls"])
-        wait_for(
-            lambda: int(redis_server.run("INFO", "commandstats")["cmdstat_evalsha"]["calls"]) > asked, "never asked"
+        wait_until(
+            lambda: int(redis_server.run("INFO", "commandstats")["cmdstat_evalsha"]["calls"]) > asked, seconds=15
         )
         assert alice.get("/api/tasks").status_code == 200
         assert len(transitions(caplog)) == 1
@@ -167,7 +166,7 @@ def test_the_deadline_is_absolute(serve: Serve, redis_server: Redis, caplog: pyt
         delay.append(0.07)
         with serve(rate_limit_storage_uri=f"redis://127.0.0.1:{port}/1"):
             assert ["NoAnswer" in line for line in transitions(caplog)] == [True]
-            wait_for(lambda: len(transitions(caplog)) == 2, "Redis is not used", BACK_S)
+            wait_until(lambda: len(transitions(caplog)) == 2, BACK_S)
 
 
 def test_a_slow_redis_is_left(serve: Serve, redis_server: Redis, caplog: pytest.LogCaptureFixture) -> None:
@@ -181,7 +180,7 @@ def test_a_slow_redis_is_left(serve: Serve, redis_server: Redis, caplog: pytest.
             assert answered_in(alice) < SLACK_S
             assert time_of(20, alice) < 20 * 0.15
             delay.clear()
-            wait_for(lambda: len(transitions(caplog)) == 2, "Redis is not used again", BACK_S)
+            wait_until(lambda: len(transitions(caplog)) == 2, BACK_S)
 
 
 def test_an_unreachable_redis_is_no_reason_not_to_start(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
@@ -231,7 +230,7 @@ def test_redis_over_tls(serve: Serve, redis_server: Redis, caplog: pytest.LogCap
     create_connection(("127.0.0.1", port), 5).close()
     trusting = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={folder}/certificate"
     with serve(rate_limit_storage_uri=trusting) as api, api.client() as alice:
-        until(
+        wait_until(
             lambda: alice.get("/api/tasks").is_success and redis_server.used("alice")
         )  # a handshake may take over 0.2 s
     used = redis_server.used("alice")

@@ -22,14 +22,14 @@ from app.telemetry.logs import ConsoleFormatter, JsonFormatter
 from app.web.route import ApiRoute
 from devtools.postgres import Server
 from tests import process
-from tests.otlp_receiver import Receiver, receiving
-from tests.process import Process, serving
-from tests.support import SECRET, UNLIMITED, Api, run_sql, running
+from tests.otlp_receiver import Receiver, run_receiver
+from tests.process import Process, run_process
+from tests.support import SECRET, UNLIMITED, Api, run_api, run_sql
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with receiving() as running_receiver:
+    with run_receiver() as running_receiver:
         yield running_receiver
 
 
@@ -42,7 +42,7 @@ def traced(database_url: str, receiver: Receiver) -> Callable[..., AbstractConte
         usual: dict[str, Any] = {"otel_exporter_otlp_endpoint": receiver.url, "otel_bsp_schedule_delay": 100}
         usual |= {"database_url": database_url, "better_auth_secret": SECRET} | UNLIMITED
         settings = Settings(**(usual | given))
-        with running(settings, partial(create_app, entities=entities)) as api:
+        with run_api(settings, partial(create_app, entities=entities)) as api:
             yield api
 
     return start
@@ -140,7 +140,7 @@ def many_tasks(superuser: Callable[[str], None]) -> None:
 @pytest.fixture
 def run(database_url: str) -> Callable[..., AbstractContextManager[Process]]:
     """Run the application as a process with these environment variables."""
-    return lambda **variables: serving(database_url, **variables)
+    return lambda **variables: run_process(database_url, **variables)
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def refused(database_url: str) -> Callable[..., str]:
     """The message with which the application refuses to start with these environment variables."""
 
     def start(**variables: str) -> str:
-        done = process.run(["serve"], database_url, **variables)
+        done = process.run_command(["serve"], database_url, **variables)
         assert (done.returncode, done.stdout) == (2, ""), done
         return done.stderr
 

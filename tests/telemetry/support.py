@@ -51,4 +51,4 @@ def stop(process: Process) -> float:
 
 def entries(process: Process) -> list[dict[str, Any]]:
     """Its log's lines, each of which is JSON."""
-    return [json.loads(line) for line in process.said().splitlines()]
+    return [json.loads(line) for line in process.output().splitlines()]

@@ -18,12 +18,12 @@ from starlette.middleware.base import RequestResponseEndpoint
 from app.main import create_app
 from app.settings import Settings
 from tests.otlp_receiver import Receiver, Span
-from tests.support import SECRET, UNLIMITED, Api, make_token, running, until
+from tests.support import SECRET, UNLIMITED, Api, make_token, run_api, wait_until
 from tests.telemetry.later import LATER_S, TIMEOUT_S, router, seen
 from tests.telemetry.scrapes import scrape
 from tests.telemetry.support import server_span
 from tests.web.cases import AUTH
-from tests.web.raw import connected, receive, request, send
+from tests.web.raw import connect, receive, request, send
 
 Serve = Callable[..., AbstractContextManager[Api]]
 
@@ -52,7 +52,7 @@ def requests(log: StringIO) -> list[dict[str, Any]]:
 def test_work_after_the_answer_has_a_deadline_of_its_own(alice: httpx.Client, path: str) -> None:
     """It asks the database when the request's time has long passed, and gets its answer."""
     assert alice.post(f"/api/later/{path}").json() == "begun"
-    until(lambda: seen)
+    wait_until(lambda: seen)
     assert seen == [0]
 
 
@@ -74,14 +74,14 @@ def test_a_statement_of_a_stream_still_ends(
 def test_latency_ends_with_the_last_byte(alice: httpx.Client, receiver: Receiver, log: StringIO) -> None:
     """Of the metric, the line and the span: the background task comes after all three, and is a span of its own."""
     answer = alice.post("/api/later/background")
-    until(lambda: seen)
+    wait_until(lambda: seen)
     route = {"method": "POST", "handler": "/api/later/background"}
     name = "http_request_duration_seconds"
-    until(lambda: scrape(alice).value(f"{name}_count", **route) == 1)
+    wait_until(lambda: scrape(alice).value(f"{name}_count", **route) == 1)
     assert scrape(alice).value(f"{name}_sum", **route) < LATER_S
     (line,) = (entry for entry in requests(log) if entry["route"] == "/api/later/background")
     assert line["duration_ms"] < LATER_S * 1000
-    until(lambda: spans_named(receiver, answer, "background task"))
+    wait_until(lambda: spans_named(receiver, answer, "background task"))
     (later,), server = spans_named(receiver, answer, "background task"), server_span(receiver, answer)
     assert server["end"] - server["start"] < LATER_S * 1e9 <= later["end"] - later["start"]
     assert later["parentSpanId"] == server["spanId"]
@@ -94,8 +94,8 @@ def test_a_failure_after_the_answer_is_told(
     """In the log and on a span, with its stack and without what the client sent; the answer was good."""
     answer = alice.post(f"/api/later/{path}", json="patient-4711")
     assert answer.status_code == 200
-    until(lambda: "work after the answer failed: ValueError" in log.getvalue())
-    until(lambda: spans_named(receiver, answer, name))
+    wait_until(lambda: "work after the answer failed: ValueError" in log.getvalue())
+    wait_until(lambda: spans_named(receiver, answer, name))
     (later,) = spans_named(receiver, answer, name)
     (event,) = later["events"]
     assert (later["status"], event["attributes"]["exception.type"]) == ((2, "ValueError"), "ValueError")
@@ -112,7 +112,7 @@ def test_an_answer_that_breaks_off_is_a_failure(alice: httpx.Client, receiver: R
     with pytest.raises(httpx.RemoteProtocolError):
         alice.post("/api/later/broken", json="patient-4711")
     route = {"method": "POST", "handler": "/api/later/broken"}
-    until(lambda: scrape(alice).value("http_requests_total", **route, status="500") == 1)
+    wait_until(lambda: scrape(alice).value("http_requests_total", **route, status="500") == 1)
     (line,) = (entry for entry in requests(log) if entry.get("route") == route["handler"])
     assert (line["level"], line["status"], line["code"]) == ("WARNING", 500, "answer_broken")
     trace = line["trace_id"]
@@ -136,7 +136,7 @@ def test_a_middleware_of_a_teams_hides_no_break(database_url: str, log: StringIO
         return app
 
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
-    with running(settings, create) as api, api.client() as alice:
+    with run_api(settings, create) as api, api.client() as alice:
         with pytest.raises(httpx.RemoteProtocolError):
             alice.post("/api/later/broken", json="patient-4711")
         assert alice.post("/api/later/background").headers["x-own"] == "there"
@@ -147,7 +147,7 @@ def test_a_middleware_of_a_teams_hides_no_break(database_url: str, log: StringIO
 
 def test_requests_on_one_connection_share_no_trace(api: Api, receiver: Receiver) -> None:
     """Not even those that were sent before the one before was answered."""
-    with connected(api.port) as connection:
+    with connect(api.port) as connection:
         head = [request("POST", "/api/later/session", AUTH, "Content-Length: 0") for _ in range(3)]
         send(connection, b"".join(head), token=make_token())
         traces = {receive(connection, "POST").headers["x-trace-id"] for _ in head}
@@ -158,7 +158,7 @@ def test_requests_on_one_connection_share_no_trace(api: Api, receiver: Receiver)
 def test_a_task_that_fails_quotes_nobody(alice: httpx.Client, log: StringIO) -> None:
     """asyncio's own line about it has its stack, and not its message."""
     alice.post("/api/later/lost", json="patient-4711")
-    until(lambda: gc.collect() is not None and "Task exception was never retrieved" in log.getvalue())
+    wait_until(lambda: gc.collect() is not None and "Task exception was never retrieved" in log.getvalue())
     in_json = [line for line in log.getvalue().splitlines() if line.startswith("{")]
     assert any('"Task exception was never retrieved"' in line and "ValueError" in line for line in in_json)
     assert not [line for line in in_json if "patient-4711" in line]

@@ -13,7 +13,7 @@ from starlette.background import BackgroundTask
 from starlette.convertors import CONVERTOR_TYPES, Convertor
 from starlette.responses import Response
 
-from tests.web.team import api_router, ask
+from tests.web.team import api_router, call_routers
 
 Client = httpx.AsyncClient
 Counted = dict[tuple[str, str, str], float]
@@ -41,7 +41,7 @@ def cut(
             answer = None
         return answer, await requests(client)
 
-    found: tuple[httpx.Response | None, Counted] = ask(router, act=act)
+    found: tuple[httpx.Response | None, Counted] = call_routers(router, act=act)
     return found
 
 
@@ -148,7 +148,7 @@ def test_what_fails_outside_of_the_application_counts(
         before = (await client.get("/metrics")).text
         return await client.get("/odd/patient-4711"), before, await requests(client)
 
-    found: Any = ask(router, act=act)
+    found: Any = call_routers(router, act=act)
     answer, before, counted = found
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert counted == {("GET", "(failure)", "500"): 1}

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from app.auth import CurrentUser
 from app.db import CurrentDatabase, CurrentSession
 from app.web.route import ApiRoute
-from tests.support import Api, until
+from tests.support import Api, wait_until
 
 ONE = text("SELECT 1")
 SIZE = 8  # of the pool
@@ -87,7 +87,7 @@ def test_so_is_one_of_a_background_task(traced: Start, log: StringIO) -> None:
     """Its answer is sent already."""
     with traced([router]) as api, api.client() as client:
         assert client.get("/api/on-loop/background").json() == 1
-        until(lambda: said(log, "ERROR"))
+        wait_until(lambda: said(log, "ERROR"))
         assert client.get("/api/on-loop/thread").json() == 1
 
 
@@ -96,6 +96,6 @@ def test_in_production_it_is_a_warning(traced: Start, log: StringIO) -> None:
     paths = [*BLOCKING, "/api/on-loop/background", "/api/on-loop/thread"]
     with traced([router], environment="production") as api, api.client() as client:
         assert [client.get(path).json() for path in paths * 2] == [1] * 12
-        until(lambda: len(said(log, "WARNING")) >= len(paths) - 1)
+        wait_until(lambda: len(said(log, "WARNING")) >= len(paths) - 1)
     told = [message.partition(":")[0] for message in said(log, "WARNING")]
     assert sorted(told) == sorted(paths[:-1])

@@ -157,7 +157,7 @@ def in_trouble(kind: str, receiver: Receiver) -> Iterator[str]:
         if kind in {"dead", "hanging"}:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
             return
-    receiver.delay_s, receiver.answer = {"500": (0, 500), "429": (0, 429), "slow": (1.5, 200)}[kind]
+    receiver.delay_s, receiver.status = {"500": (0, 500), "429": (0, 429), "slow": (1.5, 200)}[kind]
     yield receiver.url
 
 
@@ -212,19 +212,19 @@ def test_what_is_queued_is_sent_before_the_process_ends(run: Run, receiver: Rece
 def test_a_receiver_that_comes_back_is_sent_to_again(alice: httpx.Client, receiver: Receiver) -> None:
     """After a failure, and after a closed connection, the next batches arrive."""
     server_span(receiver, alice.get("/api/tasks"))
-    receiver.answer = 500
+    receiver.status = 500
     alice.get("/api/tasks")
-    receiver.until(lambda _: receiver.refused)
-    receiver.answer = 200
+    receiver.wait_for(lambda _: receiver.refused)
+    receiver.status = 200
     server_span(receiver, alice.get("/api/tasks"))
 
 
 def test_a_receiver_that_asks_for_patience_gets_the_batch_again(alice: httpx.Client, receiver: Receiver) -> None:
     """A 429 with Retry-After is no loss: the same batch is sent again."""
-    receiver.answer, receiver.retry_after = 429, "1"
+    receiver.status, receiver.retry_after = 429, "1"
     answer = alice.get("/api/tasks")
-    receiver.until(lambda _: receiver.refused)
-    receiver.answer = 200
+    receiver.wait_for(lambda _: receiver.refused)
+    receiver.status = 200
     assert [span["name"] for span in statements(receiver, answer)] == ["SELECT task"]
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from app.settings import Settings
 from app.telemetry.export import exporter
-from tests.otlp_receiver import Receiver, receiving
+from tests.otlp_receiver import Receiver, run_receiver
 from tests.redis_server import certify
 
 pytestmark = pytest.mark.parametrize("protocol", ["http/json", "http/protobuf"])
@@ -78,7 +78,7 @@ def careful(pairs: dict[str, Path]) -> Iterator[Receiver]:
     context.load_cert_chain(pairs["server certificate"], pairs["server key"])
     context.load_verify_locations(pairs["client certificate"])
     context.verify_mode = ssl.CERT_REQUIRED
-    with receiving(context) as receiver:
+    with run_receiver(context) as receiver:
         yield receiver
 
 

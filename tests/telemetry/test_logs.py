@@ -134,7 +134,7 @@ def test_in_a_terminal_a_slow_request_prints_its_trace(run: Run) -> None:
         with process.client() as alice:
             alice.get("/api/tasks?q=needle")
         stop(process)
-        output = process.said()
+        output = process.output()
     assert re.search(
         r"INFO    GET /api/tasks 200  [\d.]+ ms, 1 query of [\d.]+ ms, alice  trace [0-9a-f]{32}\n", output
     )
@@ -151,7 +151,7 @@ def test_in_a_terminal_a_quick_request_is_one_line(run: Run) -> None:
         with process.client() as alice:
             alice.get("/api/tasks")
         stop(process)
-        ours = [line for line in process.said().splitlines() if "/api/tasks" in line or " ms  " in line]
+        ours = [line for line in process.output().splitlines() if "/api/tasks" in line or " ms  " in line]
     assert len(ours) == 1
 
 
@@ -159,7 +159,7 @@ def test_without_a_terminal_lines_are_json(run: Run) -> None:
     """`auto`, the default, is JSON where nobody reads along."""
     with run(LOG_FORMAT="auto") as process:
         stop(process)
-        assert all(json.loads(line) for line in process.said().splitlines())
+        assert all(json.loads(line) for line in process.output().splitlines())
 
 
 FAILING = """

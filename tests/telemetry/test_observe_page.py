@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.copies import grow_project
+from tests.copies import copy_project_with
 from tests.otlp_receiver import Receiver, Span
-from tests.process import ROOT, Process, serving
-from tests.support import answering
+from tests.process import ROOT, Process, run_process
+from tests.support import run_server
 from tests.telemetry.scrapes import scrape
 from tests.telemetry.support import entries, stop, trace_of
 
@@ -53,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def weather() -> Iterator[Weather]:
-    with answering(Weather()) as server:
+    with run_server(Weather()) as server:
         yield server
         server.may_answer.set()
 
@@ -63,7 +63,7 @@ def project(tmp_path: Path, weather: Weather) -> Path:
     """A copy of the project with the page's entity, which asks our own other service."""
     (entity,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert SERVICE in entity
-    return grow_project(tmp_path, "forecasts", entity.replace(SERVICE, f"http://127.0.0.1:{weather.server_port}"))
+    return copy_project_with(tmp_path, "forecasts", entity.replace(SERVICE, f"http://127.0.0.1:{weather.server_port}"))
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def serve(project: Path, database_url: str, receiver: Receiver, weather: Weather
         weather.may_answer.set()
         weather.asked.clear()
         usual = {"otel_exporter_otlp_endpoint": receiver.url, "otel_bsp_schedule_delay": 100}
-        with serving(database_url, project, **(usual | variables)) as process:
+        with run_process(database_url, project, **(usual | variables)) as process:
             yield process
 
     return start
@@ -93,7 +93,7 @@ def test_the_entity_is_seen_whole(serve: Any, receiver: Receiver, weather: Weath
             spans = spans_of(receiver, answer)
             assert scrape(alice).value("forecasts_total", sky="rain") == 1
         stop(process)
-        assert "Oslo" not in process.said()  # httpx itself would log the URL
+        assert "Oslo" not in process.output()  # httpx itself would log the URL
         (line,) = [entry for entry in entries(process) if entry["logger"] == "app.forecasts"]
     server, call, own = spans["GET /api/forecasts/{city}"], spans["GET"], spans["parse forecast"]
     assert {call["parentSpanId"], own["parentSpanId"]} == {server["spanId"]}

@@ -7,7 +7,7 @@ from socket import socket
 import pytest
 
 from tests.otlp_receiver import Receiver
-from tests.support import Api, until
+from tests.support import Api, wait_until
 from tests.telemetry.scrapes import scrape
 
 Serve = Callable[..., AbstractContextManager[Api]]
@@ -39,12 +39,12 @@ def test_each_status_is_told_once(traced: Serve, receiver: Receiver, caplog: pyt
     given = {"otel_exporter_otlp_traces_endpoint": endpoint, "otel_exporter_otlp_headers": f"authorization={CANARY}"}
     with traced(**given, otel_bsp_schedule_delay=10) as api, api.client() as alice:
         for status, hint in HINTS.items():
-            receiver.answer, refused = status, receiver.refused
+            receiver.status, refused = status, receiver.refused
             wanted.append(f"WARNING the collector refuses spans with status {status}{hint}")
             for batch in (1, 2):
                 alice.get("/api/tasks")
-                until(lambda: receiver.refused >= refused + batch)  # noqa: B023  called at once
-            until(lambda: wanted == refusals(caplog))
+                wait_until(lambda: receiver.refused >= refused + batch)  # noqa: B023  called at once
+            wait_until(lambda: wanted == refusals(caplog))
     assert refusals(caplog) == wanted
     assert CANARY not in caplog.text
 
@@ -58,7 +58,7 @@ def test_a_collector_that_is_not_there_is_named(traced: Serve, caplog: pytest.Lo
         with traced(otel_exporter_otlp_endpoint=f"http://127.0.0.1:{port}", **given) as api, api.client() as alice:
             for count in (1, 2):
                 alice.get("/api/tasks")
-                until(lambda: scrape(alice).value("otel_spans_dropped_total") >= count)  # noqa: B023  called at once
+                wait_until(lambda: scrape(alice).value("otel_spans_dropped_total") >= count)  # noqa: B023  called at once
     assert refusals(caplog) == [f"WARNING the collector at 127.0.0.1:{port} does not answer: ConnectionRefusedError"]
 
 
@@ -68,7 +68,7 @@ def test_a_collector_that_asks_for_patience_refuses_nothing(
     """429 and 503 are no fault of a variable."""
     with traced(otel_exporter_otlp_timeout=0.5, otel_bsp_schedule_delay=10) as api, api.client() as alice:
         for status in (429, 503):
-            receiver.answer, refused = status, receiver.refused
+            receiver.status, refused = status, receiver.refused
             alice.get("/api/tasks")
-            until(lambda: receiver.refused > refused)  # noqa: B023  called at once
+            wait_until(lambda: receiver.refused > refused)  # noqa: B023  called at once
     assert refusals(caplog) == []

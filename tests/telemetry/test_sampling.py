@@ -133,7 +133,7 @@ def test_a_hostile_query_string_costs_nothing(api: Api, receiver: Receiver) -> N
     """Bytes that are no text in the query string are refused, traced and nowhere on the span."""
     assert ask_raw(api, [], b"/api/tasks?q=\xff\xfecanary") in {400, 422}
     assert ask_raw(api, [], b"/api/tasks?q=%ff%fecanary") == 422
-    receiver.until(lambda spans: len(spans) >= 1)
+    receiver.wait_for(lambda spans: len(spans) >= 1)
     assert b"canary" not in b"".join(receiver.bodies)
 
 

@@ -20,11 +20,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from app.telemetry.exposition import NameTaken
-from tests.copies import grow_project
+from tests.copies import copy_project_with
 from tests.otlp_receiver import Receiver
-from tests.process import serving
+from tests.process import run_process
 from tests.redis_server import Redis
-from tests.support import Api, until
+from tests.support import Api, wait_until
 from tests.telemetry.scrapes import scrape
 from tests.telemetry.support import router_of, server_span, trace_of
 
@@ -121,10 +121,10 @@ def test_a_metric_that_waits_holds_nobody_up(traced: Serve, log: StringIO) -> No
         waiting.set_function(lambda: may_end.wait(30))
         with shared(waiting), shared(good), ThreadPoolExecutor(1) as thread:
             scraping = thread.submit(scrape, alice)
-            until(lambda: alice.get("/health/live").is_success and scraping.running())
+            wait_until(lambda: alice.get("/health/live").is_success and scraping.running())
             without = scraping.result(10)
             may_end.set()
-            until(lambda: "own_waiting" in {sample.name for sample in scrape(alice).samples})
+            wait_until(lambda: "own_waiting" in {sample.name for sample in scrape(alice).samples})
     assert not [sample for sample in without.samples if sample.name.startswith("own_")]
     assert log.getvalue().count("a metric took over 1 s to read") == 2  # in both forms of the log
 
@@ -178,7 +178,7 @@ def test_fields_of_a_line(traced: Serve, log: StringIO) -> None:
         for handler in handlers:
             handler.addFilter(enriched)
         answer = alice.get("/api/own")
-        until(lambda: "GET /api/own" in log.getvalue())
+        wait_until(lambda: "GET /api/own" in log.getvalue())
         for handler in handlers:
             handler.removeFilter(enriched)
     assert answer.status_code == 200
@@ -207,8 +207,8 @@ def test_calls_of_an_instrumented_library_are_in_the_requests_trace(
     tmp_path: Path, database_url: str, receiver: Receiver, redis_server: Redis
 ) -> None:
     """With Redis instrumented for the whole process, counting a request is a span of that request."""
-    project = grow_project(tmp_path, "nothing", REDIS)
-    with serving(
+    project = copy_project_with(tmp_path, "nothing", REDIS)
+    with run_process(
         database_url,
         project,
         rate_limit_storage_uri=redis_server.uri,

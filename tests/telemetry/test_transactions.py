@@ -17,11 +17,11 @@ from app.tasks.models import Task
 from app.web.route import ApiRoute
 from devtools.postgres import Server
 from tests.otlp_receiver import Receiver
+from tests.proxy import run_proxy
 from tests.support import Api
 from tests.telemetry.conftest import database_of
 from tests.telemetry.scrapes import scrape
 from tests.telemetry.support import server_span, statements
-from tests.wire import wire
 
 Serve = Callable[..., AbstractContextManager[Api]]
 
@@ -83,7 +83,7 @@ def test_a_preamble_that_fails_is_an_error_like_any_other(
     traced: Serve, receiver: Receiver, cluster: Server, database_url: str
 ) -> None:
     """Its answer is lost: 503, an error in the metrics, and no span of a statement that never was."""
-    with wire(cluster.socket) as tapped:
+    with run_proxy(cluster.socket) as tapped:
         url = tapped.url(database_of(database_url))
         with traced([router], database_url=url) as api, api.client() as alice:
             tapped.cut_after("set_config")

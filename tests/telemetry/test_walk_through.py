@@ -7,8 +7,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from tests.process import Process
-from tests.process import run as run_command
+from tests.process import Process, run_command
 from tests.support import run_sql
 from tests.telemetry.support import stop
 
@@ -35,7 +34,7 @@ def test_the_cause_is_read_off_the_tree_and_so_is_the_fix(
             assert alice.get("/api/tasks?q=Number 777 of").status_code == 200
             alice.get("/api/tasks?q=Number 777 of&completed=false")
         stop(process)
-        output = process.said()
+        output = process.output()
     before, after = output.split("GET /api/tasks 200")[1:]
     assert "Seq Scan on task" in before
     assert re.search(r"199,\d{3} thrown away", before)

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import httpx
 
 from app.settings import Settings
-from tests.otlp_receiver import receiving
-from tests.support import SECRET, UNLIMITED, running
+from tests.otlp_receiver import run_receiver
+from tests.support import SECRET, UNLIMITED, run_api
 
 
 @contextmanager
@@ -18,9 +18,9 @@ def traced(database_url: str, ratio: float) -> Iterator[tuple[httpx.Client, set[
     def note(answer: httpx.Response) -> None:
         traces.add(answer.headers.get("X-Trace-Id", ""))
 
-    with receiving() as receiver:
+    with run_receiver() as receiver:
         own = {"database_url": database_url, "otel_exporter_otlp_endpoint": receiver.url}
         settings = Settings(better_auth_secret=SECRET, otel_traces_sampler_arg=ratio, **(own | UNLIMITED))
-        with running(settings) as api, api.client() as client:
+        with run_api(settings) as api, api.client() as client:
             client.event_hooks = {"response": [note]}
             yield client, traces

@@ -37,7 +37,7 @@ def request(
 
 
 @contextmanager
-def connected(port: int, timeout: float = 10) -> Iterator[socket]:
+def connect(port: int, timeout: float = 10) -> Iterator[socket]:
     with create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         yield connection
 
@@ -57,7 +57,7 @@ def receive(connection: socket, method: str = "GET") -> Answer:
 
 def exchange(port: int, *pieces: bytes) -> Answer:
     """Send one request on a connection of its own and return its answer."""
-    with connected(port) as connection:
+    with connect(port) as connection:
         send(connection, *pieces, token=make_token("alice"))
         return receive(connection, pieces[0].partition(b" ")[0].decode("latin-1"))
 

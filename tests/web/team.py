@@ -12,14 +12,16 @@ from app.settings import Settings
 from app.web.route import ApiRoute
 from tests.support import SECRET, make_token
 
-NOWHERE = Settings(database_url="postgresql://nowhere/d", better_auth_secret=SECRET, otel_sdk_disabled=True)
+NO_DATABASE = Settings(database_url="postgresql://nowhere/d", better_auth_secret=SECRET, otel_sdk_disabled=True)
 TOKEN = {"Authorization": f"Bearer {make_token()}"}
 
 Client = httpx.AsyncClient
 
 
-def ask(*routers: APIRouter, act: Callable[[Client], Awaitable[Any]], prepare: Callable[[FastAPI], object] = id) -> Any:
-    app = create_app(NOWHERE, entities=routers)
+def call_routers(
+    *routers: APIRouter, act: Callable[[Client], Awaitable[Any]], prepare: Callable[[FastAPI], object] = id
+) -> Any:
+    app = create_app(NO_DATABASE, entities=routers)
     prepare(app)
 
     async def run() -> Any:

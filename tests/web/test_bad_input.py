@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from app.settings import Settings
-from tests.support import SECRET, UNLIMITED, Api, make_token, running
+from tests.support import SECRET, UNLIMITED, Api, make_token, run_api
 from tests.telemetry.scrapes import scrape
 from tests.web.cases import AUTH, CANARY, JSON, Case, bodies, messages, targets
-from tests.web.raw import Answer, connected, exchange, receive, request, send
+from tests.web.raw import Answer, connect, exchange, receive, request, send
 
 GOOD = request("GET", "/api/tasks?limit=1", AUTH)
 CASES = [*bodies.CASES, *targets.CASES, *messages.CASES]
@@ -22,7 +22,7 @@ CASES = [*bodies.CASES, *targets.CASES, *messages.CASES]
 def api(new_database: Callable[[], str]) -> Iterator[Api]:
     """One API for the whole table, with the task 1 in it."""
     settings = Settings(database_url=new_database(), better_auth_secret=SECRET, **UNLIMITED)
-    with running(settings) as api, api.client() as client:
+    with run_api(settings) as api, api.client() as client:
         assert client.post("/api/tasks", json={"title": "first"}).json()["id"] == 1
         yield api
 
@@ -42,7 +42,7 @@ def dripped(api: Api) -> Iterator[Future[tuple[Answer, float]]]:
 
 def drip(port: int) -> tuple[Answer, float]:
     started = monotonic()
-    with connected(port, timeout=1) as connection:
+    with connect(port, timeout=1) as connection:
         send(connection, request("POST", "/api/tasks", AUTH, JSON, "Content-Length: 60"), token=make_token())
         while monotonic() - started < 60:
             send(connection, b" ")
@@ -103,7 +103,7 @@ def test_a_body_that_does_not_arrive_is_given_up(api: Api, dripped: Future[tuple
 
 def test_a_refused_body_leaves_its_connection_usable(api: Api) -> None:
     """What is left of a body over the limit is read and thrown away: the next request on the connection is served."""
-    with connected(api.port) as connection:
+    with connect(api.port) as connection:
         send(connection, request("POST", "/api/tasks", JSON, messages.LENGTH), *messages.SENT)
         assert receive(connection).status == 413
         send(connection, GOOD, token=make_token())
@@ -115,7 +115,7 @@ def test_pipelined_requests_are_answered_in_order(api: Api) -> None:
     wanted = {"/api/tasks": 200, "/api/tasks/1.0": 404, "/api/tasks?limit=0": 422, "/nowhere": 404, "/health/live": 200}
     found: list[bytes] = []
     answers = b""
-    with connected(api.port) as connection:
+    with connect(api.port) as connection:
         send(connection, b"".join(request("GET", target, AUTH) for target in wanted), token=make_token())
         while len(found) < len(wanted) and (data := connection.recv(65536)):
             answers += data
@@ -127,6 +127,6 @@ def test_pipelined_requests_are_answered_in_order(api: Api) -> None:
 def test_a_client_that_asks_first_is_told_whether_to_go_on(api: Api, length: str, first: bytes) -> None:
     """`Expect: 100-continue` gets 100 for a body that would be read and the refusal for one that would not."""
     headers = [JSON, f"Content-Length: {length}", "Expect: 100-continue"]
-    with connected(api.port) as connection:
+    with connect(api.port) as connection:
         send(connection, request("POST", "/api/tasks", AUTH, *headers), token=make_token())
         assert connection.recv(13) == first

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from app.web.body import Body
 from app.web.route import ApiRoute
 from tests.support import Api
-from tests.web.team import ask
+from tests.web.team import call_routers
 
 JSON = json.dumps({"name": "x"}).encode()
 PACKED = gzip.compress(JSON)
@@ -84,7 +84,7 @@ for endpoint in (*DECLARING, raw):
 
 
 def post(path: str, **sent: Any) -> httpx.Response:
-    answer: httpx.Response = ask(router, act=lambda client: client.post(f"/api/{path}", **sent))
+    answer: httpx.Response = call_routers(router, act=lambda client: client.post(f"/api/{path}", **sent))
     return answer
 
 

@@ -15,9 +15,9 @@ from starlette.types import Scope
 from app.main import create_app
 from app.settings import Settings
 from app.web.route import ApiRoute
-from tests.support import SECRET, Api, make_token, run_sql, running
+from tests.support import SECRET, Api, make_token, run_api, run_sql
 from tests.web.cases import AUTH, JSON
-from tests.web.raw import connected, receive, request, send
+from tests.web.raw import connect, receive, request, send
 
 BODY = b'{"title": "in pieces"}'
 
@@ -25,7 +25,7 @@ BODY = b'{"title": "in pieces"}'
 def test_an_unexpected_error_ends_nothing(api: Api, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     """It is a 500 that tells nothing, logged with its stack, and the next request on its connection is served."""
     run_sql(database_url, "ALTER TABLE task DROP COLUMN description")
-    with connected(api.port) as connection:
+    with connect(api.port) as connection:
         send(connection, request("GET", "/api/tasks", AUTH), token=make_token())
         answer = receive(connection)
         send(connection, request("GET", "/health/live"))
@@ -52,7 +52,7 @@ def test_an_error_between_the_layers_is_answered_like_any_other(caplog: pytest.L
     router = APIRouter(prefix="/api", route_class=Unmatchable)
     router.get("/ask")(lambda: None)
     settings = Settings(database_url="postgresql://nowhere/d", better_auth_secret=SECRET, otel_sdk_disabled=True)
-    with running(settings, partial(create_app, entities=[router])) as api, api.client() as client:
+    with run_api(settings, partial(create_app, entities=[router])) as api, api.client() as client:
         answer = client.get("/api/ask")
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert answer.json()["code"] == "internal_error"
@@ -81,7 +81,7 @@ def test_a_handler_of_a_teams_own_answers_what_nobody_caught(raised: int | type[
         return app
 
     settings = Settings(database_url="postgresql://nowhere/d", better_auth_secret=SECRET)
-    with running(settings, create) as api, api.client() as client:
+    with run_api(settings, create) as api, api.client() as client:
         answer, second = client.get("/api/fail/once"), client.get("/api/fail/twice")
     assert (answer.status_code, answer.text) == (500, "own: LookupError")
     assert (second.status_code, second.json()["code"]) == (500, "internal_error")
@@ -89,7 +89,7 @@ def test_a_handler_of_a_teams_own_answers_what_nobody_caught(raised: int | type[
 
 def test_a_body_may_come_in_pieces(api: Api) -> None:
     """As long as it arrives in time, however it is cut."""
-    with connected(api.port) as connection:
+    with connect(api.port) as connection:
         send(connection, request("POST", "/api/tasks", AUTH, JSON, f"Content-Length: {len(BODY)}"), token=make_token())
         for byte in BODY:
             send(connection, bytes([byte]))
@@ -101,7 +101,7 @@ def test_a_client_that_leaves_early_leaves_no_trace(
 ) -> None:
     """Half a body and then nobody there: nothing is created, nothing logged as an error, the next one is served."""
     with serve() as api:
-        with connected(api.port) as connection:
+        with connect(api.port) as connection:
             send(
                 connection, request("POST", "/api/tasks", AUTH, JSON, "Content-Length: 1000") + BODY, token=make_token()
             )

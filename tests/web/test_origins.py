@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from app.main import create_app
 from app.settings import Settings
 from app.web.route import ApiRoute
-from tests.support import ORIGIN, SECRET, Api, running
+from tests.support import ORIGIN, SECRET, Api, run_api
 from tests.web.cases import AUTH
 from tests.web.raw import exchange, request
 
@@ -85,7 +85,7 @@ def test_one_request_too_many_is_readable() -> None:
         database_url="postgresql://no/d", better_auth_secret=SECRET, cors_origins=ORIGIN, max_in_flight=1
     )
     create = partial(create_app, entities=[router])
-    with running(settings, create) as api, api.client(Origin=ORIGIN) as client, ThreadPoolExecutor(1) as pool:
+    with run_api(settings, create) as api, api.client(Origin=ORIGIN) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.get, "/api/held")
         assert arrived.wait(10)
         refused = client.get("/api/held")

@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI, Request
 
 from app.main import create_app
 from app.settings import Settings
-from tests.support import SECRET, UNLIMITED, Api, running
+from tests.support import SECRET, UNLIMITED, Api, run_api
 
 PREFIX = "/task-service"
 PROXY = {"forwarded_allow_ips": ("127.0.0.1",)}
@@ -61,7 +61,7 @@ def behind(request: pytest.FixtureRequest, new_database: Callable[[], str]) -> I
         app.include_router(team)
         return app
 
-    with running(settings, create) as api, api.client(**headers) as client:
+    with run_api(settings, create) as api, api.client(**headers) as client:
         yield client
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from app.web.body import Body
-from tests.web.team import api_router, ask
+from tests.web.team import api_router, call_routers
 
 Client = httpx.AsyncClient
 
@@ -40,10 +40,10 @@ def test_dependencies_of_coroutines_run_once_or_each_time() -> None:
     ) -> str:
         return f"{a}{b}{c}{limit}"
 
-    good = ask(router, act=lambda client: client.get("/api/once"))
+    good = call_routers(router, act=lambda client: client.get("/api/once"))
     assert (good.json(), ran) == ("sharedfreshsharedfresh1", ["shared", "fresh", "fresh"])
     ran.clear()
-    assert ask(router, act=lambda client: client.get("/api/once?limit=x")).status_code == 422
+    assert call_routers(router, act=lambda client: client.get("/api/once?limit=x")).status_code == 422
     assert ran == ["shared", "fresh", "fresh"]
 
 
@@ -55,7 +55,7 @@ def test_errors_of_headers_are_in_the_order_of_the_signature() -> None:
     async def headers(x_a: Annotated[int | None, Header()] = None, *, x_b: Annotated[int, Header()]) -> None:
         """Take two numbers."""
 
-    answer = ask(router, act=lambda client: client.get("/api/headers", headers={"x-a": "a", "x-b": "b"}))
+    answer = call_routers(router, act=lambda client: client.get("/api/headers", headers={"x-a": "a", "x-b": "b"}))
     assert [error["pointer"] for error in answer.json()["errors"]] == ["/header/x-a", "/header/x-b"]
 
 
@@ -80,7 +80,7 @@ def test_an_override_touches_the_routes_that_use_it() -> None:
     async def act(client: Client) -> list[httpx.Response]:
         return [await client.get(path) for path in ("/api/used?id=7", "/api/unused/7", "/api/unused/7?id=7")]
 
-    answers = ask(router, act=act, prepare=lambda app: app.dependency_overrides.update({current: replacement}))
+    answers = call_routers(router, act=act, prepare=lambda app: app.dependency_overrides.update({current: replacement}))
     assert [answer.status_code for answer in answers] == [200, 200, 422]
     assert answers[0].json() == "replaced 7"
 
@@ -97,9 +97,9 @@ def test_refusals_keep_what_they_were_given() -> None:
     async def own() -> None:
         raise RequestValidationError([{"loc": ("query", "x"), "type": "own"}])
 
-    found = ask(router, act=lambda client: client.get("/api/gone"))
+    found = call_routers(router, act=lambda client: client.get("/api/gone"))
     assert (found.status_code, found.json()["code"], found.headers["x-own"]) == (404, "not_found", "there")
-    errors = ask(router, act=lambda client: client.get("/api/own")).json()["errors"]
+    errors = call_routers(router, act=lambda client: client.get("/api/own")).json()["errors"]
     assert errors == [{"pointer": "/query/x", "message": "is not acceptable"}]
 
 
@@ -124,7 +124,7 @@ def test_no_message_quotes_a_value(sent: Any) -> None:
     async def visit(visit: Visit) -> None:
         """Take a visit."""
 
-    answer = ask(router, act=lambda client: client.post("/api/visits", json=sent))
+    answer = call_routers(router, act=lambda client: client.post("/api/visits", json=sent))
     assert answer.status_code == 422
     assert not [part for part in ("patient", "4711", "`p`") if part in answer.text]
 
@@ -137,7 +137,7 @@ def test_headers_of_an_endpoint_are_its_own() -> None:
     async def own() -> Response:
         return Response(headers={"Cache-Control": "public, max-age=60", "Referrer-Policy": "origin"})
 
-    headers = ask(router, act=lambda client: client.get("/api/own")).headers
+    headers = call_routers(router, act=lambda client: client.get("/api/own")).headers
     assert headers.get_list("cache-control") == ["public, max-age=60"]
     assert headers.get_list("referrer-policy") == ["origin"]
     assert headers.get_list("x-content-type-options") == ["nosniff"]
@@ -154,15 +154,15 @@ def test_a_strict_model_may_be_a_form() -> None:
     async def form(name: Annotated[Name, Form()]) -> str:
         return name.name
 
-    assert ask(router, act=lambda client: client.post("/api/form", data={"name": "x"})).json() == "x"
+    assert call_routers(router, act=lambda client: client.post("/api/form", data={"name": "x"})).json() == "x"
 
 
 def test_a_long_number_in_a_path_names_nothing() -> None:
     """Python reads no number of so many digits: 404, and no 500."""
     router = APIRouter()
     router.add_api_route("/numbers/{number:int}", lambda number: number)
-    assert ask(router, act=lambda client: client.get(f"/numbers/{'9' * 5000}")).status_code == 404
-    assert ask(router, act=lambda client: client.get(f"/numbers/{'9' * 4000}")).status_code == 200
+    assert call_routers(router, act=lambda client: client.get(f"/numbers/{'9' * 5000}")).status_code == 404
+    assert call_routers(router, act=lambda client: client.get(f"/numbers/{'9' * 4000}")).status_code == 200
 
 
 class Handler:
@@ -181,7 +181,7 @@ def test_an_own_answer_to_what_nobody_caught_counts_as_what_it_is() -> None:
     async def act(client: Client) -> tuple[httpx.Response, str]:
         return await client.get("/api/fail"), (await client.get("/metrics")).text
 
-    answer, metrics = ask(router, act=act, prepare=lambda app: app.add_exception_handler(Exception, Handler()))
+    answer, metrics = call_routers(router, act=act, prepare=lambda app: app.add_exception_handler(Exception, Handler()))
     assert (answer.status_code, answer.text) == (418, "LookupError")
     assert 'http_requests_total{handler="/api/fail",method="GET",status="418"} 1.0' in metrics
 
@@ -206,7 +206,7 @@ def test_a_teams_schema_keeps_its_name() -> None:
     async def create(problem: Problem) -> Problem:
         return problem
 
-    document = ask(router, act=lambda client: client.get("/openapi.json")).json()
+    document = call_routers(router, act=lambda client: client.get("/openapi.json")).json()
     schemas, operation = document["components"]["schemas"], document["paths"]["/api/problems"]["post"]
     own = {"$ref": "#/components/schemas/app__web__docs__Problem"}
     assert operation["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Problem"}

@@ -14,7 +14,7 @@ from app.auth import CurrentUser
 from app.main import create_app
 from app.settings import Settings
 from app.web.route import ApiRoute
-from tests.support import SECRET, UNLIMITED, Api, running
+from tests.support import SECRET, UNLIMITED, Api, run_api
 
 
 def where() -> str:
@@ -67,7 +67,7 @@ def api(database_url: str) -> AbstractContextManager[Api]:
         child.add_api_route(f"/{name}", call, name=name)
     router.include_router(child, prefix="/nested")
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
-    return running(settings, lambda chosen, draining: create_app(chosen, draining, entities=[router]))
+    return run_api(settings, lambda chosen, draining: create_app(chosen, draining, entities=[router]))
 
 
 def test_what_blocks_runs_in_a_worker_thread(api: AbstractContextManager[Api]) -> None:
@@ -87,7 +87,7 @@ def test_who_gets_no_thread_waits_for_none_beyond_the_deadline(database_url: str
         database_url=database_url, better_auth_secret=SECRET, database_pool_size=2, database_timeout_ms=500, **UNLIMITED
     )
     with (
-        running(settings, lambda chosen, draining: create_app(chosen, draining, entities=[router])) as api,
+        run_api(settings, lambda chosen, draining: create_app(chosen, draining, entities=[router])) as api,
         api.client() as alice,
         ThreadPoolExecutor(3) as users,
     ):

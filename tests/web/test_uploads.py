@@ -19,10 +19,10 @@ from app.main import create_app
 from app.settings import Settings
 from app.web.guard import MAX_BODY_BYTES
 from app.web.route import ApiRoute
-from tests.support import SECRET, UNLIMITED, Api, make_token, running, until
+from tests.support import SECRET, UNLIMITED, Api, make_token, run_api, wait_until
 from tests.telemetry.scrapes import scrape
 from tests.web.cases import AUTH
-from tests.web.raw import connected, receive, request, send
+from tests.web.raw import connect, receive, request, send
 
 BOUND = 8 * MAX_BODY_BYTES
 FILE = b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
@@ -80,7 +80,7 @@ async def small(request: Request) -> int:
 @pytest.fixture
 def api(database_url: str) -> Iterator[Api]:
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, max_in_flight=1, **UNLIMITED, **SHORT)
-    with running(settings, partial(create_app, entities=[router])) as served:
+    with run_api(settings, partial(create_app, entities=[router])) as served:
         yield served
 
 
@@ -115,7 +115,7 @@ def test_a_body_up_to_the_bound_arrives_whole(alice: httpx.Client, path: str, si
 @pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "in chunks"])
 def test_one_byte_more_is_too_large(api: Api, path: str, bound: int, chunked: bool) -> None:  # noqa: FBT001
     """413 as everywhere, with the route's own bound."""
-    with connected(api.port) as connection:
+    with connect(api.port) as connection:
         head = (AUTH, "Content-Type: multipart/form-data; boundary=x") if path == "form" else (AUTH, TYPE)
         length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {bound + 1}"
         send(connection, request("POST", f"/api/files/{path}", *head, length), token=make_token())
@@ -129,28 +129,28 @@ def test_one_byte_more_is_too_large(api: Api, path: str, bound: int, chunked: bo
 
 def test_a_stranger_is_refused_before_the_body_comes(api: Api) -> None:
     """What is larger than usual is not even read for one: 401 though nothing but the head was sent."""
-    with connected(api.port) as connection:
+    with connect(api.port) as connection:
         send(connection, request("POST", "/api/files/bytes", TYPE, f"Content-Length: {BOUND}"))
         assert receive(connection, "POST").status == 401
 
 
 def test_an_upload_under_way_keeps_nobody_out(api: Api) -> None:
     """With room for one request, others are served while it arrives; a second upload is one too many."""
-    with connected(api.port) as connection, api.client() as alice:
+    with connect(api.port) as connection, api.client() as alice:
         send(connection, UPLOAD, token=make_token())
-        until(lambda: scrape(alice).value("http_requests_in_progress") == 1)
+        wait_until(lambda: scrape(alice).value("http_requests_in_progress") == 1)
         assert alice.get("/api/files").status_code == 404
         assert alice.post("/api/files/small", content=b"x").json() == 1
         second = alice.post("/api/files/bytes", content=b"x" * BOUND, headers={"Content-Type": "text/plain"})
         assert (second.status_code, second.json()["code"]) == (503, "overloaded")
         send(connection, b"x" * BOUND)
         assert receive(connection, "POST").json() == BOUND
-        until(lambda: scrape(alice).value("http_requests_in_progress") == 0)
+        wait_until(lambda: scrape(alice).value("http_requests_in_progress") == 0)
 
 
 def test_each_statement_has_its_time_while_the_body_arrives(api: Api) -> None:
     """The request's deadline begins when it is complete."""
-    with connected(api.port) as connection:
+    with connect(api.port) as connection:
         head = request("POST", "/api/files/slow", AUTH, TYPE, f"Content-Length: {2 * MAX_BODY_BYTES}")
         send(connection, head + b"x", token=make_token())
         time.sleep(2 * api.settings.database_timeout_ms / 1000)  # a slow client's
@@ -161,7 +161,7 @@ def test_each_statement_has_its_time_while_the_body_arrives(api: Api) -> None:
 
 def test_what_nobody_reads_breaks_no_answer(api: Api) -> None:
     """An answer that has begun goes on, though nobody reads what arrives meanwhile."""
-    with connected(api.port) as connection:
+    with connect(api.port) as connection:
         head = request("POST", "/api/files/answer", AUTH, TYPE, f"Content-Length: {BOUND}")
         send(connection, head, b"x" * BOUND, token=make_token())
         assert receive(connection, "POST").body == b"x" * 3000
@@ -170,7 +170,7 @@ def test_what_nobody_reads_breaks_no_answer(api: Api) -> None:
 @pytest.mark.slow
 def test_an_upload_that_stands_still_ends(api: Api) -> None:
     """Whatever its route takes: 10 s after its last byte it is a 408, and its place is free."""
-    with connected(api.port, timeout=30) as connection:
+    with connect(api.port, timeout=30) as connection:
         send(connection, UPLOAD + b"x", token=make_token())
         answer = receive(connection, "POST")
     assert (answer.status, answer.json()["code"], answer.headers["connection"]) == (408, "body_timeout", "close")
@@ -180,10 +180,10 @@ def test_an_upload_that_stands_still_ends(api: Api) -> None:
 
 def test_a_client_that_leaves_gives_its_place_back(api: Api) -> None:
     """Half an upload, and nobody there: the next one is served."""
-    with connected(api.port) as connection:
+    with connect(api.port) as connection:
         send(connection, UPLOAD, token=make_token())
         send(connection, b"x" * 1000)
     with api.client() as alice:
-        until(lambda: scrape(alice).value("http_requests_in_progress") == 0)
+        wait_until(lambda: scrape(alice).value("http_requests_in_progress") == 0)
         assert alice.post("/api/files/unread", content=b"x" * BOUND).json() == "not read"
         assert alice.post("/api/files/stream", content=pieces(BOUND)).json() == BOUND

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from app.settings import Settings
-from tests.support import SECRET, UNLIMITED, running, until
+from tests.support import SECRET, UNLIMITED, run_api, wait_until
 
 TIMEOUT_MS = 1000
 TIMEOUT_S = TIMEOUT_MS / 1000
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 def serving(url: str, **settings: Any) -> Iterator[httpx.Client]:
     """Serve with a short deadline, and speak for alice on as many connections as needed."""
     own: dict[str, Any] = {"database_url": url, "better_auth_secret": SECRET, "database_timeout_ms": TIMEOUT_MS}
-    with running(Settings(**(own | UNLIMITED | settings))) as api, api.client("alice") as client:
+    with run_api(Settings(**(own | UNLIMITED | settings))) as api, api.client("alice") as client:
         yield client
 
 
@@ -90,7 +90,7 @@ def alive(alice: httpx.Client) -> Iterator[None]:
     asking.start()
     try:
         yield
-        until(lambda: len(seconds) > 5)
+        wait_until(lambda: len(seconds) > 5)
     finally:
         done.set()
         asking.join()

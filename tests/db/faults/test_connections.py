@@ -27,8 +27,8 @@ from tests.db.faults.support import (
     serving,
 )
 from tests.postmaster import Postmaster
-from tests.support import until
-from tests.wire import Wire, wire
+from tests.proxy import Proxy, run_proxy
+from tests.support import wait_until
 
 
 def test_terminated_connections_cost_no_read(postmaster: Postmaster, alice: httpx.Client, name: str) -> None:
@@ -42,12 +42,12 @@ def test_terminated_connections_cost_no_read(postmaster: Postmaster, alice: http
 
 
 @pytest.fixture
-def tapped(postmaster: Postmaster) -> Iterator[Wire]:
-    with wire(postmaster.socket) as listening:
+def tapped(postmaster: Postmaster) -> Iterator[Proxy]:
+    with run_proxy(postmaster.socket) as listening:
         yield listening
 
 
-def test_a_connection_closed_in_its_sleep_costs_a_read_one_retry(tapped: Wire, name: str) -> None:
+def test_a_connection_closed_in_its_sleep_costs_a_read_one_retry(tapped: Proxy, name: str) -> None:
     """The server was suspended meanwhile: the read is sent once more, and once only."""
     with serving(tapped.url(name)) as alice:
         post(alice)
@@ -62,13 +62,13 @@ def test_a_connection_closed_in_its_sleep_costs_a_read_one_retry(tapped: Wire, n
         assert len([query for query in tapped.queries() if "FROM task" in query]) == 2
 
 
-def test_a_connection_closed_in_its_sleep_costs_a_write_nothing(tapped: Wire, name: str) -> None:
+def test_a_connection_closed_in_its_sleep_costs_a_write_nothing(tapped: Proxy, name: str) -> None:
     """A connection that has rested for over a second is asked whether it lives before a write is trusted to it."""
     with serving(tapped.url(name)) as alice:
         post(alice)
         rested = monotonic() + PING_AFTER_S
         tapped.cut()
-        until(lambda: monotonic() > rested)
+        wait_until(lambda: monotonic() > rested)
         assert post(alice).status == 201
         assert len([query for query in tapped.queries() if "INSERT INTO task" in query]) == 2
 
@@ -79,14 +79,14 @@ def test_a_write_that_is_terminated_is_unknown(postmaster: Postmaster, alice: ht
     with closing(postmaster.connect(name)) as other, ThreadPoolExecutor(1) as threads:
         other.cursor().execute("BEGIN; LOCK TABLE task")
         writing = threads.submit(alice.post, "/api/tasks", json={"title": "a task"})
-        until(lambda: postmaster.ask(STATEMENTS.format(name)) != [])
+        wait_until(lambda: postmaster.ask(STATEMENTS.format(name)) != [])
         postmaster.ask(TERMINATE.format(name))
         refused = writing.result()
     assert (refused.status_code, refused.json()["code"]) == (503, UNAVAILABLE)
     assert "not known" in refused.json()["detail"]
 
 
-def test_a_connection_that_fell_silent_is_left_behind(tapped: Wire, name: str) -> None:
+def test_a_connection_that_fell_silent_is_left_behind(tapped: Proxy, name: str) -> None:
     """Something between dropped it without a word: one deadline, and the next request has another connection."""
     with serving(tapped.url(name)) as alice:
         post(alice)
@@ -95,16 +95,16 @@ def test_a_connection_that_fell_silent_is_left_behind(tapped: Wire, name: str) -
         assert_served_again(alice)
 
 
-def test_health_does_not_wait_as_long_as_requests_may(tapped: Wire, name: str) -> None:
+def test_health_does_not_wait_as_long_as_requests_may(tapped: Proxy, name: str) -> None:
     """A probe that hangs is over when its own time is, whatever DATABASE_TIMEOUT_MS says, and the next one succeeds."""
     with serving(tapped.url(name), database_timeout_ms=60_000) as alice:
-        until(lambda: alice.get("/health").status_code == 200)
+        wait_until(lambda: alice.get("/health").status_code == 200)
         tapped.mute()
-        until(lambda: alice.get("/health").status_code == 503)
-        until(lambda: alice.get("/health").status_code == 200)
+        wait_until(lambda: alice.get("/health").status_code == 503)
+        wait_until(lambda: alice.get("/health").status_code == 200)
 
 
-def test_a_lost_answer_to_a_write_is_told_as_unknown(tapped: Wire, name: str) -> None:
+def test_a_lost_answer_to_a_write_is_told_as_unknown(tapped: Proxy, name: str) -> None:
     """The server did it and the client was never told: 503 that says so, no second attempt, and the key finds it."""
     with serving(tapped.url(name)) as alice:
         alice.headers["Idempotency-Key"] = "key"
@@ -130,7 +130,7 @@ def test_a_write_that_was_never_sent_is_not_unknown(postmaster: Postmaster, name
 
 
 @pytest.mark.parametrize("fault", ["slow", "frozen", "terminated", "lost commit"])
-def test_a_transaction_keeps_its_deadline(postmaster: Postmaster, tapped: Wire, name: str, fault: str) -> None:
+def test_a_transaction_keeps_its_deadline(postmaster: Postmaster, tapped: Proxy, name: str, fault: str) -> None:
     """`transaction()` ends in time as well; where its commit was under way, its outcome is unknown."""
     database = Database(tapped.url(name), 1, TIMEOUT_S)
     database.execute(Principal("alice"), text("SELECT 1"), {})
@@ -141,7 +141,7 @@ def test_a_transaction_keeps_its_deadline(postmaster: Postmaster, tapped: Wire, 
         session.connection().exec_driver_sql("SELECT 1")
         if fault == "terminated":
             postmaster.ask(TERMINATE.format(name))
-        with postmaster.frozen() if fault == "frozen" else nullcontext():
+        with postmaster.freeze() if fault == "frozen" else nullcontext():
             if fault != "lost commit":
                 session.connection().exec_driver_sql("SELECT pg_sleep(20)" if fault == "slow" else "SELECT 1")
     assert monotonic() - started < LATEST_S

@@ -20,23 +20,23 @@ from tests.db.faults.support import (
     serving,
 )
 from tests.postmaster import Postmaster
-from tests.support import until
+from tests.support import wait_until
 
 
 def test_a_frozen_server_holds_nobody_up(postmaster: Postmaster, alice: httpx.Client) -> None:
     """Connections stay open and nothing comes back: 503 at the deadline, and all is well after the thaw."""
     ask_at_once(alice, 8)
-    with postmaster.frozen(), alive(alice):
+    with postmaster.freeze(), alive(alice):
         assert_refused(ask_at_once(alice, 24), UNAVAILABLE)
         assert_unhealthy(alice)
         assert_refused(ask_at_once(alice, 8), UNAVAILABLE)
     assert_served_again(alice)
-    until(lambda: alice.get("/health").status_code == 200, seconds=5)
+    wait_until(lambda: alice.get("/health").status_code == 200, seconds=5)
 
 
 def test_a_server_that_is_frozen_from_the_start_holds_nobody_up(postmaster: Postmaster, alice: httpx.Client) -> None:
     """Connecting draws on the same deadline."""
-    with postmaster.frozen(), alive(alice):
+    with postmaster.freeze(), alive(alice):
         assert_refused(ask_at_once(alice, 12), UNAVAILABLE)
     assert_served_again(alice)
 
@@ -51,12 +51,12 @@ def test_a_killed_server_is_refused_and_missed_no_longer_than_it_is_away(
         for answer in ask_at_once(alice, 24):  # a child of the dead server may still serve its connection once
             assert answer.status in {200, 201, 503}
             assert answer.seconds < LATEST_S
-        until(lambda: ask(alice).status == 503)
+        wait_until(lambda: ask(alice).status == 503)
         assert_refused(ask_at_once(alice, 24), UNAVAILABLE)
         assert_unhealthy(alice)
     postmaster.start()
     assert_served_again(alice)
-    until(lambda: alice.get("/health").status_code == 200, seconds=5)
+    wait_until(lambda: alice.get("/health").status_code == 200, seconds=5)
 
 
 def test_a_restart_costs_no_read(postmaster: Postmaster, alice: httpx.Client) -> None:
@@ -83,11 +83,11 @@ def test_a_load_through_a_kill_sees_nothing_but_200_and_503(postmaster: Postmast
         workers = [threads.submit(work, call) for call in (ask, post, ask, post)]
         try:
             for _ in range(2):
-                until(lambda: ask(alice).status == 200)
+                wait_until(lambda: ask(alice).status == 200)
                 postmaster.kill()
-                until(lambda: ask(alice).status == 503)
+                wait_until(lambda: ask(alice).status == 503)
                 postmaster.start()
-            until(lambda: ask(alice).status == 200)
+            wait_until(lambda: ask(alice).status == 200)
         finally:
             done.set()
         answers = [answer for worker in workers for answer in worker.result()]

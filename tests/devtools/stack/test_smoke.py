@@ -18,7 +18,7 @@ from rich.console import Console
 from devtools.evidence import Stack
 from devtools.smoke import API, METRICS, TRACES, hold
 from tests.process import free_port
-from tests.support import Api, answering, make_token, until
+from tests.support import Api, make_token, run_server, wait_until
 
 PROMETHEUS = Path(__file__).parents[3] / "observability/prometheus"
 
@@ -74,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def traces() -> Iterator[Traces]:
-    with answering(Traces()) as server:
+    with run_server(Traces()) as server:
         yield server
 
 
@@ -91,7 +91,7 @@ def scraping(api: Api, folder: Path) -> Iterator[str]:
     command = ("prometheus", f"--config.file={folder}/prometheus.yml", *options)
     with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as prometheus:
         try:
-            until(lambda: is_ready(f"http://{url}/-/ready"), seconds=30)
+            wait_until(lambda: is_ready(f"http://{url}/-/ready"), seconds=30)
             yield f"http://{url}"
         finally:
             prometheus.terminate()

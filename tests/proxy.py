@@ -15,7 +15,7 @@ from threading import Lock, Thread
 PING = "SELECT 1"
 
 
-class Wire:
+class Proxy:
     """Forwards connections to `server`, and notes every query that the application sends."""
 
     def __init__(self, server: Path) -> None:
@@ -110,8 +110,8 @@ def exactly(source: socket, size: int) -> bytes:
 
 
 @contextmanager
-def wire(server: Path) -> Iterator[Wire]:
-    tapped = Wire(server)
+def run_proxy(server: Path) -> Iterator[Proxy]:
+    tapped = Proxy(server)
     try:
         yield tapped
     finally:

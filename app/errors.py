@@ -235,7 +235,7 @@ HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, An
     AppError: _app_error,
     StarletteHTTPException: _http_error,
     RequestValidationError: _invalid_request,
-    # What nobody caught: within the server span by app.telemetry.requests; this also answers for the layers around it,
+    # What nobody caught: within the server span by app.web.unexpected; this also answers for the layers around it,
     # such as the metrics', where Starlette would answer in plain text.
     Exception: _unexpected,
 }

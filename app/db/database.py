@@ -11,9 +11,10 @@ from typing import Annotated, Any, NamedTuple, Self
 import psycopg2
 from fastapi import Depends
 from sqlalchemy import Connection, Engine, Executable, Row, event, exc, text
+from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
-from app.auth.users import CurrentUser, Principal
+from app.auth.users import Administrator, CurrentUser, Principal
 from app.db import deadline
 from app.db.errors import doubts, refusals, unavailable
 from app.db.pool import ANSWER_S, PREAMBLES, engine_for, preamble
@@ -79,8 +80,9 @@ class Database:
             return self._send(principal, statement, parameters)
 
     def _send(self, principal: Principal, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
+        options = {"principal": principal, "administrator": administrator_id(principal)}
         with self._connect() as connection:
-            result = connection.execute(statement, parameters, execution_options={"principal": principal})
+            result = connection.execute(statement, parameters, execution_options=options)
             return result.all() if result.returns_rows else []
 
     def _connect(self) -> Connection:
@@ -104,7 +106,7 @@ class Database:
             DatabaseBusy, DatabaseUnavailable: as `execute`; the outcome is unknown where the commit got no answer.
 
         """
-        bound = self._transactional.execution_options(bound_to=principal)
+        bound = self._transactional.execution_options(administrator=administrator_id(principal))
         with deadline.within(self.timeout_s), refusals(), Session(bound, close_resets_only=False) as session:
             event.listen(session, "after_begin", partial(_introduce, principal))
             try:
@@ -118,6 +120,12 @@ class Database:
     def listen(self, listener: Callable[[Engine], object]) -> None:
         """Let `listener` register itself for the events of every statement that is run for a principal."""
         listener(self._engine)
+
+    def connections(self) -> dict[str, int]:
+        """Return how many of the pool's connections are used just now, and how many idle."""
+        pool = self._engine.pool
+        assert isinstance(pool, QueuePool)
+        return {"used": pool.checkedout(), "idle": pool.checkedin()}
 
     def explain(self, principal: Principal, statement: str, parameters: Any) -> Any:
         """Return the planner's estimate for a statement of `principal`, as EXPLAIN (FORMAT JSON) gives it.
@@ -161,6 +169,11 @@ class Database:
         self._engine.dispose()
         self._probe.dispose()
         self._explanations.dispose()
+
+
+def administrator_id(principal: Principal) -> str | None:
+    """Return the user id of an administrator, whose statements are counted and logged; None for any other user."""
+    return principal.user_id if isinstance(principal, Administrator) else None
 
 
 def _roll_back(session: Session) -> None:

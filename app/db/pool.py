@@ -108,7 +108,7 @@ def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, contex
         raise exc.InvalidRequestError("several sets of parameters need Database.transaction()")
     body = _written(cursor, statement, parameters)
     settings: bytes = cursor.mogrify(PREAMBLES[principal.role], preamble(principal)) if principal else b""
-    cursor.execute(_traceparent(context) + settings + body)
+    cursor.execute(_traceparent() + settings + body)
     return True
 
 
@@ -123,12 +123,12 @@ def _written(cursor: Any, statement: str, parameters: Any) -> bytes:
     return written
 
 
-def _traceparent(context: Any) -> bytes:
+def _traceparent() -> bytes:
     """Return the comment that leads from pg_stat_activity and the server's log back to the trace.
 
     At the head, since pg_stat_activity keeps a message's beginning (https://google.github.io/sqlcommenter/spec/).
     """
-    span = (getattr(context, "_otel_span", None) or get_current_span()).get_span_context()
+    span = get_current_span().get_span_context()  # the statement's own, while it is observed
     if not span.is_valid:
         return b""
     return b"/*traceparent='00-%032x-%016x-%02x'*/ " % (span.trace_id, span.span_id, span.trace_flags)

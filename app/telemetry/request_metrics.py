@@ -11,21 +11,19 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Summary
 from prometheus_fastapi_instrumentator.metrics import Info
 
 from app.record import current
-from app.telemetry.exemplars import exemplar
+from app.telemetry.spans import exemplar
 
 # A bucket at each objective's threshold (250 ms), the last one beyond a request's deadline.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 METHODS = {"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"}
 OTHER = "other"
 NO_ROUTE = "none"
-OVERLOAD, DOOR, FAILURE = "(overload)", "(door)", "(failure)"
 AT_THE_DOOR = {408, 413, 414, 431}  # documented of a route, answered before one is looked for
-NOT_ALLOWED, UNAVAILABLE, BROKEN = "405", 503, "500"
-BEFORE_ROUTES = {500: FAILURE, UNAVAILABLE: OVERLOAD} | dict.fromkeys(AT_THE_DOOR, DOOR)
+BEFORE_ROUTES = {500: "(failure)", 503: "(overload)"} | dict.fromkeys(AT_THE_DOOR, "(door)")
 
 
 class RequestMetrics:
-    """Counts and times requests; to be called by the instrumentator when one was answered.
+    """Counts and times requests; the instrumentator calls it when one is answered.
 
     What no route takes, by its path or by its method, is counted under the handler `none` and not timed: it says
     nothing of any route.
@@ -49,8 +47,8 @@ class RequestMetrics:
 
         Of a counter that begins at 1 Prometheus sees no increase, so each route's first failure would go unseen.
         """
-        for method, refusal in product(METHODS, BEFORE_ROUTES):
-            self.refused(method, refusal, 0)
+        for method, status in product(METHODS, BEFORE_ROUTES):
+            self.count_refusal(method, status, 0)
         for route in routes:
             path, success, others = (getattr(route, name, None) for name in ("path", "status_code", "responses"))
             for method in METHODS.intersection(getattr(route, "methods", None) or ()):
@@ -59,11 +57,11 @@ class RequestMetrics:
                     self._requests(method, path, str(status))
 
     def __call__(self, info: Info) -> None:
-        """Record an answered request: up to its last byte, whatever went on afterwards; one that broke off is a 500."""
+        """Count an answered request, timed up to its last byte; an answer that broke off is a 500."""
         record = current()
         record.counted = True
-        status = BROKEN if record.broken else info.modified_status
-        handler = NO_ROUTE if status == NOT_ALLOWED else info.modified_handler
+        status = "500" if record.broken else info.modified_status
+        handler = NO_ROUTE if status == "405" else info.modified_handler
         method = label_of(info.method)
         self._requests(method, handler, status).inc()
         if handler != NO_ROUTE:
@@ -72,8 +70,8 @@ class RequestMetrics:
             length: Any = info.response and info.response.headers.get("content-length")
             self._size(method, handler).observe(int(length or 0))
 
-    def refused(self, method: str, status: int, times: int = 1) -> None:
-        """Record a request that ended before a route was found: too large, too slow, one too many, or by our fault."""
+    def count_refusal(self, method: str, status: int, times: int = 1) -> None:
+        """Count a request that ended before a route was found: too large, too slow, one too many, or by our fault."""
         self._requests(label_of(method), BEFORE_ROUTES.get(status, NO_ROUTE), str(status)).inc(times)
 
 

@@ -1,11 +1,22 @@
-"""Spans that are made when what they tell of is over."""
+"""What is made of spans: one of what is over already, an exemplar, and the event of a failure."""
 
-from collections.abc import Mapping
 from time import perf_counter, time_ns
 
-from opentelemetry.trace import SpanKind, StatusCode, Tracer, get_current_span
+from opentelemetry.trace import SpanKind, StatusCode, Tracer, format_trace_id, get_current_span
 
 from app.record import Record
+from app.telemetry.logs import stack
+
+
+def exemplar() -> dict[str, str] | None:
+    """Return the label that leads from a number to the current trace (OpenMetrics 1.0, "Exemplars"), if it is kept."""
+    context = get_current_span().get_span_context()
+    return {"trace_id": format_trace_id(context.trace_id)} if context.trace_flags.sampled else None
+
+
+def failure_event(error: BaseException) -> dict[str, str]:
+    """Return the attributes of an exception: its type and where it was raised, without its message."""
+    return {"exception.type": type(error).__qualname__, "exception.stacktrace": stack(error)}
 
 
 def record_waits(tracer: Tracer, record: Record) -> None:
@@ -21,16 +32,16 @@ def record_span(
     name: str,
     start: float,
     end: float,
-    attributes: Mapping[str, str] | None = None,
-    failure: Mapping[str, str] | None = None,
+    attributes: dict[str, str] | None = None,
+    failure: dict[str, str] | None = None,
 ) -> None:
     """Make a span below the current one, from `start` to `end` by `perf_counter`; `failure` is what went wrong."""
     if not get_current_span().get_span_context().is_valid:
         return
     since_epoch = time_ns() - int(perf_counter() * 1e9)
-    span = tracer.start_span(name, None, SpanKind.INTERNAL, dict(attributes or {}), (), since_epoch + int(start * 1e9))
+    span = tracer.start_span(name, None, SpanKind.INTERNAL, attributes, (), since_epoch + int(start * 1e9))
     if failure:
         span.set_status(StatusCode.ERROR, failure["exception.type"])
         if "exception.stacktrace" in failure:
-            span.add_event("exception", dict(failure))
+            span.add_event("exception", failure)
     span.end(since_epoch + int(end * 1e9))

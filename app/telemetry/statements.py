@@ -1,138 +1,194 @@
-"""What is known of a statement: named and described once for each shape, looked up in the code when it was slow.
+"""Observes each statement once: for its span, the metrics, the request's record, and the log where it was slow."""
 
-https://opentelemetry.io/docs/specs/semconv/database/postgresql/
-"""
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from time import monotonic, perf_counter
+from typing import Any, NamedTuple
 
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from traceback import walk_stack
-from typing import Any, cast
+import psycopg2
+from opentelemetry.context import attach, detach
+from opentelemetry.instrumentation.sqlalchemy.engine import EngineTracer
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
+from sqlalchemy import Compiled, Engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import SQLAlchemyError
 
-from opentelemetry.util.types import AttributeValue
-from sqlalchemy import Compiled, Select, Table, UpdateBase
-from sqlalchemy.engine import URL
-from sqlalchemy.sql.compiler import SQLCompiler
+from app.record import CURRENT
+from app.telemetry.database_metrics import DatabaseMetrics, Series
+from app.telemetry.log_fields import Line
+from app.telemetry.plans import estimated_plan, executed_plan, summary
+from app.telemetry.statement_attributes import (
+    Attributes,
+    failure_attributes,
+    find_caller,
+    operation_of,
+    server_attributes,
+    statement_attributes,
+    tables_of,
+)
 
-from app.auth.users import Administrator, Principal
-from app.telemetry import plans
+SHAPES = 512  # statements whose description is kept
+EXPLAIN_EVERY_S = 600.0
 
-LOCK_NOT_AVAILABLE = "55P03"
-POSTGRES_PORT = 5432
-APP = Path(__file__).parents[1]
-ROOT = APP.parent
+logger = logging.getLogger("app.queries")
+admin_logger = logging.getLogger("app.admin")
 
-Attributes = dict[str, AttributeValue]
-Shape = Compiled | str
+Explain = Callable[[Any, str, Any], Any]  # principal, statement and parameters -> the document of EXPLAIN
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One run of a statement, as the driver got it."""
+class Shape(NamedTuple):
+    """What all runs of one statement have in common."""
 
-    text: str
+    name: str
+    attributes: Attributes
+    series: Series | None
+
+    @property
+    def log_fields(self) -> Attributes:
+        """What its log lines say of it."""
+        names = ("db.query.text", "code.function.name")
+        return {name: self.attributes[name] for name in names if name in self.attributes}
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a statement."""
+
+    shape: Shape
+    text: str  # as the driver gets it
     parameters: Any
-    context: Any
-    seconds: float
-    failure: Mapping[str, AttributeValue] = field(default_factory=dict)
-
-    @property
-    def principal(self) -> Principal:
-        """Who asked."""
-        principal: Principal = self.context.execution_options["principal"]
-        return principal
-
-    @property
-    def function(self) -> str | None:
-        """The store's method, where the statement names it."""
-        return cast(str | None, self.context.execution_options.get("function"))
-
-    @property
-    def explainable(self) -> bool:
-        """Whether EXPLAIN would change nothing, and there is a server that answers: a failure has its SQLSTATE."""
-        answered = not self.failure or "db.response.status_code" in self.failure
-        return answered and self.text.startswith("SELECT") and "principal" in self.context.execution_options
+    principal: Any
+    span: Span
+    token: Any  # of the OpenTelemetry context in which the span is the current one
+    started: float
+    seconds: float = 0.0
 
 
-def administrator_of(context: Any) -> Administrator | None:
-    """Return the administrator for whom a statement is run, alone or in a transaction."""
-    options = context.execution_options
-    principal = options.get("principal") or options.get("bound_to")
-    return principal if isinstance(principal, Administrator) else None
+class StatementObserver(EngineTracer):
+    """Observes the statements of an engine, but for those whose execution option `observed` is False.
+
+    While a statement runs, its span is the current one. EngineTracer begins each here. What it would do itself costs
+    more, since it works the attributes out for each run, and writes the database's messages on spans, literals
+    included. Its Instrumentor refuses SQLAlchemy 2.1.
+    """
+
+    def __init__(
+        self, tracer: Tracer, metrics: DatabaseMetrics | None, slow_query_ms: int, explain: Explain, engine: Engine
+    ) -> None:
+        self._metrics, self._slow_s, self._explain = metrics, slow_query_ms / 1000, explain
+        self._server = server_attributes(engine.url)
+        self._shape_of = lru_cache(SHAPES)(self._describe)
+        self._explain_again: dict[str, float] = {}  # when, by `monotonic`, for each text
+        super().__init__(tracer, engine, connections_usage=None)  # type: ignore[no-untyped-call]  # it has no types
+        event.listen(engine, "after_cursor_execute", self._after_cur_exec)
+        event.listen(engine, "handle_error", self._handle_error)
+
+    @classmethod
+    def _register_event_listener(cls, target: Any, identifier: str, func: Any, *args: Any, **kw: Any) -> None:
+        """Let EngineTracer listen to statements that begin; it would also count connections, and end spans."""
+        if identifier == "before_cursor_execute":
+            super()._register_event_listener(target, identifier, func, *args, **kw)  # type: ignore[no-untyped-call]
+
+    def _describe(self, compiled: Compiled | str, function: str | None) -> Shape:
+        operation, tables = operation_of(compiled), tables_of(compiled)
+        name = " ".join((operation, *tables))
+        series = self._metrics.series_of(operation, tables) if self._metrics else None
+        return Shape(name, self._server | statement_attributes(compiled, operation, tables, function), series)
+
+    def _before_cur_exec(
+        self, _conn: Any, _cursor: Any, statement: str, params: Any, context: Any, _executemany: Any
+    ) -> tuple[str, Any]:
+        options = context.execution_options
+        if options.get("observed", True):
+            shape = self._shape_of(context.compiled or statement, options.get("function"))
+            if administrator := options.get("administrator"):
+                self._log_administrator(administrator, shape)
+            span = self.tracer.start_span(shape.name, kind=SpanKind.CLIENT, attributes=shape.attributes)
+            token = attach(set_span_in_context(span))
+            context.run = Run(shape, statement, params, options.get("principal"), span, token, perf_counter())
+        return statement, params
+
+    def _after_cur_exec(self, _conn: Any, cursor: Any, _statement: Any, _params: Any, context: Any, _many: Any) -> None:
+        notices = take_notices(cursor)
+        if run := self._finish(context):
+            if run.span.is_recording():
+                run.span.set_attribute("db.response.returned_rows", max(cursor.rowcount, 0))
+            plan = executed_plan(notices) if notices else {}
+            if plan or run.seconds >= self._slow_s:
+                self._explain_slowness(run, plan, {})
+            run.span.end()
+
+    def _handle_error(self, error: ExceptionContext) -> None:
+        if self._metrics:
+            self._metrics.count_failure(error.original_exception)
+        context: Any = error.execution_context
+        if context and (run := self._finish(context)):
+            take_notices(context.cursor)
+            failure = failure_attributes(error.original_exception)
+            run.span.set_attributes(failure)
+            run.span.set_status(StatusCode.ERROR, type(error.original_exception).__name__)
+            if run.seconds >= self._slow_s:
+                self._explain_slowness(run, {}, failure)
+            run.span.end()
+
+    def _finish(self, context: Any) -> Run | None:
+        """Stop the timer of a statement that has its answer, and count it; None if it is not observed."""
+        run: Run | None = vars(context).pop("run", None)
+        if run is None:
+            return None
+        run.seconds = perf_counter() - run.started
+        detach(run.token)
+        if record := CURRENT.get():
+            record.count_statement(run.text, run.seconds)
+        if self._metrics and run.shape.series:
+            self._metrics.observe(run.shape.series, run.seconds)
+        return run
+
+    def _log_administrator(self, user_id: str, shape: Shape) -> None:
+        """Write down what an administrator looks at, before it is sent: whether it succeeds or not."""
+        if shape.series:
+            shape.series.by_administrators.inc()
+        fields = {"user_id": user_id, "query": shape.name} | shape.log_fields
+        admin_logger.info("administrator %s: %s", user_id, shape.name, extra={"line": Line(fields)})
+
+    def _explain_slowness(self, run: Run, plan: Attributes, failure: Attributes) -> None:
+        """Say on the span and in the log why a statement was slow, and which code sent it."""
+        plan = plan or self._estimate(run, failure)
+        facts = {**failure, **plan, **find_caller(), **run.shape.log_fields}
+        if run.seconds < self._slow_s:  # the server's threshold is lower than ours
+            run.span.set_attributes(facts)
+            return
+        run.span.set_attributes({"app.db.slow": True, **facts})
+        facts.pop("app.db.plan", None)  # the span holds it; a line would be cut by whoever collects it
+        milliseconds = round(run.seconds * 1000, 1)
+        message = f"slow query: {run.shape.name} took {milliseconds:,} ms" + (f": {summary(plan)}" if plan else "")
+        fields = {"query": run.shape.name, "duration_ms": milliseconds, **dict(sorted(facts.items()))}
+        logger.warning(message, extra={"line": Line(fields, run.span.get_span_context())})
+
+    def _estimate(self, run: Run, failure: Attributes) -> Attributes:
+        """Return the planner's estimate for a SELECT; once in ten minutes, and only if the server answers.
+
+        That it answered, a failure shows by its SQLSTATE.
+        """
+        is_answered = not failure or "db.response.status_code" in failure
+        if not (is_answered and run.principal and run.text.startswith("SELECT")):
+            return {}
+        if monotonic() < self._explain_again.get(run.text, 0.0):
+            return {}
+        if len(self._explain_again) >= SHAPES:
+            self._explain_again.clear()
+        self._explain_again[run.text] = monotonic() + EXPLAIN_EVERY_S
+        try:
+            return estimated_plan(self._explain(run.principal, run.text, run.parameters))
+        except (SQLAlchemyError, psycopg2.Error):
+            return {}
 
 
-def static_attributes(url: URL) -> Attributes:
-    """Return what all statements of a database have in common."""
-    attributes: Attributes = {"db.system.name": "postgresql", "db.namespace": url.database or ""}
-    host = url.host or url.query.get("host")
-    if isinstance(host, str):
-        attributes |= {"server.address": host, "server.port": url.port or POSTGRES_PORT}
-    return attributes
-
-
-def described(static: Attributes, shape: Shape, function: str | None) -> tuple[str, Attributes]:
-    """Return the span name of statements of one shape, and the attributes that each of their runs has."""
-    text = " ".join(str(shape).split())
-    operation, tables = operation_of(shape), tables_of(shape)
-    name = " ".join((operation, *tables))
-    attributes: Attributes = {
-        **static,
-        "db.operation.name": operation,
-        "db.query.summary": name,
-        "db.query.text": plans.masked(text),
-    }
-    if len(tables) == 1:
-        attributes["db.collection.name"] = tables[0]
-    if function:
-        attributes["code.function.name"] = function
-    return name, attributes
-
-
-def failure_attributes(error: BaseException) -> Attributes:
-    """Return what a failure is called: its SQLSTATE, or the driver's name for what has none."""
-    sqlstate = getattr(error, "pgcode", None)
-    if sqlstate is None:
-        return {"error.type": type(error).__name__}
-    waited = {"app.db.lock_wait": True} if sqlstate == LOCK_NOT_AVAILABLE else {}
-    return {"db.response.status_code": sqlstate, "error.type": sqlstate, **waited}
-
-
-def operation_of(shape: Shape) -> str:
-    """Return the SQL command."""
-    if isinstance(shape, SQLCompiler):
-        written = {"INSERT": shape.isinsert, "UPDATE": shape.isupdate, "DELETE": shape.isdelete}
-        if found := [name for name, is_it in written.items() if is_it]:
-            return found[0]
-    return (str(shape).split(None, 1) or ["?"])[0].upper()
-
-
-def tables_of(shape: Shape) -> tuple[str, ...]:
-    """Return the tables that a statement reads or writes, without parsing it."""
-    statement = getattr(shape, "statement", None)
-    sources: Sequence[Any] = ()
-    if isinstance(statement, UpdateBase):
-        sources = [statement.table]
-    elif isinstance(statement, Select):
-        sources = statement.get_final_froms()
-    return tuple(source.name for source in sources if isinstance(source, Table))
-
-
-def caller(function: str | None) -> Attributes:
-    """Return the line of code that asked. Walking the stack is dear: for slow statements alone."""
-    frames = (frame for frame, _ in walk_stack(sys._getframe(1)) if is_asking(frame.f_code.co_filename))
-    candidates = list(frames)
-    wanted = [frame for frame in candidates if function and function.endswith(frame.f_code.co_qualname)]
-    for frame in wanted or candidates[:1]:
-        path = Path(frame.f_code.co_filename).relative_to(ROOT)
-        return {
-            "code.function.name": function or f"{frame.f_globals['__name__']}.{frame.f_code.co_qualname}",
-            "code.file.path": str(path),
-            "code.line.number": frame.f_lineno,
-        }
-    return {}
-
-
-def is_asking(filename: str) -> bool:
-    """Tell the application's own code from libraries, from this package and from what it asks through."""
-    return filename.startswith(f"{APP}/") and not filename.startswith((f"{APP}/telemetry/", f"{APP}/db.py"))
+def take_notices(cursor: Any) -> list[str]:
+    """Return the connection's notices and forget them: SQLAlchemy would log them, literals included."""
+    notices: list[str] = list(cursor.connection.notices) if cursor and cursor.connection.notices else []
+    if notices:
+        cursor.connection.notices.clear()
+    return notices

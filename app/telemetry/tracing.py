@@ -1,7 +1,5 @@
 """The traces of one application: a provider of its own, and what is connected to it."""
 
-from functools import partial
-
 from anyio import to_thread
 from fastapi import FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -13,11 +11,8 @@ from opentelemetry.trace import NoOpTracerProvider, Tracer, set_tracer_provider
 from opentelemetry.trace import TracerProvider as AnyProvider
 from starlette.background import BackgroundTask
 
-from app.db.database import Database
 from app.settings import Settings, SettingsError
-from app.telemetry.database_metrics import DatabaseMetrics
 from app.telemetry.export import Export, exporter
-from app.telemetry.queries import QueryObserver
 from app.telemetry.sampling import sampler
 from app.telemetry.tree import Trees
 
@@ -27,7 +22,7 @@ PATCHED = "_otel_original_call"
 
 
 class Tracing:
-    """Makes spans of requests and statements, and sends them where the settings say; without a receiver, nowhere."""
+    """Makes spans, and sends them where the settings say; without a receiver, nowhere."""
 
     def __init__(self, settings: Settings, version: str, *, trees: bool) -> None:
         self._settings = settings
@@ -56,10 +51,6 @@ class Tracing:
                 exclude_spans=["receive", "send"],
             )
 
-    def trace_statements(self, database: Database, metrics: DatabaseMetrics | None) -> None:
-        """Observe each statement that `database` runs for a principal."""
-        database.listen(partial(QueryObserver, self.tracer, metrics, self._settings.slow_query_ms, database.explain))
-
     def trace_process(self) -> None:
         """Send the spans of every tracer of the process as well: a team's own, and those of other instrumentations.
 
@@ -76,23 +67,23 @@ class Tracing:
     def _new_provider(self, version: str) -> AnyProvider:
         if self._settings.otel_sdk_disabled:
             return NoOpTracerProvider()
-        watchers = [watcher for watcher in (self._export, self.trees) if watcher]
+        processors = [processor for processor in (self._export, self.trees) if processor]
         try:
             provider = TracerProvider(
                 # Identifiers are wanted for logs all the same; nobody would read the spans.
-                sampler(self._settings) if watchers else ALWAYS_OFF,
+                sampler(self._settings) if processors else ALWAYS_OFF,
                 resource(self._settings, version),
                 shutdown_on_exit=False,
-                span_limits=limits(),
+                span_limits=span_limits(),
             )
         except ValueError as error:  # the SDK reads its limits from the environment
             raise SettingsError(str(error)) from None
-        for watcher in watchers:
-            provider.add_span_processor(watcher)
+        for processor in processors:
+            provider.add_span_processor(processor)
         return provider
 
 
-def limits() -> SpanLimits:
+def span_limits() -> SpanLimits:
     """Return the limits of the environment (OTEL_SPAN_*_LIMIT); where it sets none for an attribute, MAX_ATTRIBUTE."""
     limits = SpanLimits()
     return limits if limits.max_attribute_length else SpanLimits(max_attribute_length=MAX_ATTRIBUTE)

@@ -47,7 +47,7 @@ def test_the_event_loop_is_watched(alice: httpx.Client) -> None:
 
 def test_a_blocked_event_loop_is_seen() -> None:
     """What keeps the loop from its work shows as lag, as long as it lasted."""
-    metrics = Metrics(Settings(), "1")
+    metrics = Metrics(Settings(), "1", ())
 
     async def block() -> None:
         async with metrics.running():

@@ -1,0 +1,164 @@
+"""The server span, which the instrumentation makes: what is kept from it, and what is put on it and in the answer.
+
+One layer is just outside of the instrumentation, one just inside.
+"""
+
+import logging
+from asyncio import CancelledError, get_running_loop
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from time import perf_counter
+
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation
+from opentelemetry.trace import INVALID_SPAN, StatusCode, Tracer, get_current_span
+from starlette._utils import get_route_path
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.record import CURRENT, PROBES, Headers, Record
+from app.settings import Settings
+from app.telemetry.callers import Callers
+from app.telemetry.database_metrics import DatabaseMetrics
+from app.telemetry.logs import RequestLog
+from app.telemetry.spans import failure_event, record_span, record_waits
+
+N_PLUS_ONE = 5  # runs of one statement in one request
+BROKEN = "answer_broken"
+with suppress_http_instrumentation():
+    UNTRACED = get_current()  # of probes, which would outnumber the users
+
+logger = logging.getLogger("app.requests")
+
+
+class RequestObserver:
+    """Tells of each request: in its answer, on its span and in the log."""
+
+    def __init__(self, tracer: Tracer, metrics: DatabaseMetrics | None, log: RequestLog) -> None:
+        self._tracer, self._metrics, self._log = tracer, metrics, log
+
+    def answer(self, record: Record) -> Headers:
+        """Put what is known now on the span, which ends with the answer; return the headers that lead to the trace."""
+        if record.span.is_recording():
+            record.span.set_attributes(totals(record))
+            record_waits(self._tracer, record)
+        if self._metrics and record.connection_wait is not None:
+            self._metrics.observe_wait(record.thread_wait + record.connection_wait)
+        headers: Headers = []
+        context, timing = record.span.get_span_context(), b""
+        if context.is_valid:
+            headers.append((b"x-trace-id", b"%032x" % context.trace_id))
+            ids = context.trace_id, context.span_id, context.trace_flags.sampled
+            timing = b', traceparent;desc="00-%032x-%016x-%02x"' % ids
+        if record.is_api:
+            database_ms, total_ms = record.query_seconds * 1000, (perf_counter() - record.started) * 1000
+            headers.append((b"server-timing", b"db;dur=%.1f, total;dur=%.1f%b" % (database_ms, total_ms, timing)))
+        return headers
+
+    def end(self, record: Record) -> None:
+        """Write the request's line, once the layers inside have ended their spans."""
+        get_running_loop().call_soon(self._log.write, record)
+
+
+def totals(record: Record) -> dict[str, str | int | float | bool]:
+    """Return what the server span says of the whole request."""
+    repeat = max(record.repeats.values(), default=0)
+    server = record.scope.get("server")
+    found: dict[str, str | int | float | bool] = {
+        "server.address": server[0] if server else "",  # the instrumentation's has the port in it
+        "app.db.query_count": record.queries,
+        "app.db.duration_ms": round(record.query_seconds * 1000, 3),
+        "app.db.max_repeat": repeat,
+    }
+    if repeat >= N_PLUS_ONE:
+        found["app.db.n_plus_one"] = True
+    if record.principal:
+        found["user.id"] = record.principal.user_id
+    return found
+
+
+class BeforeSpan:
+    """Outside of the server span: hides the query string, and all headers but those that may be on it."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app, self._callers = app, Callers(settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if record := CURRENT.get():
+            headers: Headers = scope["headers"]
+            record.hidden = headers, scope["query_string"]
+            scope = {**scope, "headers": self._callers.filter_headers(headers, record), "query_string": b""}
+        if scope["type"] == "http" and get_route_path(scope) in PROBES:
+            context = UNTRACED
+        elif get_current_span() is INVALID_SPAN:
+            await self._app(scope, receive, send)
+            return
+        else:
+            context = Context()  # a server begins a pipelined request in the context of the one before
+        token = attach(context)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            detach(token)
+
+
+class WithinSpan:
+    """Inside of the server span: gives the request back whole, and lets no exception reach the span with its message.
+
+    `answer` makes the answer to an exception that nobody caught.
+    """
+
+    def __init__(
+        self, app: ASGIApp, tracer: Tracer, answer: Callable[[Request, BaseException], Awaitable[Response]]
+    ) -> None:
+        self._app, self._tracer, self._answer = app, tracer, answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = CURRENT.get()
+        if record is None or scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if record.hidden:
+            scope["headers"], scope["query_string"] = record.hidden
+        record.span = get_current_span()
+        if record.caller and record.caller.trace_id != record.span.get_span_context().trace_id:
+            record.span.add_link(record.caller)  # otherwise it is the parent
+        late: BaseException | None = None
+        try:
+            await self._app(scope, receive, send)
+        except ClientDisconnect:  # nobody is there any more
+            pass
+        except (Exception, CancelledError) as error:  # noqa: BLE001  whatever it is, it gets its answer
+            if record.ended and record.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                late = error
+            elif record.status or not isinstance(error, CancelledError):
+                note_failure(record, error)
+            if not record.status:
+                response = await self._answer(Request(scope, receive), error)
+                await response(scope, receive, send)
+        self._note_work_after(record, late)
+
+    def _note_work_after(self, record: Record, error: BaseException | None) -> None:
+        """Tell what went on after the answer: background tasks, and whatever failed."""
+        record_waits(self._tracer, record)
+        if error:
+            logger.error("work after the answer failed: %s", type(error).__qualname__, exc_info=error)
+        if record.ended and (record.goes_on or error):
+            name = "background task" if record.goes_on else "end of a dependency"
+            failure = failure_event(error) if error else None
+            record_span(self._tracer, name, record.ended, perf_counter(), failure=failure)
+
+
+def note_failure(record: Record, error: BaseException) -> None:
+    """Leave what nobody caught on the span and in the log, without its message."""
+    event = failure_event(error)
+    kind = event["exception.type"]
+    record.span.set_status(StatusCode.ERROR, kind)
+    record.span.add_event("exception", event)
+    if record.status and not record.ended:
+        record.broken = True
+        record.code, record.status = BROKEN, HTTPStatus.INTERNAL_SERVER_ERROR
+        logger.error("the answer broke off: %s", kind, exc_info=error)
+    else:
+        logger.error("unexpected error: %s", kind, exc_info=error)

@@ -1,7 +1,6 @@
-"""The record of a request: what its layers know of it, in one place, for as long as it is worked for.
+"""The record of a request: the edge begins it, every layer writes down what it finds out, telemetry reads it.
 
-The edge begins it, whoever finds something out writes it down here, and the edge and the telemetry read it. The event
-loop and the request's worker thread share it.
+The event loop and the request's worker thread share it.
 """
 
 from contextvars import ContextVar
@@ -13,19 +12,18 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanContext
 from starlette.types import Scope
 
 WAIT_S = 0.005  # a wait worth a span: shorter ones are the interpreter's own switching (sys.getswitchinterval)
-
 PROBES = {"/health", "/health/live", "/health/ready", "/metrics"}  # asked every few seconds, by nobody's user
 
 Headers = list[tuple[bytes, bytes]]
 
 
 class Wait(NamedTuple):
-    """A wait for one of a pool (`threads`, `connections`), from `start` to `end`; `error` says why it was in vain."""
+    """A wait for one of a pool, from `start` to `end`."""
 
-    pool: str
+    pool: str  # "threads" or "connections"
     start: float
     end: float
-    error: str | None
+    error: str | None  # why it was in vain
 
 
 @dataclass(slots=True)
@@ -53,7 +51,7 @@ class Record:
     place: Any = None  # app.web.guard.Place among the requests in flight
     thread_wait: float = 0.0  # seconds until a worker thread began the endpoint
     connection_wait: float | None = None  # seconds until the first connection was had
-    waits: list[Wait] = field(default_factory=list)  # the long ones, and those in vain, until they are told
+    waits: list[Wait] = field(default_factory=list)  # long ones and those in vain, until they are spans
 
     queries: int = 0
     query_seconds: float = 0.0
@@ -69,7 +67,7 @@ class Record:
         self.deadline = monotonic() + self.timeout_s
 
     def remaining(self) -> float:
-        """Return how many seconds whatever begins to wait now may wait; below 0 once they are spent.
+        """Return for how many seconds a wait that begins now may last; below 0 once they are spent.
 
         While the body arrives, and once the answer has begun, each statement has the whole time for itself.
         """
@@ -96,12 +94,7 @@ CURRENT: ContextVar[Record | None] = ContextVar("record", default=None)
 
 
 def current() -> Record:
-    """Return the record of the request at hand.
-
-    Raises:
-        RuntimeError: there is none.
-
-    """
+    """Return the record of the request at hand."""
     record = CURRENT.get()
     if record is None:
         raise RuntimeError("There is no request here, or not one to an application that app.main.create_app made.")

@@ -1,9 +1,8 @@
-"""Whom to believe about a trace: a trusted network, a browser of a trusted origin, or nobody.
+"""Whose trace is continued: that of a trusted network or of a trusted origin's browser, else nobody's.
 
 https://www.w3.org/TR/trace-context/#security-considerations
 """
 
-from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from opentelemetry.propagate import get_global_textmap
@@ -14,32 +13,34 @@ from app.record import Headers, Record
 from app.settings import Settings
 
 MAX_USER_AGENT = 256
-PEERS = 1024  # whose addresses are kept with the verdict on them
 
 
 class Callers:
     """Chooses the headers that the instrumentation may see: it would believe any caller, and raise for some bytes."""
 
     def __init__(self, settings: Settings) -> None:
-        self._trusted = settings.trust_traceparent
-        followed = settings.cors_origins if settings.trust_browser_traceparent else ()
-        self._followed = [[origin.encode()] for origin in followed]
+        self._networks = settings.trust_traceparent
+        origins = settings.cors_origins if settings.trust_browser_traceparent else ()
+        self._origins = [[origin.encode()] for origin in origins]
         self._fields = frozenset(name.encode() for name in get_global_textmap().fields)
-        self._trusts = lru_cache(PEERS)(self._is_trusted)
 
     def filter_headers(self, headers: Headers, record: Record) -> Headers:
-        """Return the user agent, and the trace context of a trusted caller.
+        """Return the user agent, and a trusted caller's trace context: of a browser only the two ids.
 
-        An untrusted `traceparent` becomes the record's `caller`. If the browser is one to follow, its two ids are kept.
+        Whoever else sent a `traceparent` becomes the record's `caller`, to be linked to.
         """
-        agents = [(name, _clean(value)) for name, value in headers if name == b"user-agent"]
+        shown = [
+            (name, value[:MAX_USER_AGENT].decode("utf-8", "replace").encode())
+            for name, value in headers
+            if name == b"user-agent"
+        ]
         context = [(name, value) for name, value in headers if name in self._fields and value.isascii()]
-        if not context or self._trusts(record.peer):
-            return agents + context
+        if not context or self._is_trusted(record.peer):
+            return shown + context
         record.caller = caller = _parse_traceparent(context)
-        if caller and [value for name, value in headers if name == b"origin"] in self._followed:
-            return [*agents, (b"traceparent", b"00-%032x-%016x-00" % (caller.trace_id, caller.span_id))]
-        return agents
+        if caller and [value for name, value in headers if name == b"origin"] in self._origins:
+            shown.append((b"traceparent", b"00-%032x-%016x-00" % (caller.trace_id, caller.span_id)))
+        return shown
 
     def _is_trusted(self, peer: str | None) -> bool:
         try:
@@ -48,7 +49,7 @@ class Callers:
             return False
         if isinstance(address, IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
-        return any(address in network for network in self._trusted)
+        return any(address in network for network in self._networks)
 
 
 def _parse_traceparent(context: Headers) -> SpanContext | None:
@@ -57,7 +58,3 @@ def _parse_traceparent(context: Headers) -> SpanContext | None:
     carrier = {"traceparent": parents[0]} if len(parents) == 1 else {}
     span = get_current_span(TraceContextTextMapPropagator().extract(carrier)).get_span_context()
     return span if span.is_valid else None
-
-
-def _clean(agent: bytes) -> bytes:
-    return agent[:MAX_USER_AGENT].decode("utf-8", "replace").encode()

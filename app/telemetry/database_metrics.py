@@ -1,6 +1,7 @@
-"""What statements and connections cost."""
+"""What statements cost: by operation and table, failures by SQLSTATE, and the wait for a thread and a connection."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
@@ -12,7 +13,6 @@ from app.telemetry.spans import exemplar
 SECONDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5)
 WAIT_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 OPERATIONS = ("SELECT", "INSERT", "UPDATE", "DELETE")
-NO_TABLE = "none"
 # Errors that alerts watch begin at 0: of a counter that begins at 1 Prometheus sees no increase.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 WATCHED = ("40P01", "55P03", "57014")  # deadlock, lock_timeout, statement_timeout
@@ -27,29 +27,21 @@ class Series(NamedTuple):
 
 
 class DatabaseMetrics:
-    """Measures statements by operation and table, failures by SQLSTATE, and the wait for a thread and a connection."""
+    """Counts and times statements, their failures and the waits for a connection."""
 
     def __init__(self, registry: CollectorRegistry, slow_query_ms: int) -> None:
-        self._slow_s = slow_query_ms / 1000
+        counter, histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
         labels = ("operation", "table")
-        self._metrics = Series(
-            Histogram(
-                "db_client_operation_duration_seconds",
-                "Statements, answer included.",
-                labels,
-                registry=registry,
-                buckets=SECONDS,
-            ),
-            Counter("db_slow_queries", f"Statements of {slow_query_ms} ms or more.", labels, registry=registry),
-            Counter("admin_statements", "Statements of administrators, who see all rows.", labels, registry=registry),
+        self._slow_s = slow_query_ms / 1000
+        self._duration = histogram(
+            "db_client_operation_duration_seconds", "Statements, answer included.", labels, buckets=SECONDS
         )
-        self._errors = Counter(
-            "db_errors", "Failures by SQLSTATE, or the driver's class.", ("code",), registry=registry
-        )
-        self._wait = Histogram(
+        self._slow = counter("db_slow_queries", f"Statements of {slow_query_ms} ms or more.", labels)
+        self._looks = counter("admin_statements", "Statements of administrators, who see all rows.", labels)
+        self._errors = counter("db_errors", "Failures by SQLSTATE, or the driver's class.", ("code",))
+        self._wait = histogram(
             "db_client_connection_wait_seconds",
             "What a request waited for a worker thread and a connection.",
-            registry=registry,
             buckets=WAIT_SECONDS,
         )
         for code in WATCHED:
@@ -59,9 +51,8 @@ class DatabaseMetrics:
 
     def series_of(self, operation: str, tables: Sequence[str]) -> Series:
         """Return the series of an operation and its tables, which begin at 0 now."""
-        names = operation, " ".join(tables) or NO_TABLE
-        every = self._metrics
-        return Series(every.duration.labels(*names), every.slow.labels(*names), every.by_administrators.labels(*names))
+        names = operation, " ".join(tables) or "none"
+        return Series(self._duration.labels(*names), self._slow.labels(*names), self._looks.labels(*names))
 
     def observe(self, series: Series, seconds: float) -> None:
         """Count a statement that had its answer after `seconds`."""

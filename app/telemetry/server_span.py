@@ -11,13 +11,13 @@ from time import perf_counter
 
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
-from opentelemetry.trace import INVALID_SPAN, StatusCode, Tracer, get_current_span
+from opentelemetry.trace import StatusCode, Tracer, get_current_span
 from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.record import CURRENT, PROBES, Headers, Record
+from app.record import PROBES, Headers, Record, current
 from app.settings import Settings
 from app.telemetry.callers import Callers
 from app.telemetry.database_metrics import DatabaseMetrics
@@ -27,7 +27,7 @@ from app.telemetry.spans import failure_event, record_span, record_waits
 N_PLUS_ONE = 5  # runs of one statement in one request
 BROKEN = "answer_broken"
 with suppress_http_instrumentation():
-    UNTRACED = get_current()  # of probes, which would outnumber the users
+    UNTRACED = get_current()  # the context of probes, which would outnumber the users
 
 logger = logging.getLogger("app.requests")
 
@@ -85,18 +85,14 @@ class BeforeSpan:
         self._app, self._callers = app, Callers(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if record := CURRENT.get():
-            headers: Headers = scope["headers"]
-            record.hidden = headers, scope["query_string"]
-            scope = {**scope, "headers": self._callers.filter_headers(headers, record), "query_string": b""}
-        if scope["type"] == "http" and get_route_path(scope) in PROBES:
-            context = UNTRACED
-        elif get_current_span() is INVALID_SPAN:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        else:
-            context = Context()  # a server begins a pipelined request in the context of the one before
-        token = attach(context)
+        record, headers = current(), scope["headers"]
+        record.hidden = headers, scope["query_string"]
+        scope = {**scope, "headers": self._callers.filter_headers(headers, record), "query_string": b""}
+        # Not the context at hand: a server begins a pipelined request in that of the one before.
+        token = attach(UNTRACED if get_route_path(scope) in PROBES else Context())
         try:
             await self._app(scope, receive, send)
         finally:
@@ -115,10 +111,10 @@ class WithinSpan:
         self._app, self._tracer, self._answer = app, tracer, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        record = CURRENT.get()
-        if record is None or scope["type"] != "http":
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        record = current()
         if record.hidden:
             scope["headers"], scope["query_string"] = record.hidden
         record.span = get_current_span()

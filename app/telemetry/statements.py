@@ -54,14 +54,14 @@ class Shape(NamedTuple):
 
 @dataclass(slots=True)
 class Run:
-    """One run of a statement."""
+    """One run of a statement. While it runs, its span is the current one in the OpenTelemetry context of `token`."""
 
     shape: Shape
     text: str  # as the driver gets it
     parameters: Any
-    principal: Any
+    principal: Any  # opaque here: Explain wants it back
     span: Span
-    token: Any  # of the OpenTelemetry context in which the span is the current one
+    token: Any
     started: float
     seconds: float = 0.0
 
@@ -69,9 +69,8 @@ class Run:
 class StatementObserver(EngineTracer):
     """Observes the statements of an engine, but for those whose execution option `observed` is False.
 
-    While a statement runs, its span is the current one. EngineTracer begins each here. What it would do itself costs
-    more, since it works the attributes out for each run, and writes the database's messages on spans, literals
-    included. Its Instrumentor refuses SQLAlchemy 2.1.
+    EngineTracer listens, and this is what it does then: its own way costs more, since it works the attributes out for
+    each run, and writes the database's messages on spans, literals included. Its Instrumentor refuses SQLAlchemy 2.1.
     """
 
     def __init__(
@@ -93,9 +92,9 @@ class StatementObserver(EngineTracer):
 
     def _describe(self, compiled: Compiled | str, function: str | None) -> Shape:
         operation, tables = operation_of(compiled), tables_of(compiled)
-        name = " ".join((operation, *tables))
+        attributes = self._server | statement_attributes(compiled, operation, tables, function)
         series = self._metrics.series_of(operation, tables) if self._metrics else None
-        return Shape(name, self._server | statement_attributes(compiled, operation, tables, function), series)
+        return Shape(" ".join((operation, *tables)), attributes, series)
 
     def _before_cur_exec(
         self, _conn: Any, _cursor: Any, statement: str, params: Any, context: Any, _executemany: Any
@@ -104,7 +103,7 @@ class StatementObserver(EngineTracer):
         if options.get("observed", True):
             shape = self._shape_of(context.compiled or statement, options.get("function"))
             if administrator := options.get("administrator"):
-                self._log_administrator(administrator, shape)
+                log_administrator(administrator, shape)
             span = self.tracer.start_span(shape.name, kind=SpanKind.CLIENT, attributes=shape.attributes)
             token = attach(set_span_in_context(span))
             context.run = Run(shape, statement, params, options.get("principal"), span, token, perf_counter())
@@ -117,73 +116,76 @@ class StatementObserver(EngineTracer):
                 run.span.set_attribute("db.response.returned_rows", max(cursor.rowcount, 0))
             plan = executed_plan(notices) if notices else {}
             if plan or run.seconds >= self._slow_s:
-                self._explain_slowness(run, plan, {})
+                self._explain_slowness(run, plan)
             run.span.end()
 
     def _handle_error(self, error: ExceptionContext) -> None:
+        cause, context = error.original_exception, error.execution_context
         if self._metrics:
-            self._metrics.count_failure(error.original_exception)
-        context: Any = error.execution_context
+            self._metrics.count_failure(cause)
         if context and (run := self._finish(context)):
             take_notices(context.cursor)
-            failure = failure_attributes(error.original_exception)
+            failure = failure_attributes(cause)
             run.span.set_attributes(failure)
-            run.span.set_status(StatusCode.ERROR, type(error.original_exception).__name__)
+            run.span.set_status(StatusCode.ERROR, type(cause).__name__)
             if run.seconds >= self._slow_s:
-                self._explain_slowness(run, {}, failure)
+                self._explain_slowness(run, failure)
             run.span.end()
 
     def _finish(self, context: Any) -> Run | None:
         """Stop the timer of a statement that has its answer, and count it; None if it is not observed."""
         run: Run | None = vars(context).pop("run", None)
-        if run is None:
-            return None
-        run.seconds = perf_counter() - run.started
-        detach(run.token)
-        if record := CURRENT.get():
-            record.count_statement(run.text, run.seconds)
-        if self._metrics and run.shape.series:
-            self._metrics.observe(run.shape.series, run.seconds)
+        if run:
+            run.seconds = perf_counter() - run.started
+            detach(run.token)
+            if record := CURRENT.get():
+                record.count_statement(run.text, run.seconds)
+            if self._metrics and run.shape.series:
+                self._metrics.observe(run.shape.series, run.seconds)
         return run
 
-    def _log_administrator(self, user_id: str, shape: Shape) -> None:
-        """Write down what an administrator looks at, before it is sent: whether it succeeds or not."""
-        if shape.series:
-            shape.series.by_administrators.inc()
-        fields = {"user_id": user_id, "query": shape.name} | shape.log_fields
-        admin_logger.info("administrator %s: %s", user_id, shape.name, extra={"line": Line(fields)})
-
-    def _explain_slowness(self, run: Run, plan: Attributes, failure: Attributes) -> None:
+    def _explain_slowness(self, run: Run, facts: Attributes) -> None:
         """Say on the span and in the log why a statement was slow, and which code sent it."""
-        plan = plan or self._estimate(run, failure)
-        facts = {**failure, **plan, **find_caller(), **run.shape.log_fields}
-        if run.seconds < self._slow_s:  # the server's threshold is lower than ours
-            run.span.set_attributes(facts)
-            return
-        run.span.set_attributes({"app.db.slow": True, **facts})
-        facts.pop("app.db.plan", None)  # the span holds it; a line would be cut by whoever collects it
-        milliseconds = round(run.seconds * 1000, 1)
-        message = f"slow query: {run.shape.name} took {milliseconds:,} ms" + (f": {summary(plan)}" if plan else "")
-        fields = {"query": run.shape.name, "duration_ms": milliseconds, **dict(sorted(facts.items()))}
-        logger.warning(message, extra={"line": Line(fields, run.span.get_span_context())})
+        if "app.db.plan" not in facts:
+            facts |= self._estimate(run, facts)
+        facts |= find_caller() | run.shape.log_fields
+        is_slow = run.seconds >= self._slow_s  # else the server's threshold is lower than ours
+        run.span.set_attributes({"app.db.slow": True, **facts} if is_slow else facts)
+        if is_slow:
+            log_slowness(run, facts)
 
-    def _estimate(self, run: Run, failure: Attributes) -> Attributes:
-        """Return the planner's estimate for a SELECT; once in ten minutes, and only if the server answers.
-
-        That it answered, a failure shows by its SQLSTATE.
-        """
-        is_answered = not failure or "db.response.status_code" in failure
+    def _estimate(self, run: Run, facts: Attributes) -> Attributes:
+        """Return the planner's estimate for a SELECT, once in ten minutes, unless a failure shows no server answers."""
+        is_answered = "error.type" not in facts or "db.response.status_code" in facts
+        now = monotonic()
         if not (is_answered and run.principal and run.text.startswith("SELECT")):
             return {}
-        if monotonic() < self._explain_again.get(run.text, 0.0):
+        if now < self._explain_again.get(run.text, 0.0):
             return {}
         if len(self._explain_again) >= SHAPES:
             self._explain_again.clear()
-        self._explain_again[run.text] = monotonic() + EXPLAIN_EVERY_S
+        self._explain_again[run.text] = now + EXPLAIN_EVERY_S
         try:
             return estimated_plan(self._explain(run.principal, run.text, run.parameters))
         except (SQLAlchemyError, psycopg2.Error):
             return {}
+
+
+def log_administrator(user_id: str, shape: Shape) -> None:
+    """Write down what an administrator looks at, before it is sent: whether it succeeds or not."""
+    if shape.series:
+        shape.series.by_administrators.inc()
+    fields = {"user_id": user_id, "query": shape.name} | shape.log_fields
+    admin_logger.info("administrator %s: %s", user_id, shape.name, extra={"line": Line(fields)})
+
+
+def log_slowness(run: Run, facts: Attributes) -> None:
+    """Write the line of a slow statement, without its plan: the span holds it, and a collector would cut the line."""
+    milliseconds = round(run.seconds * 1000, 1)
+    plan = f": {summary(facts)}" if "app.db.plan" in facts else ""
+    others = {name: facts[name] for name in sorted(facts) if name != "app.db.plan"}
+    line = Line({"query": run.shape.name, "duration_ms": milliseconds} | others, run.span.get_span_context())
+    logger.warning(f"slow query: {run.shape.name} took {milliseconds:,} ms{plan}", extra={"line": line})
 
 
 def take_notices(cursor: Any) -> list[str]:

@@ -17,7 +17,7 @@ from app.telemetry.sampling import sampler
 from app.telemetry.tree import Trees
 
 SERVICE = "task-api"
-MAX_ATTRIBUTE = 32 * 1024  # characters; the longest of ours is a plan of 16 KiB
+MAX_ATTRIBUTE = 32 * 1024  # characters, unless OTEL_SPAN_*_LIMIT says another; the longest of ours is a plan of 16 KiB
 PATCHED = "_otel_original_call"
 
 
@@ -52,7 +52,7 @@ class Tracing:
             )
 
     def trace_process(self) -> None:
-        """Send the spans of every tracer of the process as well: a team's own, and those of other instrumentations.
+        """Send the spans of every tracer of the process as well: of a team's code, and of other instrumentations.
 
         For a process of one application only: OpenTelemetry keeps the first provider that it is given.
         """
@@ -74,19 +74,13 @@ class Tracing:
                 sampler(self._settings) if processors else ALWAYS_OFF,
                 resource(self._settings, version),
                 shutdown_on_exit=False,
-                span_limits=span_limits(),
+                span_limits=SpanLimits(max_attribute_length=SpanLimits().max_attribute_length or MAX_ATTRIBUTE),
             )
         except ValueError as error:  # the SDK reads its limits from the environment
             raise SettingsError(str(error)) from None
         for processor in processors:
             provider.add_span_processor(processor)
         return provider
-
-
-def span_limits() -> SpanLimits:
-    """Return the limits of the environment (OTEL_SPAN_*_LIMIT); where it sets none for an attribute, MAX_ATTRIBUTE."""
-    limits = SpanLimits()
-    return limits if limits.max_attribute_length else SpanLimits(max_attribute_length=MAX_ATTRIBUTE)
 
 
 def resource(settings: Settings, version: str) -> Resource:

@@ -20,7 +20,7 @@ from benchmarks.servers import MODES, OTHER_CORES, ROOT, Mode, free_port, pin, p
 from benchmarks.targets import MEASURED, ratios
 from devtools.postgres import Server as Postgres
 from devtools.postgres import postgres
-from devtools.postgres.home import locked
+from devtools.postgres.home import try_lock
 
 STATE = ROOT / ".dev" / "bench"
 DATABASES = ("tasks", "textbook")
@@ -85,7 +85,7 @@ def bench() -> Iterator[Bench]:
     port = free_port()
     STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
-        if not locked(stack.enter_context((STATE / "bench.lock").open("ab")), fcntl.LOCK_EX):
+        if not try_lock(stack.enter_context((STATE / "bench.lock").open("ab")), fcntl.LOCK_EX):
             raise RuntimeError("another benchmark runs in this checkout")
         server = stack.enter_context(postgres(STATE))
         stack.enter_context(process(["-m", "benchmarks.sink", str(port)], {"PATH": os.environ["PATH"]}, OTHER_CORES))

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.calls import SECRET
-from devtools.postgres.cluster import end_with
+from devtools.postgres.cluster import end_with_parent
 
 ROOT = Path(__file__).parents[1]
 START_S = 30.0
@@ -111,7 +111,7 @@ def process(
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        preexec_fn=end_with(os.getpid()),  # noqa: PLW1509  this process has one thread
+        preexec_fn=end_with_parent(os.getpid()),  # noqa: PLW1509  this process has one thread
     )
     pin(child.pid, cores)
     try:

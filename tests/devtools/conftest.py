@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from devtools.postgres import postgres
-from devtools.postgres.home import outside, remove
-from tests.devtools.processes import ask, eventually, keepers
+from devtools.postgres.home import fallback_folder, remove
+from tests.devtools.processes import keepers, query
+from tests.support import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +21,9 @@ def shared_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def state(shared_state: Path) -> Iterator[Path]:
     """The same, made and not in use."""
     with postgres(shared_state, durable=False) as server:
-        ask(server.url(), "DROP TABLE IF EXISTS kept")
+        query(server.url(), "DROP TABLE IF EXISTS kept")
     yield shared_state
-    eventually(lambda: not keepers(shared_state))
+    wait_until(lambda: not keepers(shared_state))
 
 
 @pytest.fixture
@@ -30,6 +31,6 @@ def fresh(tmp_path: Path) -> Iterator[Path]:
     """The state of a cluster still to be made."""
     state = tmp_path / """it's a "state\""""
     yield state
-    eventually(lambda: not keepers(state))
+    wait_until(lambda: not keepers(state))
     remove(state)
-    assert not outside(state).exists()
+    assert not fallback_folder(state).exists()

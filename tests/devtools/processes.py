@@ -3,8 +3,7 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,23 +33,16 @@ except PostgresFailed as error:
 """
 
 
-def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.01)
+def is_running(pid: int) -> bool:
+    return any(found == pid for found, _ in list_processes())
 
 
-def alive(pid: int) -> bool:
-    return any(found == pid for found, _ in listed())
-
-
-def find(*words: str) -> list[int]:
+def find_processes(*words: str) -> list[int]:
     """The processes whose command line has all these words."""
-    return [pid for pid, command in listed() if all(word in command for word in words)]
+    return [pid for pid, command in list_processes() if all(word in command for word in words)]
 
 
-def listed() -> Iterator[tuple[int, str]]:
+def list_processes() -> Iterator[tuple[int, str]]:
     """The processes that run, with their command lines: not those that are dead and wait to be reaped."""
     ps = ["ps", "-axww", "-o", "pid=,stat=,command="]
     for line in subprocess.run(ps, check=True, capture_output=True, text=True).stdout.splitlines():
@@ -60,7 +52,7 @@ def listed() -> Iterator[tuple[int, str]]:
 
 
 @contextmanager
-def user(state: Path, python: str = sys.executable, **options: Any) -> Iterator[subprocess.Popen[str]]:
+def run_user(state: Path, python: str = sys.executable, **options: Any) -> Iterator[subprocess.Popen[str]]:
     """A process that uses the server of `state` until its standard input ends, and prints the superuser's URL."""
     options = {"cwd": ROOT, "env": os.environ | options.pop("env", {})} | options
     options |= {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -78,14 +70,14 @@ def url_of(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip() or f"none: {process.stderr.read()}"
 
 
-def leave(process: subprocess.Popen[str]) -> None:
+def end(process: subprocess.Popen[str]) -> None:
     """Let the process end by itself, and wait for it."""
     assert process.stdin
     process.stdin.close()
     process.wait(10)
 
 
-def ask(url: str, statement: str) -> Sequence[Any]:
+def query(url: str, statement: str) -> Sequence[Any]:
     """The first row, or nothing where the statement returns no rows."""
     engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -94,8 +86,8 @@ def ask(url: str, statement: str) -> Sequence[Any]:
 
 
 def pid_of(url: str) -> int:
-    return int(ask(url, "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)")[0])
+    return int(query(url, "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)")[0])
 
 
 def keepers(state: Path) -> list[int]:
-    return find("devtools.postgres.keeper", str(state))
+    return find_processes("devtools.postgres.keeper", str(state))

@@ -11,7 +11,8 @@ from zipfile import ZipFile
 import pytest
 
 from devtools.bootstrap import LOCK, SetUpError, current, install, python
-from tests.devtools.processes import ROOT, eventually
+from tests.devtools.processes import ROOT
+from tests.support import wait_until
 
 VERSION = "Metadata-Version: 2.1\nName: tiny\nVersion: {}\n"
 WHEEL = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -130,7 +131,7 @@ def test_kill_and_two_at_once_end_in_one_good_environment(tmp_path: Path, packag
     """What a killed `make` had started is waited for; then one of two does the work anew, and the other waits again."""
     project = new_project(tmp_path, packages)
     with start(project) as killed:
-        eventually(lambda: Path(python(project)).exists())
+        wait_until(lambda: Path(python(project)).exists())
         killed.kill()
     both = [start(project), start(project)]
     ended = [finish(process) for process in both]

@@ -8,7 +8,7 @@ from sqlalchemy import NullPool, create_engine
 
 from devtools.postgres import Server, postgres
 from devtools.postgres.home import remove
-from tests.devtools.processes import ask
+from tests.devtools.processes import query
 
 
 @pytest.fixture(scope="module")
@@ -21,16 +21,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_only_a_private_socket_is_listened_on(server: Server) -> None:
     """No TCP port, and a folder that other accounts cannot enter."""
-    assert ask(server.superuser_url(), "SELECT current_setting('listen_addresses')") == ("",)
+    assert query(server.superuser_url(), "SELECT current_setting('listen_addresses')") == ("",)
     assert stat.S_IMODE(server.socket.stat().st_mode) == 0o700
 
 
 def test_login_is_a_plain_one_that_owns_its_database(server: Server) -> None:
     """Row-level security binds the application's login; it may create the role that the migration needs."""
     attributes = "SELECT rolcanlogin, rolcreaterole, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
-    assert ask(server.url(), attributes) == (True, True, False, False)
+    assert query(server.url(), attributes) == (True, True, False, False)
     owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
-    assert ask(server.url(), owner) == ("tasks",)
+    assert query(server.url(), owner) == ("tasks",)
 
 
 def test_slow_statement_of_the_login_sends_its_plan(server: Server) -> None:
@@ -51,10 +51,10 @@ def test_slow_statement_of_the_login_sends_its_plan(server: Server) -> None:
 def test_login_reads_statement_statistics(server: Server, database: str) -> None:
     """pg_stat_statements is in the login's database and in every later one, other logins' statements included."""
     if database != "tasks":
-        ask(server.superuser_url(), f"CREATE DATABASE {database}")
-    ask(server.superuser_url(), "SELECT 'as the superuser'")
+        query(server.superuser_url(), f"CREATE DATABASE {database}")
+    query(server.superuser_url(), "SELECT 'as the superuser'")
     seen = "SELECT bool_or(query LIKE 'CREATE DATABASE tasks%') FROM pg_stat_statements"
-    assert ask(server.url(database), seen) == (True,)
+    assert query(server.url(database), seen) == (True,)
 
 
 def test_settings_for_tests_and_traces(server: Server) -> None:
@@ -68,9 +68,9 @@ def test_settings_for_tests_and_traces(server: Server) -> None:
         "full_page_writes": "off",
     }
     for name, value in expected.items():
-        assert ask(server.url(), f"SHOW {name}") == (value,)
+        assert query(server.url(), f"SHOW {name}") == (value,)
 
 
 def test_ilike_folds_letters_beyond_ascii(server: Server) -> None:
     """The locale is the builtin C.UTF-8: plain C would not know É as the capital of é."""
-    assert ask(server.url(), "SELECT 'CAFÉ' ILIKE 'café'") == (True,)
+    assert query(server.url(), "SELECT 'CAFÉ' ILIKE 'café'") == (True,)

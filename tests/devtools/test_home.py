@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import make_url
 
 from devtools.postgres import PostgresFailed, postgres
-from devtools.postgres.home import OUTSIDE, outside, prepare, remove
-from tests.devtools.processes import ROOT, alive, leave, pid_of, url_of, user
+from devtools.postgres.home import FALLBACK, fallback_folder, prepare_folders, remove
+from tests.devtools.processes import ROOT, end, is_running, pid_of, run_user, url_of
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 ORDINARY = pwd.getpwnam("daemon").pw_uid
@@ -32,8 +32,8 @@ def test_root_under_a_private_home_runs_the_server_as_nobody(tmp_path: Path) -> 
 @as_root
 def test_root_refuses_a_folder_that_somebody_else_made(fresh: Path) -> None:
     """Under /var/tmp anybody can make the folder first: it is not used, and one line says so."""
-    outside(fresh).mkdir()
-    os.chown(outside(fresh), 1, 1)
+    fallback_folder(fresh).mkdir()
+    os.chown(fallback_folder(fresh), 1, 1)
     with pytest.raises(PostgresFailed, match="made by somebody else"), postgres(fresh, durable=False):
         pass
 
@@ -44,9 +44,9 @@ def test_root_leaves_nothing_for_a_state_that_is_gone(tmp_path: Path) -> None:
     with postgres(tmp_path / "gone", durable=False):
         pass
     shutil.rmtree(tmp_path / "gone")
-    prepare(tmp_path / "next")
-    assert not outside(tmp_path / "gone").exists()
-    assert outside(tmp_path / "next").exists()
+    prepare_folders(tmp_path / "next")
+    assert not fallback_folder(tmp_path / "gone").exists()
+    assert fallback_folder(tmp_path / "next").exists()
     remove(tmp_path / "next")
 
 
@@ -61,7 +61,7 @@ def checkout(request: pytest.FixtureRequest) -> Iterator[Path]:
         for path in (folder, folder / "devtools"):
             os.chown(path, ORDINARY, ORDINARY)
         yield folder
-    for copy in OUTSIDE.glob(f"task-api-{ORDINARY}-*"):
+    for copy in FALLBACK.glob(f"task-api-{ORDINARY}-*"):
         if (copy / "state").read_text().startswith(str(folder)):
             shutil.rmtree(copy)
 
@@ -72,13 +72,13 @@ def test_ordinary_account_runs_the_server_itself(checkout: Path) -> None:
     """Without root no other account is needed, whatever the path: what the shell would misread is copied."""
     state = checkout / "state"
     environment = {"PYTHONPATH": str(checkout)}
-    with user(
+    with run_user(
         state, SYSTEM_PYTHON, cwd="/", user=ORDINARY, group=ORDINARY, extra_groups=[], env=environment
     ) as process:
         url = url_of(process)
         socket = Path(str(make_url(url).query["host"]))
         assert socket.stat().st_uid == ORDINARY
         server = pid_of(url)
-        leave(process)
-        assert not alive(server)
+        end(process)
+        assert not is_running(server)
     assert (state / "data").exists() == ('"' not in checkout.name)

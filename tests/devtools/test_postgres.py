@@ -4,14 +4,15 @@ import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from devtools.postgres import PostgresFailed, postgres
-from devtools.postgres.cluster import Cluster, stop
-from devtools.postgres.home import outside, prepare, remove
-from devtools.postgres.keeper import private_folder
-from tests.devtools.processes import alive, ask, eventually, find, keepers, leave, pid_of, url_of, user
+from devtools.postgres.cluster import Cluster, give_to_server, stop
+from devtools.postgres.home import fallback_folder, prepare_folders, remove
+from tests.devtools.processes import end, find_processes, is_running, keepers, pid_of, query, run_user, url_of
+from tests.support import wait_until
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
 
@@ -21,12 +22,12 @@ def test_data_survives_a_restart_and_only_the_first_start_says_something(fresh: 
     said: list[str] = []
     with postgres(fresh, say=said.append) as server:
         first = pid_of(server.superuser_url())
-        ask(server.url(), "CREATE TABLE kept AS SELECT 42 AS answer")
-    assert not alive(first)
+        query(server.url(), "CREATE TABLE kept AS SELECT 42 AS answer")
+    assert not is_running(first)
     assert not server.socket.exists()
     with postgres(fresh, say=said.append) as server:
-        assert ask(server.url(), "SELECT answer FROM kept") == (42,)
-        assert ask(server.url(), "SELECT current_setting('fsync')") == ("on",)
+        assert query(server.url(), "SELECT answer FROM kept") == (42,)
+        assert query(server.url(), "SELECT current_setting('fsync')") == ("on",)
     assert len(said) == 1
     assert "Setting up PostgreSQL" in said[0]
     assert not keepers(fresh)
@@ -34,95 +35,96 @@ def test_data_survives_a_restart_and_only_the_first_start_says_something(fresh: 
 
 def test_server_stops_when_its_only_user_is_killed(state: Path) -> None:
     """SIGKILL gives the user no chance to clean up: the server is stopped all the same."""
-    with user(state) as process:
+    with run_user(state) as process:
         server = pid_of(url_of(process))
         process.kill()
-        eventually(lambda: not alive(server))
+        wait_until(lambda: not is_running(server))
 
 
 def test_users_share_a_server_which_the_last_one_stops(fresh: Path) -> None:
     """Users who come at once get one server. It outlives the one who started it, and is gone when the last has left."""
     with ExitStack() as stack:
-        users = [stack.enter_context(user(fresh)) for _ in range(3)]
+        users = [stack.enter_context(run_user(fresh)) for _ in range(3)]
         urls = {url_of(process) for process in users}
         assert len(urls) == 1
         server = pid_of(urls.pop())
         for process in users[:2]:
-            leave(process)
+            end(process)
             assert process.stdout
             assert process.stdout.read() == ""  # nothing that still runs holds the terminal
-            assert alive(server)
-        leave(users[2])
-        assert not alive(server)
+            assert is_running(server)
+        end(users[2])
+        assert not is_running(server)
 
 
 def test_ctrl_c_of_one_user_leaves_the_server_to_the_others(state: Path) -> None:
     """A terminal's Ctrl-C reaches all processes of its group, and the keeper and the server are not among them."""
-    with user(state, start_new_session=True) as first, user(state) as second:
+    with run_user(state, start_new_session=True) as first, run_user(state) as second:
         url_of(first)
         url = url_of(second)
         os.killpg(first.pid, signal.SIGINT)
         first.wait(10)
-        assert ask(url, "SELECT 1") == (1,)
+        assert query(url, "SELECT 1") == (1,)
 
 
 @pytest.mark.parametrize("program", ["bin/initdb", "devtools.postgres.keeper"])
 def test_killed_first_set_up_is_done_again(fresh: Path, program: str) -> None:
     """Whatever is killed during initdb, the user is told in one line, and the next start succeeds."""
-    folder = outside(fresh) if os.geteuid() == 0 else fresh
-    with user(fresh) as process:
-        eventually(lambda: find("bin/initdb", str(folder)))
-        for pid in find(program, str(folder)):
+    folder = fallback_folder(fresh) if os.geteuid() == 0 else fresh
+    with run_user(fresh) as process:
+        wait_until(lambda: find_processes("bin/initdb", str(folder)))
+        for pid in find_processes(program, str(folder)):
             os.kill(pid, signal.SIGKILL)
         assert "failed: PostgreSQL did not start" in url_of(process)
     with postgres(fresh, durable=False) as server:
-        assert ask(server.url(), "SELECT 1") == (1,)
+        assert query(server.url(), "SELECT 1") == (1,)
 
 
 def test_user_killed_during_first_set_up_hinders_nobody(fresh: Path) -> None:
     """The next user waits for what is under way, and gets a server."""
-    with user(fresh) as process:
-        eventually(lambda: keepers(fresh))
+    with run_user(fresh) as process:
+        wait_until(lambda: keepers(fresh))
         process.kill()
     with postgres(fresh, durable=False) as server:
-        assert ask(server.url(), "SELECT 1") == (1,)
+        assert query(server.url(), "SELECT 1") == (1,)
 
 
 def test_killed_server_recovers_at_the_next_start(state: Path) -> None:
     """SIGKILL of PostgreSQL leaves its pid file and no checkpoint: the next start has all that was committed."""
     with postgres(state) as server:
-        ask(server.url(), "CREATE TABLE kept AS SELECT 42 AS answer")
+        query(server.url(), "CREATE TABLE kept AS SELECT 42 AS answer")
         os.kill(pid_of(server.superuser_url()), signal.SIGKILL)
     with postgres(state) as server:
-        assert ask(server.url(), "SELECT answer FROM kept") == (42,)
+        assert query(server.url(), "SELECT answer FROM kept") == (42,)
 
 
 @on_linux
 def test_server_ends_with_its_keeper(state: Path) -> None:
     """A killed keeper can stop nothing, so the kernel does."""
-    with user(state) as process:
+    with run_user(state) as process:
         server = pid_of(url_of(process))
         for pid in keepers(state):
             os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not alive(server))
+        wait_until(lambda: not is_running(server))
 
 
 def test_server_without_keeper_is_replaced(state: Path) -> None:
     """Where the kernel does not end it, a server whose keeper was killed is stopped by the next start."""
     with postgres(state, durable=False) as server:
-        ask(server.url(), "CREATE TABLE kept AS SELECT 42 AS answer")
-    folder, binaries = prepare(state)
+        query(server.url(), "CREATE TABLE kept AS SELECT 42 AS answer")
+    folder, programs = prepare_folders(state)
     pid_file = folder / "data" / "postmaster.pid"
-    with private_folder() as socket:
+    with TemporaryDirectory(dir="/tmp") as socket:
+        give_to_server(Path(socket))
         with (state / "server.lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            cluster = Cluster(state, folder, binaries, slow_query_ms=100, volatile=True, lock=lock)
-            orphan = cluster.spawn("postgres", "-D", str(cluster.data), "-h", "", "-k", str(socket))
+            cluster = Cluster(state, folder, programs, slow_query_ms=100, volatile=True, lock=lock)
+            orphan = cluster.start("postgres", "-D", str(cluster.data), "-h", "", "-k", socket)
         try:
-            eventually(lambda: pid_file.exists() and "ready" in pid_file.read_text())
+            wait_until(lambda: pid_file.exists() and "ready" in pid_file.read_text())
             with postgres(state, durable=False) as server:
                 assert orphan.wait(10) == 0
-                assert ask(server.url(), "SELECT answer FROM kept") == (42,)
+                assert query(server.url(), "SELECT answer FROM kept") == (42,)
         finally:
             stop(orphan)
 
@@ -131,7 +133,7 @@ def test_start_that_fails_names_the_log(fresh: Path) -> None:
     """One line says why, in PostgreSQL's words, and where to read more."""
     with postgres(fresh, durable=False):
         pass
-    data = prepare(fresh)[0] / "data"
+    data = prepare_folders(fresh)[0] / "data"
     (data / "global" / "pg_control").unlink()
     with pytest.raises(PostgresFailed) as failure, postgres(fresh, durable=False):
         pass
@@ -153,8 +155,8 @@ def test_environment_has_no_influence(state: Path, tmp_path: Path, monkeypatch: 
     temporary.mkdir()
     for name, value in {"TMPDIR": str(temporary), "PGPORT": "1", "PGDATA": "/nowhere", "PYTHONSAFEPATH": "1"}.items():
         monkeypatch.setenv(name, value)
-    with user(state) as process:
-        assert ask(url_of(process), "SELECT 1") == (1,)
+    with run_user(state) as process:
+        assert query(url_of(process), "SELECT 1") == (1,)
 
 
 def test_remove_refuses_while_somebody_uses_the_cluster(fresh: Path) -> None:
@@ -162,6 +164,6 @@ def test_remove_refuses_while_somebody_uses_the_cluster(fresh: Path) -> None:
     with postgres(fresh, durable=False) as server:
         with pytest.raises(BlockingIOError, match="in use"):
             remove(fresh)
-        assert ask(server.url(), "SELECT 1") == (1,)
+        assert query(server.url(), "SELECT 1") == (1,)
     remove(fresh)
     assert not fresh.exists()

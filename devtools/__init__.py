@@ -1,1 +1,1 @@
-"""What only development needs: an embedded PostgreSQL, and the set-up of `.venv`."""
+"""What only development needs: a database of its own, traffic, checks of the stack, and the set-up of `.venv`."""

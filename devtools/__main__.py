@@ -25,7 +25,7 @@ def dev() -> None:
         from app.auth import development
         from devtools import environment
 
-        with environment.completed(Settings.load()) as settings:
+        with environment.complete(Settings.load()) as settings:
             migrations.migrate(settings)
             theirs = settings.better_auth_url and f"<from {settings.better_auth_url}/api/auth/token>"
             token = theirs or development.token(settings, "alice", minutes=24 * 60)
@@ -43,7 +43,7 @@ def seed(user_id: str, tasks: Annotated[int, typer.Option(min=1, help="How many.
         from devtools.seed import seed as insert
 
         development.check_user_id(user_id)
-        with environment.completed(Settings.load()) as settings:
+        with environment.complete(Settings.load()) as settings:
             migrations.migrate(settings)
             with typer.progressbar(length=tasks, label=f"tasks of {user_id}") as bar:
                 for done in insert(settings, user_id, tasks):
@@ -60,9 +60,9 @@ def traffic(
     """Drive a running API as a day of users would; exit code 1 if any answer was not expected."""
     with readable_errors():
         import_application()
-        from devtools import traffic
+        from devtools.traffic.run import parse_duration, send_traffic
 
-        if not traffic.traffic(Settings.load(), url, rate, traffic.seconds(duration)):
+        if not send_traffic(Settings.load(), url, rate, parse_duration(duration)):
             raise typer.Exit(1)
 
 
@@ -73,9 +73,9 @@ def smoke(
     """Check every link of the running compose stack by asking its services; exit code 1 if any does not hold."""
     with readable_errors():
         import_application()
-        from devtools import smoke
+        from devtools.smoke.run import check_stack
 
-        if not smoke.smoke(Settings.load(), replicas):
+        if not check_stack(Settings.load(), replicas):
             raise typer.Exit(1)
 
 

@@ -1,6 +1,6 @@
-"""Creates `.venv` from requirements-dev.lock, hashes checked. Run by the system's Python: `make` does so each time.
+"""Creates `.venv` from requirements-dev.lock and checks the hashes. `make` runs it with the system's Python.
 
-Only the standard library, and only syntax that Python 3.7 can read, so that an old Python is refused in plain words.
+Only the standard library, and only syntax that Python 3.7 can read, so that an old Python gets a plain message.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 OLDEST = (3, 11)
 LOCK = "requirements-dev.lock"
-TROUBLES = {  # what pip says, and what it means
+REASONS = {  # what pip says, and what it means
     "do not match the hashes": f"a package does not have the hash that {LOCK} names",
     "all requirements must have": f"{LOCK} names a package without its hash",
     "connection": "the package index could not be reached",
@@ -29,7 +29,7 @@ class SetUpError(Exception):
 
 
 def main() -> None:
-    """Set up the checkout this file is in; exit with 1 and a plain message where that fails."""
+    """Set up the checkout of this file. If that fails, exit with 1 and a plain message."""
     try:
         set_up(Path(__file__).resolve().parents[1])
     except (SetUpError, OSError) as error:
@@ -39,89 +39,82 @@ def main() -> None:
 
 
 def set_up(project: Path) -> None:
-    """Make sure that `.venv` in `project` is what its lock file says. At once and silent where it is.
+    """Create `.venv` in `project`. If it is what the lock file says, do and print nothing.
 
-    Raises: SetUpError, OSError.
+    Raises:
+        SetUpError: the message says why.
+        OSError: the message of the system says why.
     """
     if sys.version_info < OLDEST:
         raise SetUpError(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]} ({sys.executable})")
-    if current(project):
+    if is_current(project):
         return
     with (project / ".venv.lock").open("ab") as lock:
-        wait_for(lock)
-        if not current(project):
-            create(project, lock)
+        _take(lock)
+        if not is_current(project):
+            _create(project, lock)
 
 
-def current(project: Path) -> bool:
+def is_current(project: Path) -> bool:
     """Whether `.venv` was completed by this Python, from this lock file, in this place, and still runs."""
     try:
-        made_from = stamp(project).read_bytes()
-        return made_from == wanted(project) and run([python(project), "-I", "-S", "-c", ""]).returncode == 0
-    except OSError:  # no `.venv`, no stamp, no Python behind the link: create() will meet what cannot be mended
+        complete = _stamp(project).read_bytes() == _expected_stamp(project)
+        return complete and _run([venv_python(project), "-I", "-S", "-c", ""]).returncode == 0
+    except OSError:  # `.venv`, its stamp or its Python is missing
         return False
 
 
-def stamp(project: Path) -> Path:
-    """The file that says what `.venv` was made from. It is written last."""
+def venv_python(project: Path) -> str:
+    """Return the path of the Python in `.venv`."""
+    return str(project / ".venv" / "bin" / "python")
+
+
+def _stamp(project: Path) -> Path:
+    """Return the file that says what `.venv` was made from. It is written last."""
     return project / ".venv" / "made-from"
 
 
-def wanted(project: Path) -> bytes:
-    """What the stamp must say. The place too: a copied or moved `.venv` runs scripts of the old one."""
+def _expected_stamp(project: Path) -> bytes:
+    """Return what the stamp must say. It has the place too: the scripts of a moved `.venv` run the old one."""
     digest = hashlib.sha256((project / LOCK).read_bytes()).hexdigest()
     return f"{digest} {sys.version_info[:2]} ".encode() + os.fsencode(project)
 
 
-def python(project: Path) -> str:
-    """The Python of `.venv`."""
-    return str(project / ".venv" / "bin" / "python")
-
-
-def wait_for(lock: BinaryIO) -> None:
-    """Take the lock which says that one process alone works on `.venv`."""
+def _take(lock: BinaryIO) -> None:
+    """Take the lock, so that only one process works on `.venv`."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        say("waiting for another make, which sets up .venv")
+        _say("waiting for another make, which sets up .venv")
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def create(project: Path, lock: BinaryIO) -> None:
-    """Make `.venv` from nothing, whatever was there.
-
-    Raises: SetUpError, OSError.
-    """
-    if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
+def _create(project: Path, lock: BinaryIO) -> None:
+    if not all(map(importlib.util.find_spec, ("venv", "ensurepip"))):
         package = "python{}.{}-venv".format(*sys.version_info)
         raise SetUpError(f"{sys.executable} has no venv module; on Debian or Ubuntu: apt-get install {package}")
-    stamp(project).unlink(missing_ok=True)
-    say(f"setting up .venv from {LOCK} with Python {sys.version.split()[0]}, which takes a minute")
-    made = run([sys.executable, "-I", "-m", "venv", "--clear", str(project / ".venv")], lock)
+    _stamp(project).unlink(missing_ok=True)
+    _say(f"setting up .venv from {LOCK} with Python {sys.version.split()[0]}, which takes a minute")
+    made = _run([sys.executable, "-I", "-m", "venv", "--clear", str(project / ".venv")], lock)
     if made.returncode:
         raise SetUpError(f"{sys.executable} could not make .venv: {made.stdout.strip()}")
     install(project, lock)
-    stamp(project).write_bytes(wanted(project))
+    _stamp(project).write_bytes(_expected_stamp(project))
 
 
 def install(project: Path, lock: BinaryIO) -> None:
-    """Install the locked packages. pip's own configuration and environment variables count.
-
-    Raises: SetUpError.
-    """
+    """Install the locked packages, or raise SetUpError. pip reads its own configuration and environment variables."""
     # The lock file is complete, so pip need not look for dependencies: what it installs is what the file names.
     options = ["--require-hashes", "--no-deps", "--disable-pip-version-check", "--no-input"]
-    pip = run([python(project), "-I", "-m", "pip", "install", *options, "-r", str(project / LOCK)], lock)
+    pip = _run([venv_python(project), "-I", "-m", "pip", "install", *options, "-r", str(project / LOCK)], lock)
     if pip.returncode:
-        say("\n".join(pip.stdout.strip().splitlines()[-8:]))
-        trouble = next(
-            (meaning for sign, meaning in TROUBLES.items() if sign in pip.stdout.lower()), "pip failed, see above"
-        )
-        raise SetUpError(f".venv could not be set up: {trouble}")
+        _say("\n".join(pip.stdout.strip().splitlines()[-8:]))
+        reasons = [meaning for text, meaning in REASONS.items() if text in pip.stdout.lower()]
+        raise SetUpError(f".venv could not be set up: {(reasons or ['pip failed, see above'])[0]}")
 
 
-def run(command: list[str], lock: BinaryIO | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program, its output in one string. It holds `lock` for as long as it runs, even if we are killed."""
+def _run(command: list[str], lock: BinaryIO | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a program, its output in one string. It holds `lock` as long as it runs, even if this process is killed."""
     return subprocess.run(  # noqa: S603 - Python itself
         command,
         check=False,
@@ -134,8 +127,7 @@ def run(command: list[str], lock: BinaryIO | None = None) -> subprocess.Complete
     )
 
 
-def say(line: str) -> None:
-    """Tell the developer."""
+def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

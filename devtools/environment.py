@@ -15,13 +15,12 @@ HOME = Path(__file__).parents[1] / ".dev"
 
 
 @contextmanager
-def completed(settings: Settings) -> Iterator[Settings]:
-    """Give the settings with a secret of this checkout and a running database, where they name none.
+def complete(settings: Settings) -> Iterator[Settings]:
+    """Add a secret of this checkout and a running database to the settings, if they name none.
 
     Raises:
-        SettingsError: these are the settings of a production.
+        SettingsError: ENVIRONMENT is production.
         PostgresFailed: the embedded database does not start.
-
     """
     settings = with_secret(settings)
     if settings.database_url is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import migrations
@@ -22,17 +22,16 @@ INSERT = text(
 
 
 class SeedFailed(RuntimeError):
-    """The database does not take the tasks; the message is one line."""
+    """The database refused the tasks. The message is one line."""
 
 
 def seed(settings: Settings, user_id: str, tasks: int) -> Iterator[int]:
-    """Insert so many tasks of a user, one in fifty still open, and tell after each batch how many there are.
+    """Insert so many tasks of a user, one in fifty not completed. Yield after each batch how many there are.
 
-    The rows go through row-level security like any other of the user's.
+    Row-level security applies to the rows as to any other of the user's.
 
     Raises:
-        SeedFailed: the database does not take them.
-
+        SeedFailed: the database refused the tasks.
     """
     database = Database.of(settings.model_copy(update={"database_timeout_ms": 60_000}))
     try:
@@ -41,17 +40,16 @@ def seed(settings: Settings, user_id: str, tasks: int) -> Iterator[int]:
             with database.transaction(Principal(user_id)) as session:
                 session.connection().execute(INSERT, {"owner": user_id, "first": first, "last": last})
             yield last
-        assert settings.database_url
-        analyze(settings.database_url.get_secret_value())
+        _analyze(settings)
     except (AppError, SQLAlchemyError) as error:
         raise SeedFailed(f"The tasks cannot be stored: {migrations.first_line(error.__cause__ or error)}") from None
     finally:
         database.close()
 
 
-def analyze(url: str) -> None:
-    """Let the planner know of the rows now rather than when autovacuum comes by."""
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
+def _analyze(settings: Settings) -> None:
+    """Update the planner's statistics now. Autovacuum would do so later."""
+    assert settings.database_url
+    engine = create_engine(settings.database_url.get_secret_value(), poolclass=NullPool)
+    with engine.begin() as connection:
         connection.execute(text("ANALYZE task"))
-    engine.dispose()

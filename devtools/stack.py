@@ -1,4 +1,4 @@
-"""Starts the compose stack, or says in plain words why it cannot. Run by the system's Python: `make stack`.
+"""Starts the compose stack, or says in plain words why it cannot. `make stack` runs it with the system's Python.
 
 Only the standard library: Docker and Python are all that it needs. What to check comes from the compose file itself.
 """
@@ -31,7 +31,7 @@ class CannotStart(Exception):
 
 
 def main() -> None:
-    """Start the stack and tell where it is; exit with 1 and a plain message where that fails."""
+    """Start the stack and print where it is. If that fails, exit with 1 and a plain message."""
     try:
         sys.stdout.write(start() + "\n")
     except CannotStart as error:
@@ -41,96 +41,82 @@ def main() -> None:
 
 
 def start() -> str:
-    """Check, start, wait until all of it is healthy; return where it is.
-
-    Raises: CannotStart.
-    """
-    check_engine()
-    ports = published(json.loads(docker("compose", "config", "--format", "json")))
-    if not docker("compose", "ps", "--quiet"):  # else they are taken by the stack itself
-        check_ports(ports)
+    """Start the stack and wait until all of it is healthy. Return where it is, or raise CannotStart."""
+    _check_docker()
+    services = json.loads(_docker("compose", "config", "--format", "json"))["services"]
+    ports = _published_ports(services)
+    if not _docker("compose", "ps", "--quiet"):  # if the stack runs, its own services listen there
+        _check_ports(ports)
     up = ["docker", "compose", "up", "--build", "--wait", "--wait-timeout", START_S]
     if subprocess.run(up, check=False).returncode:  # noqa: S603
-        raise CannotStart(
-            f"{complaints()}error: the stack did not become healthy, see above; `make stack-down` ends it."
-        )
-    return WELCOME.format(**ports, token=token())
+        raise CannotStart(f"{_logs()}error: the stack did not become healthy, see above; `make stack-down` ends it.")
+    return WELCOME.format(**ports, token=_token())
 
 
-def token() -> str:
-    """Return a token for the API, if it takes any that is made here: in production it does not."""
-    with suppress(CannotStart):
-        return docker("compose", "exec", "-T", "api", "python", "-m", "app", "token", "alice")
-    return "from your own sign-in"
-
-
-def docker(*arguments: str) -> str:
-    """Return what a docker command prints.
-
-    Raises: CannotStart, with its own complaint.
-    """
+def _docker(*arguments: str) -> str:
+    """Return what a docker command prints. If it fails, raise CannotStart with docker's own message."""
     try:
         done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607
     except FileNotFoundError:
-        raise CannotStart(
-            "error: there is no `docker` here. Install Docker: https://docs.docker.com/get-docker/"
-        ) from None
+        message = "error: there is no `docker` here. Install Docker: https://docs.docker.com/get-docker/"
+        raise CannotStart(message) from None
     if done.returncode:
         raise CannotStart(f"error: `docker {' '.join(arguments)}` failed: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
-def check_engine() -> None:
-    """Raise CannotStart unless engine and Compose run and know all that the file asks for."""
-    refuse_older("Docker Engine", docker("version", "--format", "{{.Server.Version}}"), OLDEST_ENGINE)
+def _check_docker() -> None:
+    _refuse_older("Docker Engine", _docker("version", "--format", "{{.Server.Version}}"), OLDEST_ENGINE)
     try:
-        compose = docker("compose", "version", "--short")
+        compose = _docker("compose", "version", "--short")
     except CannotStart as error:
         raise CannotStart(f"{error}\nInstall its plugin: https://docs.docker.com/compose/install/") from None
-    refuse_older("Docker Compose", compose, OLDEST_COMPOSE)
+    _refuse_older("Docker Compose", compose, OLDEST_COMPOSE)
 
 
-def refuse_older(program: str, version: str, oldest: tuple[int, int]) -> None:
-    """Raise CannotStart for a `version` before `oldest`; one that cannot be read is let through."""
+def _refuse_older(program: str, version: str, oldest: tuple[int, int]) -> None:
+    """Raise CannotStart for a `version` before `oldest`. Accept one that cannot be read."""
     found = re.search(r"(\d+)\.(\d+)", version)
     if found and tuple(map(int, found.groups())) < oldest:
-        wanted = "{}.{}".format(*oldest)
-        raise CannotStart(f"error: {program} {version} is too old, {wanted} is needed. Update Docker.")
+        needed = "{}.{}".format(*oldest)
+        raise CannotStart(f"error: {program} {version} is too old, {needed} is needed. Update Docker.")
 
 
-def published(config: Any) -> dict[str, int]:
-    """Return the host's port of each service that has one, as the compose file and .env say."""
-    services = config["services"].items()
-    return {name: int(port["published"]) for name, service in services for port in service.get("ports", ())}
+def _published_ports(services: dict[str, Any]) -> dict[str, int]:
+    """Return the host's port of each service that has one."""
+    return {name: int(port["published"]) for name, service in services.items() for port in service.get("ports", ())}
 
 
-def check_ports(ports: dict[str, int]) -> None:
-    """Raise CannotStart where another program listens on one of `ports`."""
-    taken = [
-        f"error: port {port} ({name}) is taken: {PORTS[name]}=<another> in .env moves it."
-        for name, port in ports.items()
-        if in_use(port)
-    ]
+def _check_ports(ports: dict[str, int]) -> None:
+    taken = {name: port for name, port in ports.items() if _is_in_use(port)}
     if taken:
-        raise CannotStart("\n".join(taken))
+        hint = "error: port {} ({}) is taken: {}=<another> in .env moves it."
+        raise CannotStart("\n".join(hint.format(port, name, PORTS[name]) for name, port in taken.items()))
 
 
-def in_use(port: int) -> bool:
-    """Whether somebody accepts connections on the loopback's `port`."""
+def _is_in_use(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
 
 
-def complaints() -> str:
+def _logs() -> str:
     """Return the last log lines of every service that failed."""
-    containers = [json.loads(line) for line in docker("compose", "ps", "--all", "--format", "json").splitlines()]
-    failed = [
-        c["Service"] for c in containers if c["Health"] == "unhealthy" or (c["State"] == "exited" and c["ExitCode"])
-    ]
-    return "".join(
-        f"{docker('compose', 'logs', '--no-color', '--tail', LOG_LINES, name)}\n\n" for name in sorted(set(failed))
-    )
+    lines = _docker("compose", "ps", "--all", "--format", "json").splitlines()
+    failed = {container["Service"] for container in map(json.loads, lines) if _has_failed(container)}
+    logs = [_docker("compose", "logs", "--no-color", "--tail", LOG_LINES, name) for name in sorted(failed)]
+    return "".join(f"{log}\n\n" for log in logs)
+
+
+def _has_failed(container: dict[str, Any]) -> bool:
+    return container["Health"] == "unhealthy" or bool(container["State"] == "exited" and container["ExitCode"])
+
+
+def _token() -> str:
+    """Return a token for the API. In production the API accepts only tokens of your own sign-in."""
+    with suppress(CannotStart):
+        return _docker("compose", "exec", "-T", "api", "python", "-m", "app", "token", "alice")
+    return "from your own sign-in"
 
 
 if __name__ == "__main__":

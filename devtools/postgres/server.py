@@ -57,7 +57,8 @@ def postgres(
     user has gone; a last user that leaves waits for that, up to 5 s. `durable=False` gives up crash safety for speed. A
     statement of the application's login that takes more than `slow_query_ms` sends its plan as a notice.
 
-    Raises: PostgresFailed.
+    Raises:
+        PostgresFailed: the server does not start.
     """
     state = state.resolve()
     options = [f"--slow-query-ms={slow_query_ms}", *([] if durable else ["--volatile"])]

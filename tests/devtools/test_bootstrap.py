@@ -10,7 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from devtools.bootstrap import LOCK, SetUpError, current, install, python
+from devtools.bootstrap import LOCK, SetUpError, install, is_current, venv_python
 from tests.devtools.processes import ROOT
 from tests.support import wait_until
 
@@ -20,9 +20,9 @@ WHEEL = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-n
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where pip's own environment variables make it look: two versions of one package, and no index."""
+    """A folder in which pip looks for packages, by its own environment variables: three versions of one package."""
     folder = tmp_path_factory.mktemp("packages")
-    for version in ("1.0", "2.0"):
+    for version in ("1.0", "2.0", "3.0"):
         with ZipFile(folder / f"tiny-{version}-py3-none-any.whl", "w") as wheel:
             wheel.writestr("tiny.py", f"version = '{version}'\n")
             wheel.writestr(f"tiny-{version}.dist-info/METADATA", VERSION.format(version))
@@ -39,6 +39,16 @@ def pin(project: Path, wheel: Path, digest: str = "") -> None:
     digest = digest or hashlib.sha256(wheel.read_bytes()).hexdigest()
     version = wheel.name.split("-")[1]
     (project / LOCK).write_text(f"tiny=={version} --hash=sha256:{digest}\n")
+
+
+@contextmanager
+def restore_after(path: Path) -> Iterator[None]:
+    """Restore the file's content when the block ends: each test finds a lock file that fits `.venv`."""
+    content = path.read_bytes()
+    try:
+        yield
+    finally:
+        path.write_bytes(content)
 
 
 def new_project(folder: Path, packages: Path) -> Path:
@@ -58,6 +68,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Path:
     assert code == 0, said
     assert said.startswith("setting up .venv from requirements-dev.lock")
     assert said.count("\n") == 1
+    assert tiny(project) == "1.0"
     return project
 
 
@@ -75,13 +86,12 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def tiny(project: Path) -> str:
     """The version of the package in the project's `.venv`."""
-    command = [python(project), "-I", "-c", "import tiny; print(tiny.version)"]
+    command = [venv_python(project), "-I", "-c", "import tiny; print(tiny.version)"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def test_current_environment_is_left_alone_in_silence(project: Path) -> None:
     """A second `make` has nothing to do, says nothing, and waits for nobody."""
-    assert tiny(project) == "1.0"
     with (project / ".venv.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert finish(start(project)) == (0, "")
@@ -97,8 +107,8 @@ def test_changed_lock_file_makes_the_environment_anew(project: Path, packages: P
 
 
 @contextmanager
-def replaced(link: Path, target: str) -> Iterator[None]:
-    """For a while, `link` leads to `target`."""
+def redirect(link: Path, target: str) -> Iterator[None]:
+    """Let `link` lead to `target` until the block ends."""
     before = link.readlink()
     link.unlink()
     link.symlink_to(target)
@@ -112,9 +122,9 @@ def replaced(link: Path, target: str) -> Iterator[None]:
 @pytest.mark.parametrize("target", ["/nowhere/python", "/bin/false"])
 def test_environment_whose_python_is_broken_is_not_current(project: Path, target: str) -> None:
     """The Python that it was made with was removed, or does not run any more."""
-    with replaced(Path(python(project)), target):
-        assert not current(project)
-    assert current(project)
+    with redirect(Path(venv_python(project)), target):
+        assert not is_current(project)
+    assert is_current(project)
 
 
 def test_moved_environment_is_not_current(project: Path, tmp_path: Path) -> None:
@@ -122,7 +132,7 @@ def test_moved_environment_is_not_current(project: Path, tmp_path: Path) -> None
     moved = tmp_path / "moved"
     project.rename(moved)
     try:
-        assert not current(moved)
+        assert not is_current(moved)
     finally:
         moved.rename(project)
 
@@ -131,7 +141,7 @@ def test_kill_and_two_at_once_end_in_one_good_environment(tmp_path: Path, packag
     """What a killed `make` had started is waited for; then one of two does the work anew, and the other waits again."""
     project = new_project(tmp_path, packages)
     with start(project) as killed:
-        wait_until(lambda: Path(python(project)).exists())
+        wait_until(lambda: Path(venv_python(project)).exists())
         killed.kill()
     both = [start(project), start(project)]
     ended = [finish(process) for process in both]
@@ -144,21 +154,21 @@ def test_kill_and_two_at_once_end_in_one_good_environment(tmp_path: Path, packag
 
 def test_wrong_hash_is_refused(project: Path, packages: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A package that is not the one that was locked is not installed; pip's last lines tell which one it is."""
-    lock = (project / LOCK).read_bytes()
-    pin(project, packages / "tiny-1.0-py3-none-any.whl", digest="0" * 64)
-    with (project / ".venv.lock").open("ab") as held, pytest.raises(SetUpError, match="does not have the hash"):
-        install(project, held)
-    assert "tiny==1.0" in capsys.readouterr().err
-    (project / LOCK).write_bytes(lock)
+    with restore_after(project / LOCK), (project / ".venv.lock").open("ab") as held:
+        pin(project, packages / "tiny-3.0-py3-none-any.whl", digest="0" * 64)  # no other test installs it
+        with pytest.raises(SetUpError, match="does not have the hash"):
+            install(project, held)
+    assert "tiny==3.0" in capsys.readouterr().err
 
 
 def test_index_out_of_reach_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing answers, one line says so."""
     for name, value in {"NO_INDEX": "0", "FIND_LINKS": "", "RETRIES": "1", "INDEX_URL": "http://127.0.0.1:9/"}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
-    (project / LOCK).write_text(f"absent==1.0 --hash=sha256:{'0' * 64}\n")
-    with (project / ".venv.lock").open("ab") as held, pytest.raises(SetUpError, match="could not be reached"):
-        install(project, held)
+    with restore_after(project / LOCK), (project / ".venv.lock").open("ab") as held:
+        (project / LOCK).write_text(f"absent==1.0 --hash=sha256:{'0' * 64}\n")
+        with pytest.raises(SetUpError, match="could not be reached"):
+            install(project, held)
 
 
 def test_python_without_venv_is_told_what_to_install(tmp_path: Path, packages: Path) -> None:

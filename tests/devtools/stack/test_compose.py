@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from app.settings import PUBLIC_SECRETS
-from devtools.caller import STACK_SECRET
+from devtools.client import STACK_SECRET
 
 ROOT = Path(__file__).parents[3]
 BIN = Path(sysconfig.get_path("scripts"))

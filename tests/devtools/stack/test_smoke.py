@@ -15,8 +15,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from devtools.evidence import Stack
-from devtools.smoke import API, METRICS, TRACES, hold
+from devtools.smoke.checks import Stack
+from devtools.smoke.run import API, METRICS, TRACES, run_checks
 from tests.process import free_port
 from tests.support import Api, make_token, run_server, wait_until
 
@@ -123,7 +123,7 @@ def test_every_link_of_a_whole_chain_holds(serve: Serve, traces: Traces, tmp_pat
     told = Console(record=True, width=250)
     settings = {"otel_exporter_otlp_endpoint": traces.url, "otel_bsp_schedule_delay": 200}
     with serve(**settings) as api, scraping(api, tmp_path) as prometheus, stack(api, traces.url, prometheus) as whole:
-        assert hold(whole, API + TRACES + METRICS, told, patience_s=30), told.export_text()
+        assert run_checks(whole, API + TRACES + METRICS, told, patience_s=30), told.export_text()
     lines = told.export_text().splitlines()
     assert len(lines) == len(API + TRACES + METRICS)
     assert all(line.startswith("✓") for line in lines)
@@ -134,7 +134,7 @@ def test_a_link_that_is_broken_is_named(serve: Serve, tmp_path: Path) -> None:
     told = Console(record=True, width=250)
     with serve() as api, scraping(api, tmp_path) as prometheus, stack(api, "http://127.0.0.1:1", prometheus) as broken:
         broken.replicas = 2
-        assert not hold(broken, API + TRACES + METRICS, told, patience_s=5)
+        assert not run_checks(broken, API + TRACES + METRICS, told, patience_s=5)
     broken_links = [line for line in told.export_text().splitlines() if line.startswith("✗")]
     assert [line.split(".")[0] for line in broken_links] == [
         "✗ The created task's trace is in Jaeger, the statement included",

@@ -1,4 +1,4 @@
-"""How the development tools call a running API: where it is, and with whose tokens."""
+"""How the development tools call a running API: its address, tokens for its users, and the archive."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from app.auth import development
 from app.settings import Settings, refusal
 from app.settings.types import Port
 
-OK, LIMITED = 200, 429
+ACCEPTED = {200, 429}  # 429: the token is good, and its user has used up the limit
 STACK_SECRET = "change-me-to-at-least-32-random-bytes"  # noqa: S105  docker-compose.yml starts with it, known to all
 ARCHIVIST = "archivist"
 ARCHIVED = 80  # with the searches of the same minute, within the default limit
@@ -20,8 +20,8 @@ ARCHIVE_TEXT = "a" * 10_000
 SLOW_SEARCH = "a" * 199 + "b"  # at each character of the archive, 199 more are compared before it fails
 
 
-class NoAnswer(RuntimeError):
-    """The API is not there, or takes no token made here; the message is one line that says what to do."""
+class ApiUnavailable(RuntimeError):
+    """The API does not answer, or accepts no token made here. The message is one line that says what to do."""
 
 
 class Endpoints(BaseSettings):
@@ -37,12 +37,7 @@ class Endpoints(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """Read the environment and `.env`.
-
-        Raises:
-            SettingsError: a port is none.
-
-        """
+        """Read the environment and `.env`."""
         try:
             return cls()
         except ValidationError as error:
@@ -54,42 +49,38 @@ class Endpoints(BaseSettings):
 
 
 class Tokens:
-    """Tokens for any user that the API at `url` takes: of this checkout's secret, or of the one the stack starts with.
+    """Tokens for any user that the API at `url` accepts, signed with this checkout's secret or with the stack's.
 
     Raises:
-        NoAnswer: nothing listens there, or neither secret is the API's.
-
+        ApiUnavailable: nothing listens there, or the API has another secret.
     """
 
     def __init__(self, url: str, settings: Settings) -> None:
         for candidate in (settings, settings.model_copy(update={"better_auth_secret": SecretStr(STACK_SECRET)})):
             self._settings = candidate
-            if self._are_taken(url):
+            if self._are_accepted(url):
                 return
-        raise NoAnswer(f"The API at {url} takes no token made here: set BETTER_AUTH_SECRET to the one it has.")
+        raise ApiUnavailable(f"The API at {url} takes no token made here: set BETTER_AUTH_SECRET to the one it has.")
 
-    def _are_taken(self, url: str) -> bool:
+    def _are_accepted(self, url: str) -> bool:
         try:
-            return httpx.get(f"{url}/api/tasks?limit=1", headers=self.header("traffic")).status_code in {OK, LIMITED}
+            return httpx.get(f"{url}/api/tasks?limit=1", headers=self.header("traffic")).status_code in ACCEPTED
         except httpx.TransportError:
-            raise NoAnswer(f"Nothing answers at {url}: start it with `make dev` or `make stack`.") from None
+            raise ApiUnavailable(f"Nothing answers at {url}: start it with `make dev` or `make stack`.") from None
 
     def header(self, user_id: str) -> dict[str, str]:
-        """Return the header that speaks for `user_id` during a day."""
+        """Return the Authorization header of `user_id`, good for a day."""
         return {"Authorization": f"Bearer {development.token(self._settings, user_id, 24 * 60)}"}
 
 
 def fill_archive(client: httpx.Client) -> Iterator[int]:
-    """Give the archivist what makes SLOW_SEARCH slow, a task at a time, unless it is there already.
-
-    Raises:
-        NoAnswer: the API went away.
-
-    """
+    """Create the tasks on which SLOW_SEARCH is slow, unless they exist. Yield the number of each."""
     try:
-        for number in range(len(client.get("/api/tasks?limit=100").json()), ARCHIVED):
-            task = {"title": f"Archive {number}", "description": ARCHIVE_TEXT}
-            client.post("/api/tasks", json=task).raise_for_status()
+        existing = len(client.get("/api/tasks?limit=100").json())
+        for number in range(ARCHIVED):
+            if number >= existing:
+                task = {"title": f"Archive {number}", "description": ARCHIVE_TEXT}
+                client.post("/api/tasks", json=task).raise_for_status()
             yield number
     except httpx.HTTPError as error:
-        raise NoAnswer(f"The archive could not be filled: {error or type(error).__name__}") from None
+        raise ApiUnavailable(f"The archive could not be filled: {error or type(error).__name__}") from None

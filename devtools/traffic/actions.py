@@ -1,4 +1,4 @@
-"""What the users of a task API do, well and badly, in the shares that a busy day has."""
+"""What the users of a task API do, right and wrong, in the shares that a busy day has."""
 
 import asyncio
 import random
@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import httpx
 
-from devtools.caller import SLOW_SEARCH
+from devtools.client import SLOW_SEARCH
 
+VERBS = ("Buy", "Check", "Send", "Water", "Plan")
 WORDS = ("plants", "invoice", "groceries", "passport", "bicycle", "letter", "garden", "backup", "dentist", "review")
 BURST = 130  # over the default limit of 100 a minute
-BURST_AT_ONCE = 8
-NEVER_WAS = 2**62
-KNOWN = 50
+BURST_AT_ONCE = 10
+UNKNOWN_TASK = 2**62
 
 
 class Sample(NamedTuple):
@@ -30,7 +30,7 @@ class Sample(NamedTuple):
 
 @dataclass
 class User:
-    """One user at work, who remembers the last tasks seen and their tags."""
+    """One user at work, who remembers the ETag of each task as it was last seen."""
 
     http: httpx.AsyncClient
     headers: dict[str, str]
@@ -38,7 +38,7 @@ class User:
     tags: dict[int, str] = field(default_factory=dict)
 
     async def send(self, action: str, method: str, path: str = "", **options: Any) -> httpx.Response | None:
-        """Send one request, and record how it went; None where no answer came."""
+        """Send one request and record its sample. Return the answer, or None if there was none."""
         headers = self.headers | options.pop("headers", {})
         started = perf_counter()
         try:
@@ -48,69 +48,65 @@ class User:
             return None
         trace_id = answer.headers.get("X-Trace-Id", "")
         self.record(Sample(action, answer.status_code, perf_counter() - started, trace_id))
-        self._remember(answer)
-        return answer
-
-    def _remember(self, answer: httpx.Response) -> None:
         if "ETag" in answer.headers and answer.content:
             self.tags[answer.json()["id"]] = answer.headers["ETag"]
-        while len(self.tags) > KNOWN:
-            self.tags.pop(next(iter(self.tags)))
+        return answer
 
-    async def task(self) -> int:
-        """Return the id of a task of this user, made where there is none."""
+    async def pick_task(self) -> int:
+        """Return the id of a task of this user. Create one if there is none."""
         if not self.tags:
             await create(self)
-        return random.choice(list(self.tags)) if self.tags else NEVER_WAS
+        return random.choice(list(self.tags)) if self.tags else UNKNOWN_TASK
+
+    def condition(self, header: str, task: int) -> dict[str, str]:
+        """Return If-Match or If-None-Match with the ETag that the user saw last, if any."""
+        return {header: self.tags[task]} if task in self.tags else {}
 
 
-def chance(share: float) -> bool:
-    """Tell, for this time, whether it is one of a `share` of times."""
+def _happens(share: float) -> bool:
     return random.random() < share
 
 
-def title() -> str:
-    """Return a title as people write them."""
-    return f"{random.choice(('Buy', 'Check', 'Send', 'Water', 'Plan'))} the {random.choice(WORDS)}"
+def _title() -> str:
+    return f"{random.choice(VERBS)} the {random.choice(WORDS)}"
 
 
 async def list_tasks(user: User) -> None:
-    """List a page, and now and then the one after it."""
+    """List a page, and sometimes the next one."""
     query = random.choice(({}, {"limit": "20"}, {"completed": "false"}, {"order": "oldest", "limit": "10"}))
     page = await user.send("list", "GET", params=query)
-    if page is not None and "next" in page.links and chance(0.2):
+    if page is not None and "next" in page.links and _happens(0.2):
         await user.send("list", "GET", page.links["next"]["url"].removeprefix("/api/tasks"))
 
 
 async def read(user: User) -> None:
-    """Read a task, half the time with the tag of the copy at hand."""
-    task = await user.task()
-    tag = {"If-None-Match": user.tags[task]} if task in user.tags and chance(0.5) else {}
-    await user.send("read", "GET", f"/{task}", headers=tag)
+    """Read a task, half the time only if it has changed."""
+    task = await user.pick_task()
+    await user.send("read", "GET", f"/{task}", headers=user.condition("If-None-Match", task) if _happens(0.5) else {})
 
 
 async def create(user: User) -> None:
-    """Create a task; one in ten is sent twice, as after a time-out."""
+    """Create a task. One in ten is sent twice, as after a time-out."""
     key = {"Idempotency-Key": str(uuid4())}
-    body = {"title": title(), "description": "Soon. " * random.randint(0, 200)}
-    for _ in range(1 + chance(0.1)):
+    body = {"title": _title(), "description": "Soon. " * random.randint(0, 200)}
+    for _ in range(1 + _happens(0.1)):
         await user.send("create", "POST", json=body, headers=key)
 
 
 async def change(user: User) -> None:
     """Change a task as it was last seen."""
-    task = await user.task()
-    await user.send("change", "PATCH", f"/{task}", json={"title": title()}, headers=if_match(user, task))
+    task = await user.pick_task()
+    await user.send("change", "PATCH", f"/{task}", json={"title": _title()}, headers=user.condition("If-Match", task))
 
 
 async def complete(user: User) -> None:
     """Complete a task."""
-    await user.send("complete", "PATCH", f"/{await user.task()}/complete")
+    await user.send("complete", "PATCH", f"/{await user.pick_task()}/complete")
 
 
 async def delete(user: User) -> None:
     """Delete a task."""
-    task = await user.task()
+    task = await user.pick_task()
     user.tags.pop(task, None)
     await user.send("delete", "DELETE", f"/{task}")
 
@@ -121,48 +117,38 @@ async def search(user: User) -> None:
 
 
 async def search_slowly(user: User) -> None:
-    """Search the archive for what compares badly with all of it."""
+    """Search the archive for a text that takes long to compare."""
     await user.send("slow search", "GET", params={"q": SLOW_SEARCH})
 
 
-async def conflict(user: User) -> None:
-    """Change a task in two windows at once: the second is refused with 412."""
-    task = await user.task()
-    headers = if_match(user, task)
-    both = [user.send("conflict", "PATCH", f"/{task}", json={"title": title()}, headers=headers) for _ in range(2)]
+async def change_twice(user: User) -> None:
+    """Change a task in two windows at once: the second change is refused with 412."""
+    task = await user.pick_task()
+    headers = user.condition("If-Match", task)
+    both = [user.send("conflict", "PATCH", f"/{task}", json={"title": _title()}, headers=headers) for _ in range(2)]
     await asyncio.gather(*both)
 
 
-async def lose(user: User) -> None:
-    """Ask for a task that never was."""
-    await user.send("not found", "GET", f"/{NEVER_WAS}")
+async def read_unknown(user: User) -> None:
+    """Read a task that does not exist."""
+    await user.send("not found", "GET", f"/{UNKNOWN_TASK}")
 
 
-async def mistake(user: User) -> None:
-    """Send what cannot be accepted."""
+async def send_invalid(user: User) -> None:
+    """Send a body that is not valid."""
     await user.send("invalid", "POST", json={"title": " ", "colour": "green"})
 
 
-async def bad_token(user: User) -> None:
-    """Come with a token that is none, or with one that was tampered with."""
+async def send_bad_token(user: User) -> None:
+    """Send a text that is no token, or a token whose signature was changed."""
     token = random.choice(("nonsense", user.headers["Authorization"].removeprefix("Bearer ")[:-4] + "AAAA"))
     await user.send("bad token", "GET", headers={"Authorization": f"Bearer {token}"})
 
 
-async def burst(user: User) -> None:
-    """Ask far more often than a minute allows."""
-    gate = asyncio.Semaphore(BURST_AT_ONCE)
-
-    async def once() -> None:
-        async with gate:
-            await user.send("burst", "GET", params={"limit": "1"})
-
-    await asyncio.gather(*(once() for _ in range(BURST)))
-
-
-def if_match(user: User, task: int) -> dict[str, str]:
-    """Return the precondition that the task is as the user last saw it."""
-    return {"If-Match": user.tags[task]} if task in user.tags else {}
+async def exceed_limit(user: User) -> None:
+    """Send more requests than a minute's limit allows."""
+    for _ in range(BURST // BURST_AT_ONCE):
+        await asyncio.gather(*(user.send("burst", "GET", params={"limit": "1"}) for _ in range(BURST_AT_ONCE)))
 
 
 Action = Callable[[User], Coroutine[Any, Any, None]]
@@ -174,12 +160,12 @@ SHARES: dict[Action, float] = {
     complete: 6,
     search: 5,
     delete: 3,
-    conflict: 1.5,
-    lose: 1,
-    mistake: 1,
-    bad_token: 0.7,
+    change_twice: 1.5,
+    read_unknown: 1,
+    send_invalid: 1,
+    send_bad_token: 0.7,
 }
-EXPECTED = {
+EXPECTED = {  # the statuses that the contract has for each action's requests
     "list": {200},
     "read": {200, 304, 404},
     "create": {201},

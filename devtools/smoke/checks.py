@@ -1,0 +1,175 @@
+"""The checks of the stack. Each asks the real services and returns its evidence; its docstring says what holds."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from devtools.client import ARCHIVIST, SLOW_SEARCH, fill_archive
+
+JOB = 'job="task-api"'
+EXEMPLARS_OF_S = 900
+
+
+class Missing(Exception):
+    """What a check looks for is not there, or not yet."""
+
+
+@dataclass
+class Stack:
+    """The running services, and the traces that checks made. `replicas` of the API must run; 0 for any number."""
+
+    api: httpx.Client
+    jaeger: httpx.Client
+    prometheus: httpx.Client
+    grafana: httpx.Client
+    header: Callable[[str], dict[str, str]]
+    replicas: int = 0
+    traces: dict[str, str] = field(default_factory=dict)
+
+
+def ready(stack: Stack) -> str:
+    """The API serves."""
+    return str(get_json(stack.api, "/health/ready")["status"])
+
+
+def task_created(stack: Stack) -> str:
+    """A task is made, and the answer names its trace."""
+    answer = stack.api.post("/api/tasks", json={"title": "Smoke"}, headers=stack.header("smoke")).raise_for_status()
+    stack.traces["created"] = _trace_id(answer)
+    stack.api.delete(answer.headers["Location"], headers=stack.header("smoke"))
+    return f"task {answer.json()['id']}, trace {stack.traces['created']}"
+
+
+def slow_search(stack: Stack) -> str:
+    """A search is slow enough for its plan to be kept."""
+    with httpx.Client(base_url=stack.api.base_url, headers=stack.header(ARCHIVIST), timeout=10) as archivist:
+        for _ in fill_archive(archivist):
+            pass
+        answer = archivist.get("/api/tasks", params={"q": SLOW_SEARCH}).raise_for_status()
+    stack.traces["slow"] = _trace_id(answer)
+    return f"{answer.elapsed.total_seconds() * 1000:.0f} ms, trace {stack.traces['slow']}"
+
+
+def database_span(stack: Stack) -> str:
+    """The created task's trace is in Jaeger, the statement included."""
+    names = [name for name, attributes in _spans(stack, "created") if "db.system.name" in attributes]
+    return str(require_first(names, "no database span in the trace"))
+
+
+def executed_plan(stack: Stack) -> str:
+    """The slow search's trace holds the executed plan."""
+    plans = [attributes for _, attributes in _spans(stack, "slow") if "app.db.plan" in attributes]
+    plan = require_first(plans, "no app.db.plan in the trace")
+    json.loads(plan["app.db.plan"])
+    return f"{plan.get('app.db.plan.root')}, {plan.get('app.db.plan.rows_removed')} rows thrown away"
+
+
+def targets(stack: Stack) -> str:
+    """Prometheus found every replica by DNS and scrapes it."""
+    up = _query(stack, f"count(up{{{JOB}}} == 1)")
+    if stack.replicas and up != stack.replicas:
+        raise Missing(f"{up:.0f} of {stack.replicas} replicas are scraped")
+    return f"{up:.0f} up"
+
+
+def series(stack: Stack) -> str:
+    """Requests are counted by route and status."""
+    answered = _query(stack, f'sum(http_requests_total{{{JOB},status=~"2.."}})')
+    return f"{answered:.0f} requests answered with 2xx"
+
+
+def exemplar(stack: Stack) -> str:
+    """A latency exemplar leads from Prometheus to a trace in Jaeger."""
+    window = {"start": time.time() - EXEMPLARS_OF_S, "end": time.time()}
+    wanted = {"query": f"http_request_duration_seconds_bucket{{{JOB}}}", **window}
+    data = get_json(stack.prometheus, "/api/v1/query_exemplars", params=wanted)["data"]
+    exemplars = [exemplar for series in data for exemplar in series["exemplars"]]
+    newest = max(exemplars, key=lambda exemplar: float(exemplar["timestamp"]), default=None)
+    stack.traces["exemplar"] = require_first([newest and newest["labels"]["trace_id"]], "no exemplar")
+    return f"trace {stack.traces['exemplar']} has {len(_spans(stack, 'exemplar'))} spans"
+
+
+def rules(stack: Stack) -> str:
+    """Prometheus has loaded the alerts, and can evaluate each."""
+    groups = get_json(stack.prometheus, "/api/v1/rules")["data"]["groups"]
+    loaded = [rule for group in groups for rule in group["rules"]]
+    if failing := [rule["name"] for rule in loaded if rule["health"] == "err"]:
+        raise Missing(f"cannot be evaluated: {', '.join(failing)}")
+    return f"{len(require_first([loaded], 'no rules'))} rules"
+
+
+def monitor(stack: Stack) -> str:
+    """Jaeger's Monitor tab has data: span metrics went to Prometheus and back."""
+    wanted = {"service": "task-api", "step": 60_000, "lookback": 600_000, "ratePer": 600_000}
+    metrics = get_json(stack.jaeger, "/api/metrics/calls", params=wanted)["metrics"]
+    points = [point for metric in metrics for point in metric["metricPoints"] if point["gaugeValue"]["doubleValue"] > 0]
+    return f"{len(require_first([points], 'no calls yet'))} points"
+
+
+def statements(stack: Stack) -> str:
+    """PostgreSQL's statistics arrive by way of the exporter."""
+    _query(stack, "pg_up == 1")
+    return f"{_query(stack, 'count(pg_stat_statements_calls_total)'):.0f} statements known"
+
+
+def limits(stack: Stack) -> str:
+    """Limits are counted in Redis, none by the fallback."""
+    answer = stack.api.get("/api/tasks?limit=1", headers=stack.header("smoke")).raise_for_status()
+    header = str(require_first([answer.headers.get("RateLimit")], "no RateLimit header"))
+    fallback = _query(stack, f'sum(increase(rate_limit_requests_total{{{JOB},outcome="fallback"}}[1m])) or vector(0)')
+    if fallback:
+        raise Missing(f"{fallback:.0f} requests were counted by the fallback within a minute")
+    return header
+
+
+def data_sources(stack: Stack) -> str:
+    """Grafana reaches both of its data sources."""
+    sources = get_json(stack.grafana, "/api/datasources")
+    for source in sources:
+        health = get_json(stack.grafana, f"/api/datasources/uid/{source['uid']}/health")
+        if health["status"] != "OK":
+            raise Missing(f"{source['name']}: {health['message']}")
+    return ", ".join(source["name"] for source in require_first([sources], "no data source"))
+
+
+def get_json(client: httpx.Client, path: str, **options: Any) -> Any:
+    """Return the JSON document at `path`."""
+    return client.get(path, **options).raise_for_status().json()
+
+
+def require_first(candidates: Sequence[Any], otherwise: str) -> Any:
+    """Return the first candidate. Raise Missing(otherwise) if there is none or it is empty."""
+    if not candidates or not candidates[0]:
+        raise Missing(otherwise)
+    return candidates[0]
+
+
+def _trace_id(answer: httpx.Response) -> str:
+    return str(require_first([answer.headers.get("X-Trace-Id")], "no X-Trace-Id"))
+
+
+def _query(stack: Stack, expression: str) -> float:
+    """Return the first value of a Prometheus query."""
+    result = get_json(stack.prometheus, "/api/v1/query", params={"query": expression})["data"]["result"]
+    return float(require_first([r["value"][1] for r in result], f"no value of {expression}"))
+
+
+def _spans(stack: Stack, name: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and attributes of each span of one of the stack's traces, from Jaeger (api_v3 speaks OTLP)."""
+    if name not in stack.traces:
+        raise Missing("there is no trace to look for")
+    answer = stack.jaeger.get(f"/api/v3/traces/{stack.traces[name]}")
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        raise Missing(f"trace {stack.traces[name]} is not there yet")
+    scopes = [
+        scope for part in answer.raise_for_status().json()["result"]["resourceSpans"] for scope in part["scopeSpans"]
+    ]
+    return [(span["name"], _attributes(span)) for scope in scopes for span in scope["spans"]]
+
+
+def _attributes(span: dict[str, Any]) -> dict[str, Any]:
+    return {pair["key"]: next(iter(pair["value"].values()), None) for pair in span.get("attributes", ())}

@@ -1,0 +1,1 @@
+"""Traffic as the users of a task API make it."""

@@ -1,4 +1,4 @@
-"""What every test may ask for: an API of its own, on a database of its own."""
+"""Fixtures for every test: an API of its own, on a database of its own."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -29,13 +29,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def admin(cluster: Server) -> Callable[[str], None]:
-    """Run one statement as the superuser, in no test's database."""
+    """Run one statement as the superuser, outside of every test's database."""
     return partial(run_sql, cluster.superuser_url())
 
 
 @pytest.fixture(scope="session")
 def template(cluster: Server, admin: Callable[[str], None]) -> str:
-    """A migrated database to copy: a copy takes a fraction of the migrations' time."""
+    """The name of a migrated database to copy: to copy is faster than to migrate."""
     admin(f"CREATE DATABASE {TEMPLATE} OWNER tasks")
     migrations.migrate(Settings(database_url=cluster.url(TEMPLATE)))
     return TEMPLATE
@@ -43,7 +43,7 @@ def template(cluster: Server, admin: Callable[[str], None]) -> str:
 
 @pytest.fixture(scope="session")
 def new_database(cluster: Server, admin: Callable[[str], None], template: str) -> Callable[[], str]:
-    """Return the URL of a fresh copy, as the application's login."""
+    """A function that copies the template and returns the URL of the copy, with the application's login."""
     numbers = count(1)
 
     def create() -> str:
@@ -61,7 +61,7 @@ def database_url(new_database: Callable[[], str]) -> str:
 
 @pytest.fixture
 def serve(database_url: str) -> Callable[..., AbstractContextManager[Api]]:
-    """Serve the test's database with settings that differ from the defaults in what is named, and in the limits."""
+    """A function that serves the test's database with the given settings, and with no rate limits."""
 
     def start(**settings: Any) -> AbstractContextManager[Api]:
         own = {"database_url": database_url, "better_auth_secret": SECRET} | UNLIMITED
@@ -78,7 +78,7 @@ def api(serve: Callable[..., AbstractContextManager[Api]]) -> Iterator[Api]:
 
 @pytest.fixture(scope="session")
 def shared_api(new_database: Callable[[], str]) -> Iterator[Api]:
-    """One API for the tests that need no other settings and change nothing that another user sees."""
+    """One API for all tests that need no special settings and change nothing that another user sees."""
     settings = Settings(database_url=new_database(), better_auth_secret=SECRET, cors_origins=(ORIGIN,), **UNLIMITED)
     with run_api(settings) as api:
         yield api
@@ -119,6 +119,6 @@ def issuer() -> Iterator[KeyServer]:
 
 @pytest.fixture
 def issuer_api(issuer: KeyServer, serve: Callable[..., AbstractContextManager[Api]]) -> Iterator[Api]:
-    """An API whose tokens are the issuer's; the secret is set as well, and not used."""
+    """An API that accepts the issuer's tokens. A secret is set, too, but the API does not use it."""
     with serve(better_auth_url=issuer.url) as running_api:
         yield running_api

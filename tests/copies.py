@@ -1,4 +1,4 @@
-"""Copies of the project: as it is, and grown by a module of a team's own."""
+"""Copies of the project, as it is or with a team's own entity."""
 
 import shutil
 from pathlib import Path
@@ -7,14 +7,14 @@ from tests.process import ROOT
 
 
 def copy_project(folder: Path) -> Path:
-    """Copy the application, and what tells Alembic of it, into `folder`; return it."""
+    """Copy the application and the settings of Alembic into `folder`. Return the folder."""
     shutil.copytree(ROOT / "app", folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
 
 
 def copy_project_with(folder: Path, name: str, module: str) -> Path:
-    """Copy the application into `folder`, with `app/<name>.py`, whose `router` becomes an entity; return the folder."""
+    """Copy the application into `folder`, and add `app/<name>.py` with the `router` of an entity. Return the folder."""
     copy_project(folder)
     (folder / "app" / f"{name}.py").write_text(module, encoding="utf-8")
     main = folder / "app" / "main.py"

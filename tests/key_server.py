@@ -1,4 +1,4 @@
-"""A key server on loopback that behaves as it is told, keys to sign tokens with, and ways to ask with them."""
+"""A key server on loopback, whose behaviour a test sets; keys that sign tokens; requests with these tokens."""
 
 import json
 import ssl
@@ -19,10 +19,10 @@ from tests.support import Api, make_token
 
 Behaviour = Callable[["KeyServer", BaseHTTPRequestHandler], None]
 CHUNK = b" " * 2**20
-TLS = ssl.create_default_context()  # unused, but 20 ms of work where each request makes its own
-PROMPT_S = 1.0  # an answer that waited for nothing, on a noisy machine; one that waited for keys takes 2 s
+TLS = ssl.create_default_context()  # not used; else httpx makes one for each request, which takes 20 ms
+PROMPT_S = 1.0  # an answer that waits for keys takes 2 s
 INVALID, UNAVAILABLE = (401, "token_invalid"), (503, "auth_unavailable")
-PATH, ELSEWHERE = "/api/auth/jwks", "/elsewhere"
+PATH, REDIRECTED = "/api/auth/jwks", "/redirected"
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class SigningKey:
     private: Any
 
     def jwk(self, **members: Any) -> dict[str, Any]:
-        """The public half, as an issuer publishes it; a member of None is left out."""
+        """Return the public key as an issuer publishes it. A member of None is left out."""
         public = jwt.get_algorithm_by_name(self.algorithm).to_jwk(self.private.public_key(), as_dict=True)
         jwk = {**public, "kid": self.kid, "alg": self.algorithm} | members
         return {k: v for k, v in jwk.items() if v is not None}
 
     def token(self, issuer: str, sub: Any = "alice", *, headers: Any = None, **claims: Any) -> str:
-        """A token of this key that is good unless told otherwise."""
-        named = {"iss": issuer, "aud": issuer} | claims
+        """Return a token of this key that is valid unless an argument makes it invalid."""
+        claims = {"iss": issuer, "aud": issuer} | claims
         kid = {"kid": self.kid} if self.kid else {}
-        return make_token(sub, key=self.private, algorithm=self.algorithm, headers=kid | (headers or {}), **named)
+        return make_token(sub, key=self.private, algorithm=self.algorithm, headers=kid | (headers or {}), **claims)
 
 
 def ed25519_key(kid: str | None = "ed") -> SigningKey:
@@ -79,7 +79,7 @@ def publish(*jwks: Any) -> Behaviour:
 def redirect(then: Behaviour) -> Behaviour:
     def behave(server: "KeyServer", request: BaseHTTPRequestHandler) -> None:
         if request.path == PATH:
-            answer(b"", 302, {"Location": ELSEWHERE})(server, request)
+            answer(b"", 302, {"Location": REDIRECTED})(server, request)
         else:
             then(server, request)
 
@@ -95,12 +95,12 @@ def delay(seconds: float, then: Behaviour) -> Behaviour:
 
 
 def hang(server: "KeyServer", _: BaseHTTPRequestHandler) -> None:
-    """Accept the request and never answer it."""
+    """Accept the request and do not answer."""
     server.closing.wait()
 
 
 def drip(server: "KeyServer", request: BaseHTTPRequestHandler) -> None:
-    """Send a byte of the body each half second, so that no read ever times out."""
+    """Send a byte of the body each half second, so that no read times out."""
     request.send_response(200)
     request.end_headers()
     while not server.closing.wait(0.5):
@@ -108,14 +108,14 @@ def drip(server: "KeyServer", request: BaseHTTPRequestHandler) -> None:
 
 
 def drip_headers(server: "KeyServer", request: BaseHTTPRequestHandler) -> None:
-    """Never come to the end of the headers."""
+    """Send headers without an end."""
     request.wfile.write(b"HTTP/1.1 200 OK\r\nX-Drip: ")
     while not server.closing.wait(0.5):
         request.wfile.write(b"x")
 
 
 def pour(server: "KeyServer", request: BaseHTTPRequestHandler) -> None:
-    """Send 300 MB of white space, as much of it as anyone takes."""
+    """Send 300 MB of white space, or less if the client stops reading."""
     request.send_response(200)
     request.end_headers()
     for _ in range(300):
@@ -125,7 +125,7 @@ def pour(server: "KeyServer", request: BaseHTTPRequestHandler) -> None:
 
 @dataclass
 class KeyServer:
-    """A running key server: `behave` is what it does, `fetches` and `sent` count what was asked and poured."""
+    """A running key server. `behave` answers; `fetches` counts the requests, and `sent` the bytes of pour()."""
 
     url: str
     behave: Behaviour
@@ -136,11 +136,11 @@ class KeyServer:
 
 @contextmanager
 def key_server(behave: Behaviour, path: str = PATH) -> Iterator[KeyServer]:
-    """Serve the keys at `path` on loopback, one thread a request."""
+    """Run a key server at `path`, with a thread for each request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path not in {path, ELSEWHERE}:
+            if self.path not in {path, REDIRECTED}:
                 self.send_error(404)
                 return
             served.fetches += 1
@@ -167,14 +167,14 @@ def get_tasks(api: Api, token: str) -> httpx.Response:
 
 
 def outcome(api: Api, token: str) -> tuple[int, str | None]:
-    """Status and code: of the second of two requests as of the first, whatever is remembered between them."""
+    """Send two requests, which must have the same status: the API may have cached the first. Return status and code."""
     first, second = get_tasks(api, token), get_tasks(api, token)
     assert first.status_code == second.status_code
     return second.status_code, second.json().get("code") if second.is_error else None
 
 
 def wait_for_status(expected: int, api: Api, token: str, *, within: float) -> httpx.Response:
-    """Ask again and again until the answer is the one expected."""
+    """Send requests until the answer has the expected status."""
     deadline = time.monotonic() + within
     while (response := get_tasks(api, token)).status_code != expected:
         assert time.monotonic() < deadline, f"still {response.status_code} after {within} s"
@@ -183,7 +183,7 @@ def wait_for_status(expected: int, api: Api, token: str, *, within: float) -> ht
 
 
 def get_tasks_promptly(api: Api, token: str) -> None:
-    """Ask with a good token, and expect an answer that waited for nothing."""
+    """Send a valid token, and expect an answer that waits for nothing."""
     begin = time.monotonic()
     assert get_tasks(api, token).status_code == 200
     assert time.monotonic() - begin < PROMPT_S

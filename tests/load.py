@@ -1,4 +1,4 @@
-"""Load from one event loop: cheap enough that the server is what runs out, not the client."""
+"""Load from one event loop. It needs so little CPU that the server is at its limit first, not the client."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -7,11 +7,11 @@ from typing import NamedTuple, cast
 
 import uvloop
 
-CLOSING_S = 0.05  # a transport that was told to close does so in a later turn of the loop
+CLOSING_S = 0.05  # a transport closes in a later turn of the loop than close() was called
 
 
 class Answer(NamedTuple):
-    """What came back: a status, or 0 where the connection broke or nobody listened."""
+    """One answer. Its status is 0 if the connection broke or nobody listened."""
 
     status: int
     head: bytes
@@ -20,7 +20,7 @@ class Answer(NamedTuple):
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection, opened when first needed; it sends one request at a time and none twice."""
+    """One keep-alive connection. It opens at the first request, and sends one request at a time and none twice."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -83,20 +83,20 @@ def closed_loop(
     port: int,
     requests: Sequence[bytes],
     clients: int,
-    last: Callable[[Answer], bool],
+    is_last: Callable[[Answer], bool],
     answers: list[Answer],
     *,
     reconnect: bool = False,
     pause_s: float = 0,
 ) -> None:
-    """Let each of `clients` send its next request some time after its answer, until one was its last."""
+    """Let each client send its next request `pause_s` after an answer, until `is_last` is true of the answer."""
 
     async def work() -> None:
         connection = Connection(port)
         while True:
             answer = await connection.send(requests[len(answers) % len(requests)])
             answers.append(answer)
-            if last(answer):
+            if is_last(answer):
                 break
             if reconnect:
                 connection.close()
@@ -112,11 +112,11 @@ def closed_loop(
 
 
 def open_loop(port: int, requests: Sequence[bytes], seconds: float, rate: float) -> list[Answer]:
-    """Send `rate` requests a second, whatever becomes of those before: each on a free connection, or on a new one."""
+    """Send `rate` requests a second and wait for no answer. Each uses a free connection or a new one."""
     free: list[Connection] = []
     answers: list[Answer] = []
 
-    async def one(number: int) -> None:
+    async def send_one(number: int) -> None:
         connection = free.pop() if free else Connection(port)
         answers.append(await connection.send(requests[number % len(requests)]))
         free.append(connection)
@@ -126,7 +126,7 @@ def open_loop(port: int, requests: Sequence[bytes], seconds: float, rate: float)
             started, sent = monotonic(), 0
             while (now := monotonic() - started) < seconds:
                 for number in range(sent, int(now * rate)):
-                    tasks.create_task(one(number))
+                    tasks.create_task(send_one(number))
                 sent = int(now * rate)
                 await asyncio.sleep(0.002)
         for connection in free:

@@ -1,4 +1,4 @@
-"""An OTLP/HTTP receiver on loopback: what arrives in JSON or protobuf, as plain dicts of one shape."""
+"""An OTLP/HTTP receiver on loopback. Spans in JSON and in protobuf become dicts of one shape."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ WITHIN_S = 10.0
 
 @dataclass
 class Receiver:
-    """What was received. `status` is that of the next answers, each `delay_s` late."""
+    """What was received. The next answers have `status` and are `delay_s` late."""
 
     port: int
     scheme: str = "http"
@@ -41,31 +41,31 @@ class Receiver:
     def url(self) -> str:
         return f"{self.scheme}://127.0.0.1:{self.port}"
 
-    def take(self, path: str, headers: dict[str, str], body: bytes) -> None:
+    def store(self, path: str, headers: dict[str, str], body: bytes) -> None:
         self.paths.append(path)
         self.headers.append(headers)
         self.bodies.append(body)
         try:
-            self.spans += decoded(body, headers)
+            self.spans += decode_spans(body, headers)
         except (ValueError, KeyError, ParseError, DecodeError) as error:
             self.errors.append(error)
 
-    def wait_for(self, wanted: Callable[[list[Span]], Any]) -> Any:
-        """The first true answer that `wanted` gives for the spans received so far."""
+    def wait_for(self, find: Callable[[list[Span]], Any]) -> Any:
+        """Call `find` with the spans received so far until it returns something true. Return that."""
         deadline = time.monotonic() + WITHIN_S
-        while not (found := wanted(list(self.spans))):
+        while not (found := find(list(self.spans))):
             assert time.monotonic() < deadline, [span["name"] for span in self.spans]
             time.sleep(0.01)
         return found
 
     def trace(self, trace_id: str) -> list[Span]:
-        """The spans of a trace, once its server span is there: the others ended before it."""
+        """Wait for the server span of a trace, the last one that ends. Return the trace's spans."""
 
-        def whole(spans: list[Span]) -> list[Span] | None:
+        def find_trace(spans: list[Span]) -> list[Span] | None:
             found = [span for span in spans if span["traceId"] == trace_id]
             return found if any(span["kind"] == "SERVER" for span in found) else None
 
-        found: list[Span] = self.wait_for(whole)
+        found: list[Span] = self.wait_for(find_trace)
         return found
 
 
@@ -88,7 +88,7 @@ def run_receiver(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
             receiver.stopping.wait(receiver.delay_s)
             status = receiver.status
             if status == 200:
-                receiver.take(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+                receiver.store(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             else:
                 receiver.refused += 1
             self.send_response(status)
@@ -104,7 +104,7 @@ def run_receiver(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """A client that went away is no news."""
+            """Write nothing when a client has closed its connection."""
 
     server = Server(("127.0.0.1", 0), Handler)
     receiver = Receiver(server.server_port, "https" if context else "http")
@@ -119,24 +119,24 @@ def run_receiver(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     assert not receiver.errors
 
 
-def decoded(body: bytes, headers: dict[str, str]) -> list[Span]:
-    """The spans of a body; both encodings go through the official message type, so neither may invent a field."""
+def decode_spans(body: bytes, headers: dict[str, str]) -> list[Span]:
+    """Return the spans of a body. Both encodings pass the official message type, which refuses unknown fields."""
     request = ExportTraceServiceRequest()
     body = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
     if headers["content-type"] == "application/json":
-        Parse(in_protobuf_json(body), request)
+        Parse(to_protobuf_json(body), request)
     else:
         request.ParseFromString(body)
     return [
-        plain(span, group, resource)
+        span_dict(span, group, resource)
         for resource in request.resource_spans
         for group in resource.scope_spans
         for span in group.spans
     ]
 
 
-def in_protobuf_json(body: bytes) -> str:
-    """OTLP's JSON has identifiers in hexadecimal where protobuf's own has base64."""
+def to_protobuf_json(body: bytes) -> str:
+    """Return OTLP's JSON as protobuf's JSON: identifiers become base64 instead of hexadecimal."""
     document = json.loads(body)
     for resource in document["resourceSpans"]:
         for scope in resource["scopeSpans"]:
@@ -147,7 +147,7 @@ def in_protobuf_json(body: bytes) -> str:
     return json.dumps(document)
 
 
-def plain(span: Any, group: Any, resource: Any) -> Span:
+def span_dict(span: Any, group: Any, resource: Any) -> Span:
     return {
         "name": span.name,
         "kind": span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: to be frozen, killed and started again without harm to the one that all share."""
+"""A PostgreSQL that a test may freeze, kill and start again. The server that all tests share is another one."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ LOGIN = "CREATE ROLE tasks LOGIN CREATEROLE NOSUPERUSER NOBYPASSRLS"
 
 
 class Postmaster:
-    """One cluster, at one address however often its server dies. `programs` holds PostgreSQL's own."""
+    """One cluster. Its address stays the same when its server starts again."""
 
     def __init__(self, folder: Path, programs: Path, socket: Path, log: BinaryIO) -> None:
         self.programs, self.socket, self._log = programs, socket, log
@@ -43,7 +43,7 @@ class Postmaster:
         migrations.migrate(Settings(database_url=self.url("migrated")))
 
     def start(self, *, durable: bool = False) -> None:
-        """Start the server where it does not run, and wait until it answers."""
+        """Start the server if it does not run, and wait until it answers."""
         if self._server and self._server.poll() is None:
             return
         settings = {"listen_addresses": "", "max_connections": "30", "unix_socket_directories": str(self.socket)}
@@ -60,21 +60,21 @@ class Postmaster:
         wait_until(answers, seconds=30)
 
     def stop(self) -> None:
-        """Shut the server down as an administrator in a hurry does."""
+        """Stop the server fast: it ends its sessions."""
         if self._server:
             self.signal(signal.SIGCONT)
             self._server.send_signal(signal.SIGINT)
             self._server.wait(30)
 
     def kill(self) -> None:
-        """Let the server die on the spot; its children notice and follow."""
+        """Kill the server. Its children notice and end."""
         assert self._server
         self._server.kill()
         self._server.wait()
 
     @contextmanager
     def freeze(self) -> Iterator[None]:
-        """Stop server and children where they are: connections stay open, and nobody answers."""
+        """Freeze server and children until the block ends: connections stay open, and nobody answers."""
         self.signal(signal.SIGSTOP)
         try:
             yield
@@ -101,7 +101,7 @@ class Postmaster:
         return name
 
     def ask(self, statement: str, database: str = "postgres", login: str = "postgres") -> list[tuple[Any, ...]]:
-        """Run a statement in a transaction of its own, as the superuser unless told otherwise."""
+        """Run a statement in a transaction of its own. The default login is the superuser. Return the rows."""
         with closing(self.connect(database, login)) as connection, connection.cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []
@@ -132,7 +132,7 @@ def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postmaste
 
 @pytest.fixture
 def postmaster(own_postgres: Postmaster) -> Iterator[Postmaster]:
-    """A running server that a test may maltreat."""
+    """A running server that a test may stop, freeze or kill."""
     own_postgres.start()
     yield own_postgres
     own_postgres.signal(signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""The application as production runs it: a process of its own, configured by its environment alone."""
+"""The application as production runs it: a process of its own, configured only by its environment."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Process:
-    """A serving process."""
+    """A process that serves the application."""
 
     port: int
     popen: subprocess.Popen[bytes]
@@ -35,12 +35,12 @@ class Process:
         return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {make_token(user)}"}, timeout=30)
 
     def output(self) -> str:
-        """Return what it has written so far."""
+        """Return what the process has written so far."""
         self.log.seek(0)
         return self.log.read().decode()
 
     def is_listening(self) -> bool:
-        """Tell whether it takes new connections."""
+        """Whether the process accepts new connections."""
         with suppress(OSError), create_connection(("127.0.0.1", self.port), timeout=5):
             return True
         return False
@@ -54,7 +54,7 @@ class Process:
 
 
 def environment(database_url: str, **variables: object) -> dict[str, str]:
-    """Return a production's environment, with nothing of the test's own but where programs are."""
+    """Return the environment of a production. Only PATH comes from the test's own environment."""
     settings = {"database_url": database_url, "better_auth_secret": SECRET, "environment": "production"}
     given = settings | UNLIMITED | variables
     return {"PATH": os.environ["PATH"], **{name.upper(): str(value) for name, value in given.items()}}
@@ -63,14 +63,14 @@ def environment(database_url: str, **variables: object) -> dict[str, str]:
 def run_command(
     arguments: Sequence[str], database_url: str, folder: Path = ROOT, /, *, module: str = "app", **variables: object
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of the application that lies in `folder`, or of another module, to its end."""
+    """Run a command of `module` in `folder` and wait until it ends."""
     command = [sys.executable, "-m", module, *arguments]
     env = environment(database_url, **variables)
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, out of those that the kernel gives to nobody who asks for any."""
+    """Return a free port. It is below the range from which the kernel picks one for a program that asks for any."""
     while True:
         with suppress(OSError), socket() as probe:
             port = randbelow(12_000) + 20_000
@@ -80,7 +80,7 @@ def free_port() -> int:
 
 @contextmanager
 def run_process(database_url: str, root: Path = ROOT, **variables: object) -> Iterator[Process]:
-    """Serve the project at `root` until the block ends, or the test ends the process itself."""
+    """Serve the project at `root` until the block ends. The test may end the process itself."""
     port = free_port()
     env = environment(database_url, port=port, **variables)
     with TemporaryFile() as log:

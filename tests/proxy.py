@@ -1,7 +1,7 @@
-"""A stretch of wire between the application and PostgreSQL, where a test can listen, and cut.
+"""A proxy between the application and PostgreSQL: a test can read the queries, and cut the connections.
 
-It speaks the frontend's side of the protocol (https://www.postgresql.org/docs/current/protocol-message-formats.html)
-just so far as to tell queries apart.
+It knows only so much of the protocol that it finds the queries
+(https://www.postgresql.org/docs/current/protocol-message-formats.html).
 """
 
 import re
@@ -16,7 +16,7 @@ PING = "SELECT 1"
 
 
 class Proxy:
-    """Forwards connections to `server`, and notes every query that the application sends."""
+    """Forwards connections to `server`, and records every query that the application sends."""
 
     def __init__(self, server: Path) -> None:
         self._server, self._lock = server, Lock()
@@ -33,13 +33,13 @@ class Proxy:
         return f"postgresql+psycopg2://{login}@127.0.0.1:{port}/{database}?sslmode=disable&gssencmode=disable"
 
     def queries(self) -> list[str]:
-        """Return the queries since the last call, but for those that only ask whether the server is there."""
+        """Return the queries since the last call, without the pings."""
         with self._lock:
             seen, self._seen = self._seen, []
         return [query for query in seen if query != PING]
 
     def cut(self) -> None:
-        """Close every connection, as a server that is suspended does."""
+        """Close every connection, as a server does that is suspended."""
         with self._lock:
             sockets, self._sockets = self._sockets, []
         for end in sockets:
@@ -47,12 +47,12 @@ class Proxy:
                 end.shutdown(SHUT_RDWR)
 
     def mute(self) -> None:
-        """Hand on nothing more of the connections there are, and leave them open: nobody ever learns of it."""
+        """Forward nothing more on the present connections, but keep them open: neither side is told."""
         with self._lock:
             self._muted = set(self._sockets[::2])
 
     def cut_after(self, pattern: str) -> None:
-        """Hand on the next query that matches, and lose its answer."""
+        """Forward the next query that matches, and close its connection instead of answering."""
         self._cut_after = pattern
 
     def close(self) -> None:
@@ -67,24 +67,24 @@ class Proxy:
                 server.connect(str(self._server / ".s.PGSQL.5432"))
                 with self._lock:
                     self._sockets += [application, server]
-                Thread(target=self._listen, args=(application, server), daemon=True).start()
-                Thread(target=self._answer, args=(server, application), daemon=True).start()
+                Thread(target=self._forward_queries, args=(application, server), daemon=True).start()
+                Thread(target=self._forward_answers, args=(server, application), daemon=True).start()
 
-    def _listen(self, application: socket, server: socket) -> None:
+    def _forward_queries(self, application: socket, server: socket) -> None:
         with suppress(OSError, EOFError), application, server:
-            length = exactly(application, 4)  # the start-up message alone has no type
-            server.sendall(length + exactly(application, struct.unpack("!I", length)[0] - 4))
+            length = receive_exactly(application, 4)  # only the start-up message has no type
+            server.sendall(length + receive_exactly(application, struct.unpack("!I", length)[0] - 4))
             while True:
-                head = exactly(application, 5)
-                body = exactly(application, struct.unpack("!I", head[1:])[0] - 4)
+                head = receive_exactly(application, 5)
+                body = receive_exactly(application, struct.unpack("!I", head[1:])[0] - 4)
                 query = body[:-1].decode() if head[:1] == b"Q" else ""
                 if application in self._muted:
                     continue
-                if self._note(query):
+                if self._record(query):
                     self._lost.add(application)
                 server.sendall(head + body)
 
-    def _note(self, query: str) -> bool:
+    def _record(self, query: str) -> bool:
         with self._lock:
             self._seen += [query] if query else []
             lost = self._cut_after is not None and re.search(self._cut_after, query) is not None
@@ -92,14 +92,14 @@ class Proxy:
                 self._cut_after = None
         return lost
 
-    def _answer(self, server: socket, application: socket) -> None:
+    def _forward_answers(self, server: socket, application: socket) -> None:
         with suppress(OSError):
             while (data := server.recv(65536)) and application not in self._lost:
                 application.sendall(data)
             application.shutdown(SHUT_RDWR)
 
 
-def exactly(source: socket, size: int) -> bytes:
+def receive_exactly(source: socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
         part = source.recv(size - len(data))
@@ -111,8 +111,8 @@ def exactly(source: socket, size: int) -> bytes:
 
 @contextmanager
 def run_proxy(server: Path) -> Iterator[Proxy]:
-    tapped = Proxy(server)
+    proxy = Proxy(server)
     try:
-        yield tapped
+        yield proxy
     finally:
-        tapped.close()
+        proxy.close()

@@ -1,4 +1,4 @@
-"""A real Redis to count in, and the kinds of trouble it can be in."""
+"""A real Redis for rate limits, and the faults that a test can cause in it."""
 
 import os
 import signal
@@ -32,9 +32,9 @@ class Redis:
     def start(self, *options: str) -> None:
         command = ["redis-server", "--unixsocket", str(self.path), "--dir", str(self._folder), "--save", ""]
         self._process = subprocess.Popen([*command, "--port", "0", *options], stdout=subprocess.DEVNULL)
-        wait_until(self.answers, seconds=15)
+        wait_until(self.is_answering, seconds=15)
 
-    def answers(self) -> bool:
+    def is_answering(self) -> bool:
         try:
             with closing(redis.Redis(unix_socket_path=str(self.path))) as client:
                 return bool(client.ping())
@@ -49,6 +49,7 @@ class Redis:
             return execute(*command)
 
     def used(self, user: str) -> int:
+        """Return how many requests of the user are counted."""
         return int(self.run("GET", f"LIMITS:{{{user}}}/60") or 0)
 
     def send(self, number: signal.Signals) -> None:
@@ -134,7 +135,10 @@ def thaw(server: Redis) -> None:
 
 @contextmanager
 def slow_proxy(path: Path) -> Iterator[tuple[int, list[float]]]:
-    """Pass TCP connections on to the unix socket at `path`, each piece after as many seconds as `delay` holds."""
+    """Forward TCP connections to the unix socket at `path`. Each piece waits for the sum of the seconds in `delay`.
+
+    Yield the port and the list `delay`, which the test may change.
+    """
     delay: list[float] = []
     stopped = Event()
 
@@ -167,7 +171,7 @@ def slow_proxy(path: Path) -> Iterator[tuple[int, list[float]]]:
 
 
 def certify(folder: Path) -> None:
-    """Write a key and a certificate for 127.0.0.1 that signs itself."""
+    """Write a key and a self-signed certificate for 127.0.0.1."""
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
     files = ["-keyout", str(folder / "key"), "-out", str(folder / "certificate")]
     subprocess.run([*command.split(), *files], check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""A running API, as its users meet it: over HTTP, with real tokens, on a real PostgreSQL."""
+"""A running API, as its users see it: over HTTP, with real tokens, on a real PostgreSQL."""
 
 import time
 from collections import Counter
@@ -30,34 +30,34 @@ ORIGIN = "https://app.example.com"
 def make_token(
     sub: Any = "alice", *, key: Any = SECRET, algorithm: str = "HS256", headers: Any = None, **claims: Any
 ) -> str:
-    """A token that is good unless told otherwise; a claim of None is left out."""
+    """Return a token that is valid unless an argument makes it invalid. A claim of None is left out."""
     now = int(time.time())
     payload = {"sub": sub, "iat": now, "exp": now + 600} | claims
     return jwt.encode({k: v for k, v in payload.items() if v is not None}, key, algorithm, headers)
 
 
 def statuses(ports: Sequence[int], requests: int, user: str = "fresh", connections: int = 20) -> Counter[int]:
-    """Send requests of one user to the APIs in turn, over so many connections at once; return the answers' statuses."""
+    """Send a user's requests to the APIs in turn, on several connections at once. Count the statuses of the answers."""
     headers = {"Authorization": f"Bearer {make_token(user)}"}
 
-    def ask(port: int) -> list[int]:
+    def get_tasks(port: int) -> list[int]:
         connection = HTTPConnection("127.0.0.1", port, timeout=30)
-        found = []
+        received = []
         for _ in range(requests // connections):
             connection.request("GET", "/api/tasks?limit=1", headers=headers)
             answer = connection.getresponse()
             answer.read()
-            found.append(answer.status)
+            received.append(answer.status)
         connection.close()
-        return found
+        return received
 
     with ThreadPoolExecutor(connections) as pool:
-        answers = pool.map(ask, islice(cycle(ports), connections))
+        answers = pool.map(get_tasks, islice(cycle(ports), connections))
         return Counter(chain.from_iterable(answers))
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
-    """Wait for a condition, which must come true in time."""
+    """Wait until the condition is true. Fail after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"
@@ -66,7 +66,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
 
 @dataclass(frozen=True)
 class Api:
-    """A running API. `client` speaks for a user, or for nobody."""
+    """A running API. A `client` has the token of a user, or no token."""
 
     port: int
     settings: Settings
@@ -84,7 +84,7 @@ class Api:
 
 @contextmanager
 def run_api(settings: Settings, create: Create = create_app) -> Iterator[Api]:
-    """Serve an app with these settings in a thread of this process, on a port of its own."""
+    """Serve an application with these settings, in a thread of this process and on a free port."""
     with socket() as listener:
         listener.bind(("127.0.0.1", 0))
         started = Event()
@@ -102,7 +102,7 @@ def run_api(settings: Settings, create: Create = create_app) -> Iterator[Api]:
 
 @contextmanager
 def run_server(server: S) -> Iterator[S]:
-    """Let `server` answer in a thread, until the block ends."""
+    """Run `server` in a thread until the block ends."""
     with server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -115,13 +115,13 @@ def run_server(server: S) -> Iterator[S]:
 
 @contextmanager
 def run_handler(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
-    """Answer HTTP with `handler`; give the port."""
+    """Run an HTTP server with `handler` until the block ends. Yield its port."""
     with run_server(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         yield server.server_port
 
 
 def run_sql(url: str, statement: str) -> None:
-    """Run one statement behind the application's back, in the database at `url`, outside of a transaction."""
+    """Run one statement in the database at `url`, without the application and without a transaction."""
     with closing(psycopg2.connect(url.replace("+psycopg2", ""))) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         cursor.execute(statement)

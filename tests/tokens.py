@@ -1,4 +1,4 @@
-"""Tokens that no issuer would sign, and what is left of a good one after an accident."""
+"""Tokens that no issuer would sign, and valid tokens with an error in them."""
 
 import base64
 import json
@@ -17,17 +17,19 @@ def segment(value: Any) -> str:
 
 
 def sign(header: Any, payload: Any, algorithm: str = "HS256") -> str:
-    """A token with a good signature over whatever header and payload."""
+    """Return a token with a valid signature over any header and payload."""
     message = f"{segment(header)}.{segment(payload)}".encode()
     signature = jwt.get_algorithm_by_name(algorithm).sign(message, SECRET.encode())
     return f"{message.decode()}.{segment(signature)}"
 
 
 def claims(**changed: Any) -> dict[str, Any]:
+    """Return valid claims, apart from those given."""
     return {"sub": "alice", "exp": int(time.time()) + 600} | changed
 
 
 def mutate(token: str, chance: random.Random) -> str:
+    """Return the token with one random change."""
     place, other = chance.randrange(len(token)), chance.randrange(len(token))
     character = chance.choice("AZaz09-_.=+/!,;\xe9")
     return chance.choice(
@@ -45,7 +47,7 @@ def mutate(token: str, chance: random.Random) -> str:
 
 
 def equivalents(token: str) -> set[str]:
-    """The token, also with the bits set that the last character of a signature has to spare."""
+    """Return the tokens that mean the same: the last character of a signature has two bits that are not used."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     last = alphabet.index(token[-1])
     return {token[:-1] + alphabet[last | spare] for spare in range(4)}

@@ -1,4 +1,4 @@
-"""Values that settings refuse, by the names of their variables."""
+"""Values that are refused, each with the name of its variable."""
 
 CANARY = "canary-7f3a"
 INVALID_ORIGINS = [

@@ -1,4 +1,4 @@
-"""Requests as bytes on a socket: what no HTTP client would send, and answers as they come."""
+"""Requests as bytes on a socket, which may be such as no HTTP client sends, and their answers."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Answer:
 def request(
     method: str, target: str | bytes, *headers: str | bytes, body: bytes | None = None, version: str = "1.1"
 ) -> bytes:
-    """A request whose length is right; the token stands for a good one. Text is sent as UTF-8."""
+    """Return a request with the right Content-Length. send() replaces TOKEN by a valid token. Text becomes UTF-8."""
     length = [] if body is None else [f"Content-Length: {len(body)}"]
     first = _bytes(method) + b" " + _bytes(target) + b" HTTP/" + _bytes(version)
     return b"\r\n".join([first, b"Host: api.test", *map(_bytes, (*headers, *length)), b"", body or b""])
@@ -48,7 +48,7 @@ def send(connection: socket, *pieces: bytes, token: str = "") -> None:
 
 
 def receive(connection: socket, method: str = "GET") -> Answer:
-    """Return the next answer; interim ones (100) are passed over."""
+    """Return the next answer, but no interim one (100)."""
     with HTTPResponse(connection, method=method) as response:
         response.begin()
         headers = {name.lower(): response.getheader(name, "") for name, _ in response.getheaders()}
@@ -56,7 +56,7 @@ def receive(connection: socket, method: str = "GET") -> Answer:
 
 
 def exchange(port: int, *pieces: bytes) -> Answer:
-    """Send one request on a connection of its own and return its answer."""
+    """Send one request on a new connection and return its answer."""
     with connect(port) as connection:
         send(connection, *pieces, token=make_token("alice"))
         return receive(connection, pieces[0].partition(b" ")[0].decode("latin-1"))

@@ -1,4 +1,4 @@
-"""An application with a team's routers, and what it answers: without a server, since no database is asked."""
+"""An application with a team's routers. It needs no server, since the routes use no database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

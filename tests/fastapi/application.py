@@ -1,4 +1,4 @@
-"""What is done to the application itself: middleware, overrides, handlers, mounts, lifespans, later inclusions."""
+"""Changes of the application itself: middleware, overrides, handlers, mounts, lifespans, routers added later."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,8 +22,8 @@ class UnicornError(Exception):
     pass
 
 
-class Witness:
-    """A team's own middleware: it sees the request whole, and what it adds reaches the endpoint."""
+class TeamMiddleware:
+    """A team's own middleware: it sees all of the request, and the endpoint gets what it adds."""
 
     def __init__(self, app: ASGIApp, word: str) -> None:
         self.app, self.word = app, word
@@ -31,29 +31,29 @@ class Witness:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = dict(scope["headers"])
-            note(f"witness: {headers.get(b'authorization', b'')[:7]!r} {scope['query_string']!r}")
+            note(f"middleware: {headers.get(b'authorization', b'')[:7]!r} {scope['query_string']!r}")
             REQUEST_ID.set("of the middleware")
             scope.setdefault("state", {})["word"] = self.word
             scope["headers"] = [*scope["headers"], (b"x-added", b"by the middleware")]
         await self.app(scope, receive, send)
 
 
-async def timed(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+async def add_header(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     note(f"before {request.url.query}")
     response = await call_next(request)
     note("after")
-    response.headers["X-Process"] = "timed"
+    response.headers["X-Process"] = "yes"
     return response
 
 
-async def unicorn(request: Request, error: Exception) -> JSONResponse:
+async def handle_unicorn(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"message": f"{request.url.path}: {error}"}, 418)
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, str]]:
-    app.state.opened = "by the application"
-    yield {"given": "by the application"}
+    app.state.from_lifespan = "of the application"
+    yield {"yielded": "by the application"}
 
 
 @asynccontextmanager
@@ -67,18 +67,18 @@ def original() -> str:
     return "original"
 
 
-def replaced(x_added: Annotated[str, Header()] = "") -> str:
-    note("replaced")
-    return f"replaced {x_added}"
+def replacement(x_added: Annotated[str, Header()] = "") -> str:
+    note("replacement")
+    return f"replacement {x_added}"
 
 
-def kept(value: Annotated[str, Depends(original)]) -> str:
-    return f"kept {value}"
+def use_original(value: Annotated[str, Depends(original)]) -> str:
+    return f"used {value}"
 
 
 routes = Routes("/api/app", "application", lifespan=router_lifespan)
 router = routes.router
-late = Routes("/api/late", "application", dependencies=[Depends(kept)])
+late = Routes("/api/late", "application", dependencies=[Depends(use_original)])
 public = Routes("/public", "application")
 
 
@@ -105,11 +105,11 @@ async def context_async() -> Any:
 
 @routes.get("/state")
 def state(request: Request) -> Any:
-    return [request.app.state.shared, request.app.state.opened, request.app.state.router, request.state.given]
+    return [request.app.state.shared, request.app.state.from_lifespan, request.app.state.router, request.state.yielded]
 
 
 @routes.get("/override")
-def override(value: Annotated[str, Depends(kept)]) -> Any:
+def override(value: Annotated[str, Depends(use_original)]) -> Any:
     return value
 
 
@@ -159,14 +159,14 @@ def sub_application() -> FastAPI:
     return sub
 
 
-def furnish(app: FastAPI, route_class: type[APIRoute]) -> None:
-    """Do to `app` what a team does once it has it."""
+def customise(app: FastAPI, route_class: type[APIRoute]) -> None:
+    """Change `app` as a team does after create_app()."""
     app.state.shared = "by whoever made it"
     app.add_middleware(GZipMiddleware, minimum_size=500)
-    app.add_middleware(Witness, word="a word")
-    app.middleware("http")(timed)
-    app.exception_handler(UnicornError)(unicorn)
-    app.dependency_overrides[original] = replaced
+    app.add_middleware(TeamMiddleware, word="a word")
+    app.middleware("http")(add_header)
+    app.exception_handler(UnicornError)(handle_unicorn)
+    app.dependency_overrides[original] = replacement
     app.include_router(late.router(route_class))
     app.include_router(public.router(APIRoute))
     app.include_router(APIRouter(), prefix="/empty")
@@ -175,9 +175,9 @@ def furnish(app: FastAPI, route_class: type[APIRoute]) -> None:
     app.mount("/static", StaticFiles(directory=Path(__file__).parent), name="static")
 
 
-def direct(name: str, asked: str, compares: frozenset[str] = ASPECTS, **sent: Any) -> Case:
-    method, path = asked.split(" ", 1)
-    return Case(f"app: {name}", method, path, sent, compares, "application")
+def app_case(name: str, call: str, compares: frozenset[str] = ASPECTS, **options: Any) -> Case:
+    method, path = call.split(" ", 1)
+    return Case(f"app: {name}", method, path, options, compares, "application")
 
 
 CASES = [
@@ -198,9 +198,9 @@ CASES = [
     public.case("outside of /api", "GET /hello?name=x"),
     public.case("outside of /api, a body", "POST /hello", json={"a": "b"}),
     public.case("outside of /api, a body at fault", "POST /hello", json={"a": 1}),
-    direct("a path operation of the application", "GET /direct?name=y"),
-    direct("a mounted application", "GET /sub/items/3"),
-    direct("a mounted application, no such path", "GET /sub/nothing", compares=frozenset({"status", "log"})),
-    direct("static files", "GET /static/case.py"),
-    direct("no such path", "GET /nowhere"),
+    app_case("a path operation of the application", "GET /direct?name=y"),
+    app_case("a mounted application", "GET /sub/items/3"),
+    app_case("a mounted application, no such path", "GET /sub/nothing", compares=frozenset({"status", "log"})),
+    app_case("static files", "GET /static/case.py"),
+    app_case("no such path", "GET /nowhere"),
 ]

@@ -1,4 +1,4 @@
-"""The applications that are compared: the template, plain FastAPI, and a twin that keeps the contract to the letter."""
+"""The applications to compare: plain FastAPI, and a twin of the template. Both run in uvicorn."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ HEADERS = {
 
 
 class Recorder:
-    """Around an application: what it serves has a log, and it is known when all of it has ended."""
+    """Wraps an application: gives each request a log, knows when all requests have ended, and can alter the answers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app, self.altered, self._busy = app, False, 0
@@ -46,23 +46,23 @@ class Recorder:
         self._busy += 1
         self._idle.clear()
         try:
-            await self.app(scope, receive, self._altering(send) if self.altered else send)
+            await self.app(scope, receive, self._alter(send) if self.altered else send)
         finally:
             self._busy -= 1
             if not self._busy:
                 self._idle.set()
 
-    def settled(self) -> tuple[str, ...]:
-        """Return the log once nothing is going on, background tasks and generators included."""
+    def wait_for_log(self) -> tuple[str, ...]:
+        """Return the log when all requests have ended, background tasks and generators included."""
         assert self._idle.wait(10), "the application does not come to an end"
         return tuple(self.log)
 
-    def _altering(self, send: Send) -> Send:
-        """Change all that is compared."""
+    def _alter(self, send: Send) -> Send:
+        """Return a `send` that changes all aspects that are compared."""
         self.log.append("altered")
         first = True
 
-        async def altered(message: Message) -> None:
+        async def send_altered(message: Message) -> None:
             nonlocal first
             if message["type"] == "http.response.start":
                 message = {**message, "status": ALTERED, "headers": []}
@@ -70,38 +70,39 @@ class Recorder:
                 message, first = {**message, "body": b"!" + message.get("body", b"")}, False
             await send(message)
 
-        return altered
+        return send_altered
 
 
-class Served:
-    """A running application, asked case by case."""
+class RunningApp:
+    """A running application and a client of it."""
 
     def __init__(self, recorder: Recorder, client: httpx.Client) -> None:
         self._recorder, self._client = recorder, client
 
-    def ask(self, case: Case, *, altered: bool = False) -> Answer:
+    def send(self, case: Case, *, altered: bool = False) -> Answer:
+        """Send the case's request. `altered` changes all aspects of the answer."""
         self._recorder.altered = altered
         self._recorder.log.clear()
         body, broken = b"", False
-        with self._client.stream(case.method, case.path, **case.sent) as response:
+        with self._client.stream(case.method, case.path, **case.options) as response:
             try:
                 for chunk in response.iter_bytes():
                     body += chunk
             except httpx.RemoteProtocolError:  # the server gave up half-way
                 broken = True
-        return Answer(response.status_code, response.headers, body, self._recorder.settled(), broken)
+        return Answer(response.status_code, response.headers, body, self._recorder.wait_for_log(), broken)
 
 
 @contextmanager
-def asked(recorder: Recorder, port: int) -> Iterator[Served]:
-    """Give the application at `port` a client with a token; plain FastAPI does not look at it."""
+def open_client(recorder: Recorder, port: int) -> Iterator[RunningApp]:
+    """Open a client with a token for the application at `port`. Plain FastAPI ignores the token."""
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=HEADERS, timeout=10) as client:
-        yield Served(recorder, client)
+        yield RunningApp(recorder, client)
 
 
 @contextmanager
-def uvicorn_running(app: ASGIApp) -> Iterator[int]:
-    """Serve `app` as `uvicorn` does, in a thread of this process; give the port."""
+def run_uvicorn(app: ASGIApp) -> Iterator[int]:
+    """Run `app` in uvicorn, in a thread of this process. Yield the port."""
     with socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_config=None, ws="none"))
@@ -143,10 +144,10 @@ HANDLERS: Any = {HTTPException: _http_error, RequestValidationError: _invalid, E
 
 
 def plain(**options: Any) -> FastAPI:
-    """Return FastAPI as its documentation has it."""
+    """Return FastAPI as in its documentation."""
     return FastAPI(**options)
 
 
 def twin(**options: Any) -> FastAPI:
-    """Return FastAPI with the contract's errors and nothing else: to it the comparison must have no objection."""
+    """Return FastAPI with the contract's errors. The comparison must find no difference."""
     return FastAPI(exception_handlers=HANDLERS, **options)

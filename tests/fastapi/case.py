@@ -1,4 +1,4 @@
-"""What a case sends, the routers that are written once for both applications, and the log of what their code did."""
+"""Cases, routers for both applications, and the log in which their code writes what it did."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -21,12 +21,15 @@ def note(text: object) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """One request. `sent` is what httpx knows: headers, content, json, data, files, params."""
+    """One request. `options` are those of httpx: headers, content, json, data, files, params.
+
+    `compares` says which aspects of the two answers must be the same.
+    """
 
     name: str
     method: str
     path: str
-    sent: dict[str, Any]
+    options: dict[str, Any]
     compares: frozenset[str] = ASPECTS
     app: str = "routes"
 
@@ -35,18 +38,18 @@ class Case:
 
 
 class Routes:
-    """A router that is written once, and made of whichever route class an application needs."""
+    """The operations of a router. Each application makes a router of them with its own route class."""
 
     def __init__(self, prefix: str, app: str = "routes", **options: Any) -> None:
         self.prefix, self._app, self._options = prefix, app, options
         self._operations: list[tuple[str, str, dict[str, Any], Callable[..., Any]]] = []
 
     def operation(self, method: str, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
-        def keep(endpoint: Endpoint) -> Endpoint:
+        def add(endpoint: Endpoint) -> Endpoint:
             self._operations.append((method, path, options, endpoint))
             return endpoint
 
-        return keep
+        return add
 
     def get(self, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
         return self.operation("get", path, **options)
@@ -55,14 +58,13 @@ class Routes:
         return self.operation("post", path, **options)
 
     def router(self, route_class: type[APIRoute]) -> APIRouter:
-        made = APIRouter(prefix=self.prefix, route_class=route_class, **self._options)
+        router = APIRouter(prefix=self.prefix, route_class=route_class, **self._options)
         for method, path, options, endpoint in self._operations:
-            getattr(made, method)(path, **options)(endpoint)
-        return made
+            getattr(router, method)(path, **options)(endpoint)
+        return router
 
-    def case(self, name: str, asked: str, compares: frozenset[str] = ASPECTS, **sent: Any) -> Case:
-        """Return the case that asks for `asked`: a method and a path below this router's prefix."""
-        method, path = asked.split(" ", 1)
-        return Case(
-            f"{self.prefix.removeprefix('/api/')}: {name}", method, self.prefix + path, sent, compares, self._app
-        )
+    def case(self, name: str, call: str, compares: frozenset[str] = ASPECTS, **options: Any) -> Case:
+        """Return a case. The `call` is a method and a path below this router's prefix."""
+        method, path = call.split(" ", 1)
+        title = f"{self.prefix.removeprefix('/api/')}: {name}"
+        return Case(title, method, self.prefix + path, options, compares, self._app)

@@ -1,4 +1,4 @@
-"""Whether two answers are the same, but for what `docs/fastapi.md` says is different."""
+"""Compares two answers. What `docs/fastapi.md` names as a difference does not count."""
 
 import json
 import re
@@ -12,14 +12,14 @@ import httpx
 from tests.fastapi.case import ASPECTS
 
 CODE = re.compile(r"[a-z0-9_]+")
-NEVER = {"connection", "date", "server"}
-OF_THE_DOCUMENT = {"content-length", "content-type"}  # an error is another document
-LISTS = {"allow", "cache-control", "vary"}  # the template adds members to what these say
+NOT_COMPARED = {"connection", "date", "server"}
+DOCUMENT_HEADERS = {"content-length", "content-type"}  # not of an error, which is another document
+LIST_HEADERS = {"allow", "cache-control", "vary"}  # the template adds members to these
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client saw, and what the application's code did."""
+    """What a client received, and the log of the application's code."""
 
     status: int
     headers: httpx.Headers
@@ -40,34 +40,34 @@ class Answer:
 
     @property
     def is_error(self) -> bool:
-        """Whether this is an error as FastAPI words it: its own document, or the plain text for what nobody caught."""
+        """Whether this is an error of FastAPI: its own document, or the plain text for an uncaught exception."""
         if self.status == HTTPStatus.INTERNAL_SERVER_ERROR and self.body == b"Internal Server Error":
             return True
         return self.status >= HTTPStatus.BAD_REQUEST and isinstance(self.json, dict) and list(self.json) == ["detail"]
 
 
 def differences(plain: Answer, other: Answer, compares: frozenset[str] = ASPECTS) -> list[str]:
-    """Return how `other` differs from what plain FastAPI answered; each begins with what it is that differs."""
-    found = []
+    """Return how `other` differs from the answer of plain FastAPI. Each text begins with the aspect."""
+    texts = []
     if (plain.status, plain.broken) != (other.status, other.broken):
-        found.append(f"status: {plain.status} {plain.broken}, {other.status} {other.broken}")
-    found += [f"headers: {text}" for text in _headers(plain, other)]
-    found += [f"body: {text}" for text in (_problem if plain.is_error else _body)(plain, other)]
+        texts.append(f"status: {plain.status} {plain.broken}, {other.status} {other.broken}")
+    texts += [f"headers: {text}" for text in _headers(plain, other)]
+    texts += [f"body: {text}" for text in (_problem if plain.is_error else _body)(plain, other)]
     if plain.log != other.log:
-        found.append(f"log: {plain.log}, {other.log}")
-    return [text for text in found if text.partition(":")[0] in compares]
+        texts.append(f"log: {plain.log}, {other.log}")
+    return [text for text in texts if text.partition(":")[0] in compares]
 
 
-def compared(plain: Answer) -> set[str]:
-    """Return the names of the headers that another answer must have, too."""
-    return plain.headers.keys() - NEVER - (OF_THE_DOCUMENT if plain.is_error else set())
+def headers_to_compare(plain: Answer) -> set[str]:
+    """Return the names of the headers that the other answer must have, too."""
+    return plain.headers.keys() - NOT_COMPARED - (DOCUMENT_HEADERS if plain.is_error else set())
 
 
 def _headers(plain: Answer, other: Answer) -> Iterator[str]:
-    """Every header that FastAPI sent is there; there may be more."""
-    for name in compared(plain):
-        values = [answer.headers.get_list(name, split_commas=name in LISTS) for answer in (plain, other)]
-        if not set(values[0]) <= set(values[1]) or (name not in LISTS and len(values[0]) != len(values[1])):
+    """Compare the headers: all that FastAPI sent must be there, and there may be more."""
+    for name in headers_to_compare(plain):
+        values = [answer.headers.get_list(name, split_commas=name in LIST_HEADERS) for answer in (plain, other)]
+        if not set(values[0]) <= set(values[1]) or (name not in LIST_HEADERS and len(values[0]) != len(values[1])):
             yield f"{name} {values[0]}, {values[1]}"
 
 
@@ -78,7 +78,7 @@ def _body(plain: Answer, other: Answer) -> Iterator[str]:
 
 
 def _problem(plain: Answer, other: Answer) -> Iterator[str]:
-    """An error is a problem document that says what FastAPI's said."""
+    """Compare errors: the other is a problem document that says the same as FastAPI's error."""
     problem = other.json
     if other.headers.get("content-type") != "application/problem+json" or not isinstance(problem, dict):
         yield f"no problem document: {other.body!r}"
@@ -92,11 +92,11 @@ def _problem(plain: Answer, other: Answer) -> Iterator[str]:
         if problem.get("data") != detail or problem.get("detail") != HTTPStatus(plain.status).phrase:
             yield f"{detail!r}, {problem}"
     elif detail and detail != HTTPStatus(plain.status).phrase and problem.get("detail") != detail:
-        yield f"{detail!r}, {problem}"  # what a framework says of itself may be said in other words
+        yield f"{detail!r}, {problem}"  # a framework's own text may be other words
 
 
 def _invalid(detail: list[Any], problem: dict[str, Any], text: str) -> Iterator[str]:
-    """The same fields at fault, in the same order, and nothing of what was sent."""
+    """Compare validation errors: the same fields in the same order, and no value that was sent."""
     wanted = [pointer(error["loc"]) for error in detail]
     found = [error.get("pointer") for error in problem.get("errors", ())]
     if wanted != found:
@@ -105,7 +105,7 @@ def _invalid(detail: list[Any], problem: dict[str, Any], text: str) -> Iterator[
 
 
 def echoes(detail: list[Any]) -> set[str]:
-    """Return the values that were at fault, where they are long enough to be told from other text, and no names."""
+    """Return the wrong values that were sent, if they are longer than 3 characters and not names of fields."""
     values = {error["input"] for error in detail if isinstance(error.get("input"), str) and len(error["input"]) > 3}
     return values - {part for error in detail for part in error["loc"]}
 

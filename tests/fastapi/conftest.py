@@ -1,4 +1,4 @@
-"""The applications that are compared, each started when first asked for, once for all tests."""
+"""The applications to compare. Each starts when a test needs it, once for all tests."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,37 +15,37 @@ from app.main import create_app
 from app.settings import Settings
 from app.web.route import ApiRoute
 from tests.fastapi import application, apps
-from tests.fastapi.apps import Recorder, Served
+from tests.fastapi.apps import Recorder, RunningApp
 from tests.fastapi.table import THEMES
 from tests.support import SECRET, UNLIMITED, run_api
 
-Ask = Callable[[str, str], Served]
+GetApp = Callable[[str, str], RunningApp]
 
 
 def routers(kind: str, route_class: type[APIRoute]) -> list[APIRouter]:
-    """Return what the applications of this kind serve."""
+    """Return the routers of an application of this kind."""
     themes = [application] if kind == "application" else THEMES
     return [theme.router(route_class) for theme in themes]
 
 
-def fastapi_of(kind: str, make: Callable[..., Any]) -> ASGIApp:
-    """Return the routers in an application without the template."""
+def fastapi_app(kind: str, make: Callable[..., Any]) -> ASGIApp:
+    """Return FastAPI without the template, with the routers of this kind."""
     app = make(lifespan=application.lifespan) if kind == "application" else make()
     for router in routers(kind, APIRoute):
         app.include_router(router)
     if kind == "application":
-        application.furnish(app, APIRoute)
-    served: ASGIApp = app
-    return served
+        application.customise(app, APIRoute)
+    asgi: ASGIApp = app
+    return asgi
 
 
-def template_of(kind: str, settings: Settings, draining: Event) -> Any:
-    """Return the routers in the template."""
+def template_app(kind: str, settings: Settings, draining: Event) -> Any:
+    """Return the template with the routers of this kind."""
     if kind == "routes":
         return create_app(settings, draining, entities=routers(kind, ApiRoute))
     create: Any = create_app
     app = create(settings, draining, entities=routers(kind, ApiRoute), lifespan=application.lifespan)
-    application.furnish(app, ApiRoute)
+    application.customise(app, ApiRoute)
     return app
 
 
@@ -55,22 +55,22 @@ def diff_settings(new_database: Callable[[], str]) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def served(diff_settings: Settings) -> Iterator[Ask]:
-    """Give the application by its maker (`plain`, `twin`, `template`) and its kind (`routes`, `application`)."""
+def served(diff_settings: Settings) -> Iterator[GetApp]:
+    """A function of maker (`plain`, `twin`, `template`) and kind (`routes`, `application`) that returns a running app."""
     with ExitStack() as stack:
 
         @cache
-        def start(maker: str, kind: str) -> Served:
+        def start(maker: str, kind: str) -> RunningApp:
             if maker != "template":
-                recorder = Recorder(fastapi_of(kind, getattr(apps, maker)))
-                return stack.enter_context(apps.asked(recorder, stack.enter_context(apps.uvicorn_running(recorder))))
-            made: list[Recorder] = []
+                recorder = Recorder(fastapi_app(kind, getattr(apps, maker)))
+                return stack.enter_context(apps.open_client(recorder, stack.enter_context(apps.run_uvicorn(recorder))))
+            recorders: list[Recorder] = []
 
             def create(settings: Settings, draining: Event) -> Recorder:
-                made.append(Recorder(template_of(kind, settings, draining)))
-                return made[0]
+                recorders.append(Recorder(template_app(kind, settings, draining)))
+                return recorders[0]
 
             api = stack.enter_context(run_api(diff_settings, create))
-            return stack.enter_context(apps.asked(made[0], api.port))
+            return stack.enter_context(apps.open_client(recorders[0], api.port))
 
         yield start

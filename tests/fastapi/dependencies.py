@@ -9,11 +9,11 @@ from pydantic import BaseModel
 from tests.fastapi.case import Routes, note
 
 
-def of_the_router() -> None:
+def note_router() -> None:
     note("router")
 
 
-routes = Routes("/api/dependencies", dependencies=[Depends(of_the_router)])
+routes = Routes("/api/dependencies", dependencies=[Depends(note_router)])
 router = routes.router
 
 
@@ -79,7 +79,7 @@ async def verify_token(x_token: Annotated[str, Header()]) -> None:
         raise HTTPException(status_code=400, detail="X-Token header invalid", headers={"X-Why": "token"})
 
 
-def of_everything(item_id: Annotated[int, Path()], q: int = 0, x_tag: Annotated[str, Header()] = "none") -> list[Any]:
+def read_everything(item_id: Annotated[int, Path()], q: int = 0, x_tag: Annotated[str, Header()] = "none") -> list[Any]:
     return [item_id, q, x_tag]
 
 
@@ -87,26 +87,26 @@ class Sent(BaseModel):
     name: str
 
 
-def of_the_body(sent: Sent) -> str:
-    note("of_the_body")
+def read_name(sent: Sent) -> str:
+    note("read_name")
     return sent.name
 
 
-def of_two_bodies(token: Annotated[str, Body(embed=True)]) -> str:
+def read_token(token: Annotated[str, Body(embed=True)]) -> str:
     return token
 
 
-def later(background: BackgroundTasks, q: str = "") -> None:
+def add_task(background: BackgroundTasks, q: str = "") -> None:
     background.add_task(note, f"later {q}")
 
 
-def decorated(response: Response) -> None:
+def decorate(response: Response) -> None:
     response.headers["X-Dependency"] = "yes"
     response.set_cookie("seen", "once")
     response.status_code = 202
 
 
-async def remembered(request: Request) -> None:
+async def remember(request: Request) -> None:
     request.state.remembered = "for the endpoint"
 
 
@@ -160,7 +160,7 @@ async def verified() -> Any:
 
 
 @routes.get("/everything/{item_id}")
-def everything(found: Annotated[list[Any], Depends(of_everything)], item_id: int) -> Any:
+def everything(found: Annotated[list[Any], Depends(read_everything)], item_id: int) -> Any:
     return [*found, item_id]
 
 
@@ -171,33 +171,33 @@ def quota(value: Annotated[str, Depends(shared)], size: int, limit: int = 1) -> 
 
 
 @routes.post("/body")
-async def body(name: Annotated[str, Depends(of_the_body)], value: Annotated[str, Depends(shared)]) -> Any:
+async def body(name: Annotated[str, Depends(read_name)], value: Annotated[str, Depends(shared)]) -> Any:
     return [name, value]
 
 
 @routes.post("/bodies")
-def bodies(token: Annotated[str, Depends(of_two_bodies)], item: Annotated[Sent, Body(embed=True)]) -> Any:
+def bodies(token: Annotated[str, Depends(read_token)], item: Annotated[Sent, Body(embed=True)]) -> Any:
     return [token, item]
 
 
-@routes.get("/background", dependencies=[Depends(later)])
+@routes.get("/background", dependencies=[Depends(add_task)])
 async def background(tasks: BackgroundTasks) -> Any:
     tasks.add_task(note, "of the endpoint")
     note("endpoint")
     return "now"
 
 
-@routes.get("/response", dependencies=[Depends(decorated)])
+@routes.get("/response", dependencies=[Depends(decorate)])
 def response() -> Any:
     return {"decorated": True}
 
 
-@routes.get("/response-itself", dependencies=[Depends(decorated)])
+@routes.get("/response-itself", dependencies=[Depends(decorate)])
 def response_itself() -> Response:
     return Response("as it is", media_type="text/plain")
 
 
-@routes.get("/state", dependencies=[Depends(remembered)])
+@routes.get("/state", dependencies=[Depends(remember)])
 def state(request: Request) -> Any:
     return request.state.remembered
 
@@ -217,7 +217,7 @@ CASES = [
     case("not cached, and run twice", "GET /uncached"),
     case("of the operation", "GET /verified", headers=TOKEN),
     case("that refuses", "GET /verified", headers={"X-Token": "wrong"}),
-    case("that cannot be called", "GET /verified"),
+    case("whose parameter is missing", "GET /verified"),
     case("on path, query and header", "GET /everything/5?q=2", headers={"X-Tag": "t"}),
     case("on path, query and header, at fault", "GET /everything/five5?q=two2"),
     case("run once", "GET /quota?size=1"),
@@ -228,6 +228,6 @@ CASES = [
     case("on part of the body", "POST /bodies", json={"token": "t", "item": {"name": "Foo"}}),
     case("that adds a background task", "GET /background?q=x"),
     case("that sets headers, a cookie and the status", "GET /response"),
-    case("that sets them in vain", "GET /response-itself"),
-    case("that leaves something in the state", "GET /state"),
+    case("that sets them, but the endpoint returns a response", "GET /response-itself"),
+    case("that writes into the state", "GET /state"),
 ]

@@ -1,4 +1,4 @@
-"""The differences that stay: the contract's own. `docs/fastapi.md` has the same table for people."""
+"""The differences that the contract asks for. `docs/fastapi.md` has the same table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Filters(BaseModel):
     limit: int = 1
 
 
-def counted() -> None:
+def note_dependency() -> None:
     note("dependency")
 
 
@@ -52,7 +52,7 @@ def refused(*, odd: bool = False) -> Any:
     raise HTTPException(404, {"board": 7} if odd else "Project 7 has no such board")
 
 
-@routes.get("/query", dependencies=[Depends(counted)])
+@routes.get("/query", dependencies=[Depends(note_dependency)])
 def query(request: Request, size: int = 1) -> Any:
     note(request.method)
     return size
@@ -68,7 +68,7 @@ def undeclared(request: Request) -> Any:
     return request.query_params["name"]
 
 
-@routes.post("/strict", dependencies=[Depends(counted)])
+@routes.post("/strict", dependencies=[Depends(note_dependency)])
 def strict(body: Strict) -> Any:
     return body
 
@@ -95,18 +95,18 @@ def size_of_large(body: Annotated[bytes, FastAPIBody(media_type="text/plain")]) 
 
 @dataclass(frozen=True)
 class Differs:
-    """A request that the two answer otherwise: with which statuses, and what else the template's answer holds."""
+    """A request that the two answer differently: their statuses, and what else the template's answer holds."""
 
     row: str
-    asked: str
+    call: str
     plain: int
     ours: int
-    sent: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     members: Mapping[str, Any] = field(default_factory=dict)
     pointers: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
 
     @property
     def case(self) -> Case:
-        method, path = self.asked.split(" ", 1)
-        return Case(self.asked, method, path.replace("~", routes.prefix), dict(self.sent))
+        method, path = self.call.split(" ", 1)
+        return Case(self.call, method, path.replace("~", routes.prefix), dict(self.options))

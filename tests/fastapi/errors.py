@@ -15,7 +15,7 @@ router = routes.router
 ITEMS = {"foo": "The Foo Wrestlers"}
 
 
-class Taken(HTTPException):
+class NameTaken(HTTPException):
     def __init__(self, name: str) -> None:
         super().__init__(409, f"{name} is taken", {"X-Name": name})
 
@@ -29,7 +29,7 @@ RAISED: dict[str, Exception] = {
     "teapot": HTTPException(418, "Nope! I don't like 3."),
     "unnamed teapot": HTTPException(418),
     "starlette": StarletteHTTPException(403, "Of Starlette"),
-    "subclass": Taken("foo"),
+    "subclass": NameTaken("foo"),
     "unavailable": HTTPException(503, "Come back", {"Retry-After": "120"}),
     "not modified": HTTPException(304, headers={"ETag": '"1"'}),
     "validation": RequestValidationError([{"loc": ("body", "a"), "msg": "no", "type": "x", "input": "hidden"}]),
@@ -38,8 +38,8 @@ RAISED: dict[str, Exception] = {
 }
 
 
-async def refusing(name: str = "") -> None:
-    note("refusing")
+async def refuse(name: str = "") -> None:
+    note("refuse")
     if name:
         raise HTTPException(403, {"refused": name})
 
@@ -63,7 +63,7 @@ async def raised_async(name: str) -> Any:
 
 
 @routes.get("/dependency")
-def dependency(found: Annotated[None, Depends(refusing)]) -> Any:
+def dependency(found: Annotated[None, Depends(refuse)]) -> Any:
     note("endpoint")
     return found
 

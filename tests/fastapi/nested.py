@@ -9,10 +9,10 @@ from tests.fastapi.case import Case, Routes, note
 
 
 def level(name: str) -> Any:
-    def of_level() -> None:
+    def note_level() -> None:
         note(f"level {name}")
 
-    return Depends(of_level)
+    return Depends(note_level)
 
 
 def refuse() -> None:
@@ -71,9 +71,9 @@ def router(route_class: type[APIRoute]) -> APIRouter:
     return root
 
 
-def case(name: str, asked: str, **sent: Any) -> Case:
-    method, path = asked.split(" ", 1)
-    return Case(f"nested: {name}", method, f"/api/nested{path}", sent)
+def case(name: str, call: str, **options: Any) -> Case:
+    method, path = call.split(" ", 1)
+    return Case(f"nested: {name}", method, f"/api/nested{path}", options)
 
 
 CASES = [
@@ -93,6 +93,6 @@ CASES = [
     case("several methods, the second", "PUT /methods/several"),
     case("several methods, another", "PATCH /methods/several"),
     case("GET and HEAD", "HEAD /methods/with-head"),
-    case("HEAD alone", "HEAD /methods/head"),
+    case("only HEAD", "HEAD /methods/head"),
     case("a method that is none", "TRACE /methods/get"),
 ]

@@ -1,4 +1,4 @@
-"""Bodies as they are sent: malformed, of other types, empty, read by the endpoint itself; and the extra data types."""
+"""Bodies that are malformed, empty, of other types, or read by the endpoint itself; and the extra data types."""
 
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -30,7 +30,7 @@ class Extra(BaseModel):
     data: bytes = b""
 
 
-async def counted(request: Request) -> int:
+async def count_bytes(request: Request) -> int:
     note("dependency")
     return len(await request.body())
 
@@ -78,7 +78,7 @@ async def both(item: Item, request: Request) -> Any:
 
 
 @routes.post("/dependency")
-def dependency(item: Item, size: Annotated[int, Depends(counted)]) -> Any:
+def dependency(item: Item, size: Annotated[int, Depends(count_bytes)]) -> Any:
     return [item, size]
 
 

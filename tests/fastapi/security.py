@@ -1,4 +1,4 @@
-"""Tutorial and Advanced: Security. Plain FastAPI and the template are sent the same token."""
+"""Tutorial and Advanced: Security. Plain FastAPI and the template receive the same token."""
 
 from typing import Annotated, Any
 
@@ -29,7 +29,7 @@ of_query = APIKeyQuery(name="api_key", auto_error=False)
 of_cookie = APIKeyCookie(name="session")
 
 
-async def scoped(scopes: SecurityScopes, token: Annotated[str, Depends(oauth2)]) -> str:
+async def check_scopes(scopes: SecurityScopes, token: Annotated[str, Depends(oauth2)]) -> str:
     note(scopes.scope_str)
     if "admin" in scopes.scopes:
         challenge = f'Bearer scope="{scopes.scope_str}"'
@@ -37,7 +37,7 @@ async def scoped(scopes: SecurityScopes, token: Annotated[str, Depends(oauth2)])
     return f"{len(token) > 10} {scopes.scope_str}"
 
 
-def active(user: Annotated[str, Security(scoped, scopes=["me"])]) -> str:
+def active_user(user: Annotated[str, Security(check_scopes, scopes=["me"])]) -> str:
     return f"active {user}"
 
 
@@ -72,11 +72,11 @@ async def cookie(key: Annotated[str, Depends(of_cookie)]) -> Any:
 
 
 @routes.get("/scopes")
-async def scopes(user: Annotated[str, Security(active, scopes=["items"])]) -> Any:
+async def scopes(user: Annotated[str, Security(active_user, scopes=["items"])]) -> Any:
     return user
 
 
-@routes.get("/admin", dependencies=[Security(scoped, scopes=["admin"])])
+@routes.get("/admin", dependencies=[Security(check_scopes, scopes=["admin"])])
 def admin() -> Any:
     note("never")
 

@@ -1,4 +1,4 @@
-"""Advanced: Stream Data, JSON Lines and Server-Sent Events. The whole body is compared."""
+"""Advanced: Stream Data, JSON Lines and Server-Sent Events. All of the body is compared."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator

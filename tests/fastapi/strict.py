@@ -1,4 +1,4 @@
-"""Models derived from `app.web.body.Body`, wherever FastAPI takes a model: what is right for both is the same."""
+"""Models derived from `app.web.body.Body`, in every place where FastAPI accepts a model."""
 
 from typing import Annotated, Any
 
@@ -22,8 +22,8 @@ class Other(Body):
     name: str
 
 
-def of_the_body(body: Strict) -> int:
-    note("of_the_body")
+def read_size(body: Strict) -> int:
+    note("read_size")
     return body.size
 
 
@@ -69,7 +69,7 @@ async def union(body: Strict | Other) -> Any:
 
 
 @routes.post("/dependency")
-def dependency(size: Annotated[int, Depends(of_the_body)]) -> Any:
+def dependency(size: Annotated[int, Depends(read_size)]) -> Any:
     return size
 
 

@@ -1,4 +1,4 @@
-"""All cases, theme by theme."""
+"""All cases, by theme."""
 
 from types import ModuleType
 

@@ -1,4 +1,4 @@
-"""The application in a process: with TestClient, with httpx's ASGITransport, and made without arguments."""
+"""The application without a server: with TestClient and with httpx's ASGITransport."""
 
 import asyncio
 import warnings
@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.web.route import ApiRoute
 from tests.support import make_token
 
-with warnings.catch_warnings():  # it would have httpx2
+with warnings.catch_warnings():  # it warns that it would rather have httpx2
     warnings.simplefilter("ignore")
     from fastapi.testclient import TestClient
 
@@ -59,13 +59,13 @@ def template(settings: Settings) -> Any:
 
 @contextmanager
 def clients(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Give a TestClient of each, its lifespan running."""
+    """Open a TestClient of each application. The lifespan runs until the block ends."""
     with TestClient(plain(), headers=TOKEN) as one, TestClient(template(settings), headers=TOKEN) as two:
         yield {"plain": one, "template": two}
 
 
 def test_a_test_client_asks_the_template_as_any_application(diff_settings: Settings) -> None:
-    """The same answer, with the headers of one that came over HTTP."""
+    """The answer is the same, and has the headers of an answer over HTTP."""
     with clients(diff_settings) as both:
         answers = [client.get("/api/things/7") for client in both.values()]
     assert [(answer.status_code, answer.json()) for answer in answers] == [(200, {"id": 7, "value": "original"})] * 2
@@ -73,7 +73,7 @@ def test_a_test_client_asks_the_template_as_any_application(diff_settings: Setti
 
 
 def test_an_unexpected_exception_is_an_answer_to_a_test_client(diff_settings: Settings) -> None:
-    """Plain FastAPI raises it in the test; here the test sees what a client would."""
+    """Plain FastAPI raises it in the test. Here the test gets the answer that a client would get."""
     with clients(diff_settings) as both:
         with pytest.raises(ValueError, match="patient-4711"):
             both["plain"].get("/api/things/broken")
@@ -83,7 +83,7 @@ def test_an_unexpected_exception_is_an_answer_to_a_test_client(diff_settings: Se
 
 
 def test_overrides_and_state_are_of_one_application(diff_settings: Settings) -> None:
-    """What is set on one is not seen by another in the same process, and can be taken back."""
+    """What a test sets on one application does not change another in the same process, and can be undone."""
     one, two = template(diff_settings), template(diff_settings)
     one.dependency_overrides[original], one.state.shared = lambda: "replaced", "of the first"
     with TestClient(one, headers=TOKEN) as first, TestClient(two, headers=TOKEN) as second:
@@ -94,7 +94,7 @@ def test_overrides_and_state_are_of_one_application(diff_settings: Settings) -> 
 
 
 def test_a_handler_of_a_team_takes_the_place_of_ours(diff_settings: Settings) -> None:
-    """FastAPI documents how validation errors become plain text."""
+    """A handler that FastAPI's documentation shows makes plain text of validation errors."""
 
     async def in_words(_: Request, error: Exception) -> PlainTextResponse:
         assert isinstance(error, RequestValidationError)
@@ -110,9 +110,9 @@ def test_a_handler_of_a_team_takes_the_place_of_ours(diff_settings: Settings) ->
 
 
 def test_httpx_asks_it_without_a_server(diff_settings: Settings) -> None:
-    """By ASGITransport, as FastAPI documents for asynchronous tests."""
+    """ASGITransport works as FastAPI documents it for asynchronous tests."""
 
-    async def ask(app: Any) -> Any:
+    async def get_thing(app: Any) -> Any:
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
@@ -120,7 +120,7 @@ def test_httpx_asks_it_without_a_server(diff_settings: Settings) -> None:
         ):
             return (await client.get("/api/things/7")).json()
 
-    answers = [asyncio.run(ask(app)) for app in (plain(), template(diff_settings))]
+    answers = [asyncio.run(get_thing(app)) for app in (plain(), template(diff_settings))]
     assert answers == [{"id": 7, "value": "original"}] * 2
 
 
@@ -132,7 +132,7 @@ def test_the_template_is_fastapi(diff_settings: Settings) -> None:
 
 
 def test_settings_come_from_the_environment(diff_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that `uvicorn --factory app.main:create_app` and `fastapi dev` work."""
+    """create_app() without arguments reads them: `uvicorn --factory app.main:create_app` and `fastapi dev` work."""
     assert diff_settings.database_url
     assert diff_settings.better_auth_secret
     monkeypatch.setenv("DATABASE_URL", diff_settings.database_url.get_secret_value())

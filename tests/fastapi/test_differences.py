@@ -1,16 +1,16 @@
-"""The differences that stay, each to the letter: `~` stands for the router's prefix."""
+"""Each difference to plain FastAPI in full. In a call, `~` stands for the router's prefix."""
 
 import gzip
 from collections.abc import Callable
 
 import pytest
 
-from tests.fastapi.apps import Served
+from tests.fastapi.apps import RunningApp
 from tests.fastapi.compare import Answer
 from tests.fastapi.differences import DIFFERENCES, KIB, Differs
 from tests.support import make_token
 
-Ask = Callable[[str, str], Served]
+GetApp = Callable[[str, str], RunningApp]
 
 JSON = {"Content-Type": "application/json"}
 NO_TOKEN = {"Authorization": ""}
@@ -90,13 +90,13 @@ CASES = [
     Differs("Size of a body", "POST ~/bytes", 200, 413, body(129), TOO_LARGE),
     Differs("Size of a body", "POST ~/large", 413, 413, body(257), {"status": 413}),
 ]
-IDS = [f"{number} {case.row}: {case.asked.replace('~', '')}" for number, case in enumerate(CASES)]
+IDS = [f"{number} {case.row}: {case.call.replace('~', '')}" for number, case in enumerate(CASES)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
-def test_the_template_differs_in_this(case: Differs, served: Ask) -> None:
-    """What plain FastAPI answers, and what the template does, which is a problem document where it is an error."""
-    plain, ours = (served(maker, "routes").ask(case.case) for maker in ("plain", "template"))
+def test_the_template_differs_in_this(case: Differs, served: GetApp) -> None:
+    """Plain FastAPI and the template answer differently. An error of the template is a problem document."""
+    plain, ours = (served(maker, "routes").send(case.case) for maker in ("plain", "template"))
     assert (plain.status, ours.status) == (case.plain, case.ours)
     assert ours.log == case.log
     if ours.status >= 400:
@@ -107,40 +107,40 @@ def test_the_template_differs_in_this(case: Differs, served: Ask) -> None:
         assert not any(word in ours.body for word in (b"secret", b"patient"))
 
 
-def ask(served: Ask, maker: str, asked: str, **sent: object) -> Answer:
-    return served(maker, "routes").ask(Differs("", asked, 0, 0, sent).case)
+def send(served: GetApp, maker: str, call: str, **options: object) -> Answer:
+    return served(maker, "routes").send(Differs("", call, 0, 0, options).case)
 
 
-def test_head_is_answered_as_get(served: Ask) -> None:
-    """With the headers of the GET, without its body; a 405 names it."""
-    head, get = ask(served, "template", "HEAD ~/query"), ask(served, "template", "GET ~/query")
+def test_head_is_answered_as_get(served: GetApp) -> None:
+    """The answer has the headers of the GET and no body. A 405 names HEAD."""
+    head, get = send(served, "template", "HEAD ~/query"), send(served, "template", "GET ~/query")
     assert (head.body, head.headers["content-length"]) == (b"", get.headers["content-length"])
-    assert "HEAD" in ask(served, "template", "POST ~/query").headers["allow"]
+    assert "HEAD" in send(served, "template", "POST ~/query").headers["allow"]
 
 
-def test_answers_carry_more_headers(served: Ask) -> None:
-    """Nothing is taken away; those of security, of tracing and of the limit are added."""
-    plain, ours = (set(ask(served, maker, "GET ~/query").headers) for maker in ("plain", "template"))
+def test_answers_carry_more_headers(served: GetApp) -> None:
+    """No header is missing. Those of security, of tracing and of the limit are added."""
+    plain, ours = (set(send(served, maker, "GET ~/query").headers) for maker in ("plain", "template"))
     added = {"cache-control", "referrer-policy", "server-timing", "vary", "x-content-type-options", "x-trace-id"}
     assert ours - plain == added | {"ratelimit", "ratelimit-policy"}
     assert plain - ours == {"server"}
 
 
-def test_a_validation_error_names_the_field_and_not_the_value(served: Ask) -> None:
-    """Where FastAPI sends back what it was sent."""
-    plain, ours = (ask(served, maker, "GET ~/query?size=secret") for maker in ("plain", "template"))
+def test_a_validation_error_names_the_field_and_not_the_value(served: GetApp) -> None:
+    """FastAPI sends the value back."""
+    plain, ours = (send(served, maker, "GET ~/query?size=secret") for maker in ("plain", "template"))
     assert plain.json["detail"][0]["input"] == "secret"
     assert ours.json["errors"] == [{"pointer": "/query/size", "message": plain.json["detail"][0]["msg"]}]
 
 
 @pytest.mark.parametrize(("path", "kib"), [("bytes", 127), ("large", 129), ("large", 255)])
-def test_a_body_within_its_bound_is_taken(served: Ask, path: str, kib: int) -> None:
-    """128 KiB, or what the route says in FastAPI's own option."""
+def test_a_body_within_its_bound_is_accepted(served: GetApp, path: str, kib: int) -> None:
+    """The bound is 128 KiB, or what the route sets with FastAPI's own option."""
     for maker in ("plain", "template"):
-        answer = ask(served, maker, f"POST ~/{path}", **body(kib))
+        answer = send(served, maker, f"POST ~/{path}", **body(kib))
         assert (answer.status, answer.json) == (200, kib * KIB)
 
 
 def test_each_difference_is_exercised() -> None:
-    """A row of the table without a case would be a promise that nobody keeps."""
+    """Each row of the table has a case."""
     assert {case.row for case in CASES} == set(DIFFERENCES)

@@ -1,4 +1,4 @@
-"""`docs/fastapi.md` says what the tests know, and nothing else."""
+"""`docs/fastapi.md` lists the differences that the tests have, and no others."""
 
 from pathlib import Path
 

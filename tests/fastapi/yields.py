@@ -1,4 +1,4 @@
-"""Tutorial: Dependencies with yield; what runs when, and what becomes of exceptions."""
+"""Tutorial: Dependencies with yield: the order in which they run, and their exceptions."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
@@ -12,7 +12,7 @@ from tests.fastapi.case import Routes, note
 routes = Routes("/api/yields")
 router = routes.router
 
-SPOKEN: ContextVar[str] = ContextVar("spoken", default="nothing")
+WORD: ContextVar[str] = ContextVar("word", default="nothing")
 
 
 class OwnerError(Exception):
@@ -59,7 +59,7 @@ def username() -> Iterator[str]:
         raise HTTPException(status_code=400, detail=f"Owner error: {error}") from None
 
 
-async def seen() -> AsyncIterator[str]:
+async def watch_errors() -> AsyncIterator[str]:
     try:
         yield "seen"
     except HTTPException as error:
@@ -67,24 +67,24 @@ async def seen() -> AsyncIterator[str]:
         raise
 
 
-def swallowed() -> Iterator[None]:
+def swallow() -> Iterator[None]:
     try:
         yield
     except OwnerError:
         note("swallowed")
 
 
-def too_late() -> Iterator[None]:
+def raise_at_end() -> Iterator[None]:
     yield
     note("too late")
     raise HTTPException(status_code=418, detail="Too late")
 
 
-async def spoken() -> AsyncIterator[None]:
-    token = SPOKEN.set("a word")
+async def set_word() -> AsyncIterator[None]:
+    token = WORD.set("a word")
     yield
-    note(SPOKEN.get())
-    SPOKEN.reset(token)
+    note(WORD.get())
+    WORD.reset(token)
 
 
 @routes.get("/sync")
@@ -120,34 +120,34 @@ def owner(item_id: str, username: Annotated[str, Depends(username)], value: Anno
     return [item_id, value]
 
 
-@routes.get("/seen", dependencies=[Depends(seen)])
+@routes.get("/seen", dependencies=[Depends(watch_errors)])
 async def use_seen() -> Any:
     raise HTTPException(status_code=409, detail={"reason": "taken"})
 
 
-@routes.get("/swallowed", dependencies=[Depends(swallowed)])
+@routes.get("/swallowed", dependencies=[Depends(swallow)])
 def use_swallowed() -> Any:
     raise OwnerError
 
 
-@routes.get("/late", dependencies=[Depends(too_late)])
+@routes.get("/late", dependencies=[Depends(raise_at_end)])
 def late() -> Any:
     return "already sent"
 
 
-@routes.get("/in-time", dependencies=[Depends(too_late, scope="function")])
+@routes.get("/in-time", dependencies=[Depends(raise_at_end, scope="function")])
 def in_time() -> Any:
     return "never sent"
 
 
-@routes.get("/word", dependencies=[Depends(spoken)])
+@routes.get("/word", dependencies=[Depends(set_word)])
 def word() -> Any:
-    return SPOKEN.get()
+    return WORD.get()
 
 
-@routes.get("/word-async", dependencies=[Depends(spoken)])
+@routes.get("/word-async", dependencies=[Depends(set_word)])
 async def word_async() -> Any:
-    return SPOKEN.get()
+    return WORD.get()
 
 
 @routes.get("/stream")

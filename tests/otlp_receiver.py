@@ -62,11 +62,11 @@ class Receiver:
         """Wait for the server span of a trace, the last one that ends. Return the trace's spans."""
 
         def find_trace(spans: list[Span]) -> list[Span] | None:
-            found = [span for span in spans if span["traceId"] == trace_id]
-            return found if any(span["kind"] == "SERVER" for span in found) else None
+            trace = [span for span in spans if span["traceId"] == trace_id]
+            return trace if any(span["kind"] == "SERVER" for span in trace) else None
 
-        found: list[Span] = self.wait_for(find_trace)
-        return found
+        trace: list[Span] = self.wait_for(find_trace)
+        return trace
 
 
 @contextmanager
@@ -186,9 +186,9 @@ def value(any_value: Any) -> Any:
     kind = any_value.WhichOneof("value")
     if kind is None:
         return None
-    found = getattr(any_value, kind)
+    content = getattr(any_value, kind)
     if kind == "array_value":
-        return [value(item) for item in found.values]
+        return [value(item) for item in content.values]
     if kind == "kvlist_value":
-        return {pair.key: value(pair.value) for pair in found.values}
-    return found
+        return {pair.key: value(pair.value) for pair in content.values}
+    return content

@@ -1,4 +1,4 @@
-"""A page of another origin in a real browser: where it comes from, and what it tells."""
+"""Pages of another origin in a real browser, and the server that they come from."""
 
 import json
 import os
@@ -37,7 +37,7 @@ IN_A_BROWSER = [
 
 
 class Frontend(ThreadingHTTPServer):
-    """Serves the pages at an origin of their own, and receives what they saw."""
+    """Serves the pages at an origin of their own, and receives their reports in `seen`."""
 
     daemon_threads = True
 
@@ -73,8 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def opened(url: str, profile: Path) -> Iterator[None]:
-    """Show a page in a browser that has no history, and end it with all its processes."""
+def open_browser(url: str, profile: Path) -> Iterator[None]:
+    """Show a page in a new browser. End all its processes when the block ends."""
     assert BROWSER, "chromium is missing, and CI needs it"
     command = [BROWSER, *FLAGS, f"--user-data-dir={profile}", url]
     output = subprocess.DEVNULL
@@ -85,8 +85,8 @@ def opened(url: str, profile: Path) -> Iterator[None]:
             os.killpg(browser.pid, signal.SIGKILL)
 
 
-def visit(frontend: Frontend, profile: Path, page: str, **given: str) -> dict[str, Any]:
-    """Return what the page saw, as alice, of the servers whose addresses it is given."""
-    query = urlencode({"token": make_token("alice")} | given)
-    with opened(f"{frontend.origin}/{page}?{query}", profile):
+def visit(frontend: Frontend, profile: Path, page: str, **servers: str) -> dict[str, Any]:
+    """Open a page with a token of alice and the URLs of the `servers` that it calls. Return its report."""
+    query = urlencode({"token": make_token("alice")} | servers)
+    with open_browser(f"{frontend.origin}/{page}?{query}", profile):
         return frontend.seen.get(timeout=PATIENCE_S)

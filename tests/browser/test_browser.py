@@ -1,4 +1,4 @@
-"""A frontend's view of the API: a page of another origin in a real browser."""
+"""The API as a frontend sees it: from a page of another origin in a real browser."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -39,7 +39,7 @@ def test_a_frontend_of_another_origin_works_with_tasks(frontend: Frontend, serve
 
 
 def test_errors_reach_a_frontend_as_problems(frontend: Frontend, serve: Serve, tmp_path: Path) -> None:
-    """Refusals, those without a user included, are readable problem+json with the code to act on."""
+    """The page can read each error as problem+json with its code, also when there is no user."""
     with serve(cors_origins=("https://app.example.com", frontend.origin)) as api:
         seen = visit(frontend, tmp_path, "page.html", api=api.url)
     codes = {"stale": "precondition_failed", "gone": "task_not_found", "invalid": "invalid_request"}
@@ -50,8 +50,8 @@ def test_errors_reach_a_frontend_as_problems(frontend: Frontend, serve: Serve, t
     assert seen["invalid"]["body"]["errors"][0]["pointer"] == "/title"
 
 
-def test_a_page_of_an_unlisted_origin_gets_nowhere(frontend: Frontend, serve: Serve, tmp_path: Path) -> None:
-    """Its preflight fails, so that the browser sends nothing of what the page asked for."""
+def test_a_page_of_an_unlisted_origin_is_refused(frontend: Frontend, serve: Serve, tmp_path: Path) -> None:
+    """Its preflight request fails, so the browser does not send the request of the page."""
     with serve(cors_origins=("https://app.example.com",)) as api, api.client("alice") as alice:
         seen = visit(frontend, tmp_path, "page.html", api=api.url)
         assert seen == {"error": "TypeError"}

@@ -1,4 +1,4 @@
-"""A frontend that traces, in a real browser: whose trace the request is part of, and how a page learns of it."""
+"""A frontend that traces, in a real browser: to which trace the request belongs, and how a page learns of it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -26,7 +26,7 @@ def receiver() -> Iterator[Receiver]:
 def traced_visit(
     frontend: Frontend, serve: Callable[..., AbstractContextManager[Api]], receiver: Receiver, tmp_path: Path
 ) -> Visit:
-    """Return what the page saw of an API whose spans, like the page's own, have been sent to the receiver."""
+    """A function that opens a page and returns its report. The page and the API send their spans to the receiver."""
 
     def start(**settings: Any) -> dict[str, Any]:
         with serve(cors_origins=frontend.origin, otel_exporter_otlp_endpoint=receiver.url, **settings) as api:
@@ -35,13 +35,13 @@ def traced_visit(
     return start
 
 
-def named(receiver: Receiver) -> dict[str, Span]:
-    """Return the spans that tell of the page's request."""
+def spans_by_name(receiver: Receiver) -> dict[str, Span]:
+    """Return the spans of the page's request by their names."""
     return {span["name"]: span for span in receiver.spans if span["name"] != "pool wait"}
 
 
-def named_by(seen: dict[str, Any]) -> str:
-    """Return the span that Server-Timing names, which is the same by both ways in which a page reads it."""
+def traceparent_of(seen: dict[str, Any]) -> str:
+    """Return the traceparent in Server-Timing. The page reads it in two ways, with the same result."""
     traceparent: str = seen["timed"]["traceparent"]
     assert seen["header"].endswith(f', traceparent;desc="{traceparent}"')
     assert set(seen["timed"]) == {"db", "total", "traceparent"}
@@ -49,21 +49,21 @@ def named_by(seen: dict[str, Any]) -> str:
 
 
 def test_a_pages_trace_reaches_the_database(traced_visit: Visit, receiver: Receiver) -> None:
-    """Browser, server and statement are one trace, and the page learns which span of it is the server's."""
+    """Browser, server and statement are one trace, and the page learns which span is the server's."""
     seen = traced_visit(trust_browser_traceparent=True)
-    spans = named(receiver)
+    spans = spans_by_name(receiver)
     assert set(spans) == {"list tasks", "GET /api/tasks", "SELECT task"}, seen
     page, server, statement = spans["list tasks"], spans["GET /api/tasks"], spans["SELECT task"]
     assert page["spanId"] == seen["spanId"] == server["parentSpanId"]
     assert server["spanId"] == statement["parentSpanId"]
     assert {span["traceId"] for span in receiver.spans} == {seen["traceId"]}
-    assert named_by(seen) == f"00-{seen['traceId']}-{server['spanId']}-01"
+    assert traceparent_of(seen) == f"00-{seen['traceId']}-{server['spanId']}-01"
 
 
 def test_by_default_a_pages_trace_is_linked_to(traced_visit: Visit, receiver: Receiver) -> None:
-    """The request passes the preflight all the same, and begins a trace of its own that leads to the page's."""
+    """The preflight succeeds, too. The request starts a trace of its own, which links to the page's."""
     seen = traced_visit()
-    server = named(receiver)["GET /api/tasks"]
+    server = spans_by_name(receiver)["GET /api/tasks"]
     assert (server["traceId"] == seen["traceId"], server["parentSpanId"]) == (False, "")
     assert [(link["traceId"], link["spanId"]) for link in server["links"]] == [(seen["traceId"], seen["spanId"])]
-    assert named_by(seen) == f"00-{server['traceId']}-{server['spanId']}-01"
+    assert traceparent_of(seen) == f"00-{server['traceId']}-{server['spanId']}-01"

@@ -56,7 +56,7 @@ def diff_settings(new_database: Callable[[], str]) -> Settings:
 
 @pytest.fixture(scope="session")
 def served(diff_settings: Settings) -> Iterator[GetApp]:
-    """A function of maker (`plain`, `twin`, `template`) and kind (`routes`, `application`) that returns a running app."""
+    """Return a running app by its maker (`plain`, `twin`, `template`) and its kind (`routes`, `application`)."""
     with ExitStack() as stack:
 
         @cache

@@ -1,1 +1,1 @@
-"""What the project costs, against the usual wiring of the same packages, on the reader's own machine."""
+"""What the project costs in CPU, compared with the usual use of the same packages, on your own machine."""

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from benchmarks import report
-from benchmarks.rounds import Tell
-from benchmarks.run import FULL, QUICK, STATE, compared, whole
+from benchmarks.rounds import Show
+from benchmarks.run import FULL, QUICK, STATE, measure_all, measure_ratios
 from benchmarks.targets import worse
 from devtools.postgres import PostgresFailed
 
@@ -30,8 +30,8 @@ def run(
     ] = False,
 ) -> None:
     """Measure everything (half an hour), print it, and write results.json, results.md and results.svg."""
-    with telling() as tell:
-        results = whole(QUICK if quick else FULL, tell)
+    with show_progress() as show:
+        results = measure_all(QUICK if quick else FULL, show)
     report.show(results, console)
     folder = HERE if record else STATE.with_name("bench-results")
     folder.mkdir(exist_ok=True)
@@ -50,8 +50,8 @@ def check(
 ) -> None:
     """Compare the ratios of CPU a request with the recorded ones; exit code 1 if one is more than a tenth worse."""
     recorded: dict[str, float] = json.loads(against.read_text())["ratios"]
-    with telling() as tell:
-        found = compared(QUICK if quick else FULL, tell)
+    with show_progress() as show:
+        found = measure_ratios(QUICK if quick else FULL, show)
     rows = [
         (name, f"{was:.3f}", f"{found[name]:.3f}", f"{found[name] / was - 1:+.0%}") for name, was in recorded.items()
     ]
@@ -62,8 +62,8 @@ def check(
 
 
 @contextmanager
-def telling() -> Iterator[Tell]:
-    """Show what is being done; end with one line where something cannot be started."""
+def show_progress() -> Iterator[Show]:
+    """Show what is done now. If something cannot be started, end with one line."""
     try:
         with console.status("starting") as status:
             yield status.update

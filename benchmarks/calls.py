@@ -1,4 +1,4 @@
-"""The calls that are measured, as the bytes that go over the wire: many users, each with tasks of their own."""
+"""The calls that are measured, as bytes: of many users, each with tasks of their own."""
 
 import json
 import time
@@ -26,13 +26,13 @@ BODY = json.dumps({"title": "Buy milk", "description": "Two litres, and mind the
 
 @dataclass(frozen=True)
 class Calls:
-    """Requests to one database's tasks; `tasks` are (user, id) in no order."""
+    """Requests for the tasks of one database. `tasks` are pairs of user and id in mixed order."""
 
     tasks: list[tuple[str, int]]
 
-    def of(self, call: str) -> Iterator[bytes]:
-        """Return requests of one kind without end, each of another user than the one before."""
-        tokens = {user: token(user) for user, _ in self.tasks}
+    def requests(self, call: str) -> Iterator[bytes]:
+        """Return endless requests of one kind. No two in a row are of the same user."""
+        tokens = {user: make_token(user) for user, _ in self.tasks}
         if call == "get":
             return cycle([request("GET", f"/api/tasks/{number}", tokens[user]) for user, number in self.tasks])
         if call == "list":
@@ -42,9 +42,9 @@ class Calls:
         return cycle([request("GET", "/health")])
 
 
-def seeded(superuser_url: str) -> Calls:
-    """Insert tasks of many users; return the calls that ask for what is in it."""
-    with cursor_at(superuser_url) as cursor:
+def insert_tasks(superuser_url: str) -> Calls:
+    """Insert tasks of many users. Return the calls that read them."""
+    with open_cursor(superuser_url) as cursor:
         cursor.execute(SEED, (USERS, TASKS))
         tasks = sorted(cursor.fetchall(), key=lambda task: task[1] % TASKS)  # neighbours are of different users
         cursor.execute("ANALYZE task")
@@ -52,16 +52,16 @@ def seeded(superuser_url: str) -> Calls:
 
 
 @contextmanager
-def cursor_at(url: str) -> Iterator[Any]:
-    """Give a cursor, each of whose statements is committed, in the database at an SQLAlchemy URL."""
+def open_cursor(url: str) -> Iterator[Any]:
+    """Open a cursor in the database at an SQLAlchemy URL. Each statement is a transaction of its own."""
     with closing(psycopg2.connect(url.replace("+psycopg2", ""))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             yield cursor
 
 
-def token(user: str) -> str:
-    """Return a user's token, good for a day."""
+def make_token(user: str) -> str:
+    """Return a user's token, valid for a day."""
     now = int(time.time())
     return jwt.encode({"sub": user, "iat": now, "exp": now + 24 * 3600}, SECRET)
 

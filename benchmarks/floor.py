@@ -1,7 +1,7 @@
-"""The floor: what the same answers cost where nothing stands between ASGI, PyJWT and psycopg2.
+"""The floor: what the same answers cost with only ASGI, PyJWT and psycopg2.
 
-One hop to a thread, one message with the row-level security's preamble, one verification of the token: what a request
-cannot do without here. No framework, no validation, no deadline, no errors.
+It has what a request needs here: one hop to a thread, one message with the preamble of row-level security, one
+verification of the token. It has no framework, no validation, no deadline, no errors.
 """
 
 import json
@@ -40,8 +40,8 @@ def connect() -> None:
         connections.put(connection)
 
 
-def ask(user: str, statement: str, *parameters: Any) -> list[dict[str, Any]]:
-    """Run one statement as `user`, who sees none but own rows."""
+def run_statement(user: str, statement: str, *parameters: Any) -> list[dict[str, Any]]:
+    """Run one statement as `user`, who sees only own rows."""
     connection = connections.get()
     try:
         with connection.cursor() as cursor:
@@ -56,19 +56,19 @@ def answer(user: str, scope: Any, body: bytes) -> tuple[int, bytes]:
     """Return status and body."""
     if scope["method"] == "POST":
         task = json.loads(body)
-        return 201, encoded(ask(user, CREATE, task["title"], task.get("description"))[0])
+        return 201, encode_json(run_statement(user, CREATE, task["title"], task.get("description"))[0])
     if scope["path"] == "/api/tasks":
-        return 200, encoded(ask(user, LIST, int(scope["query_string"].removeprefix(b"limit="))))
-    return 200, encoded(ask(user, GET, int(scope["path"].rpartition("/")[2]))[0])
+        return 200, encode_json(run_statement(user, LIST, int(scope["query_string"].removeprefix(b"limit="))))
+    return 200, encode_json(run_statement(user, GET, int(scope["path"].rpartition("/")[2]))[0])
 
 
-def encoded(value: Any) -> bytes:
+def encode_json(value: Any) -> bytes:
     """Return JSON."""
     return json.dumps(value, default=datetime.isoformat).encode()
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer as the project would, were all well."""
+    """Answer as the project does when there is no error."""
     if scope["type"] == "lifespan":
         await receive()
         connect()

@@ -1,4 +1,4 @@
-"""Long lists: the first page of few tasks against a late page of many, by time and by the blocks that were touched."""
+"""Long lists: the first page of few tasks against a late page of many, in time and in blocks that are read."""
 
 from itertools import repeat
 from statistics import median
@@ -11,10 +11,10 @@ from app.db.roles import ROLE
 from app.tasks.queries import page_statement
 from app.web.paging import encode
 from benchmarks import load
-from benchmarks.calls import cursor_at, request, token
+from benchmarks.calls import make_token, open_cursor, request
 from benchmarks.load import Load
-from benchmarks.rounds import Tell
-from benchmarks.servers import Running
+from benchmarks.rounds import Show
+from benchmarks.servers import ServerProcess
 from benchmarks.studies import Study
 
 LATE = 500
@@ -27,24 +27,24 @@ SEED = """
     FROM generate_series(1, %s) n
 """
 
-_ENGINE = create_engine("postgresql+psycopg2://")  # connects to nothing: it knows how a statement is spelled
+_ENGINE = create_engine("postgresql+psycopg2://")  # only compiles a statement; it does not connect
 
 
-def pages(server: Running, superuser_url: str, few: int, many: int, tell: Tell) -> Study:
-    """Return what the first and a late page cost: the median time in ms, and the blocks of table and index touched."""
-    tell(f"lists: inserting {few + many:,} tasks")
-    with cursor_at(superuser_url) as cursor:
-        last = {tasks: _seeded(cursor, tasks) for tasks in (few, many)}
+def measure_pages(server: ServerProcess, superuser_url: str, few: int, many: int, show: Show) -> Study:
+    """Return what the first and a late page cost: the median time in ms, and the blocks of table and index."""
+    show(f"lists: inserting {few + many:,} tasks")
+    with open_cursor(superuser_url) as cursor:
+        last = {tasks: _insert_tasks(cursor, tasks) for tasks in (few, many)}
         cursor.execute("VACUUM ANALYZE task")
         after = last[many] - (LATE - 1) * LENGTH + 1
         wanted = {"first of few": (few, None), "first of many": (many, None), "late of many": (many, after)}
         blocks = {name: _blocks(cursor, *page) for name, page in wanted.items()}
     times: dict[str, list[float]] = {name: [] for name in wanted}
     for number in range(1, ROUNDS + 1):
-        tell(f"lists: round {number} of {ROUNDS}")
+        show(f"lists: round {number} of {ROUNDS}")
         for name, page in wanted.items():
             times[name].append(
-                load.run(Load(server.port, repeat(_request(*page)), 1).closed(SECONDS)).percentile_ms(50)
+                load.run(Load(server.port, repeat(_request(*page)), 1).run_closed(SECONDS)).percentile_ms(50)
             )
     p50 = {name: median(found) for name, found in times.items()}
     return {
@@ -60,8 +60,8 @@ def _owner(tasks: int) -> str:
     return f"owner-of-{tasks}"
 
 
-def _seeded(cursor: Any, tasks: int) -> int:
-    """Return the id of the newest task."""
+def _insert_tasks(cursor: Any, tasks: int) -> int:
+    """Insert an owner's tasks. Return the id of the newest one."""
     cursor.execute(SEED, (_owner(tasks), tasks))
     cursor.execute("SELECT max(id) FROM task WHERE user_id = %s", (_owner(tasks),))
     newest: int = cursor.fetchone()[0]
@@ -70,7 +70,7 @@ def _seeded(cursor: Any, tasks: int) -> int:
 
 def _request(tasks: int, after: int | None) -> bytes:
     cursor = f"&cursor={encode(after)}" if after else ""
-    return request("GET", f"/api/tasks?limit={LENGTH}{cursor}", token(_owner(tasks)))
+    return request("GET", f"/api/tasks?limit={LENGTH}{cursor}", make_token(_owner(tasks)))
 
 
 def _blocks(cursor: Any, tasks: int, after: int | None) -> int:

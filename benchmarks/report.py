@@ -1,4 +1,4 @@
-"""What a run found: tables for a terminal and for Markdown, and a plot. Ratios first, absolutes after."""
+"""The results of a run as tables for a terminal and for Markdown, and as a plot. Ratios come first."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -55,23 +55,23 @@ def study_rows(study: Mapping[str, Any], prefix: str = "") -> list[Row]:
     return rows
 
 
-def surroundings(results: Mapping[str, Any]) -> str:
-    """Return where this ran, and with which versions."""
+def describe_run(results: Mapping[str, Any]) -> str:
+    """Return the machine and the versions of the packages."""
     packages = ", ".join(f"{name} {version}" for name, version in results["packages"].items())
     return f"{results['machine']}; {packages}."
 
 
 def show(results: Mapping[str, Any], console: Console) -> None:
-    """Print all of it."""
-    promised = ("promise", "found", "bound", "")
-    show_table(console, "Ratios of one run", promised, promise_rows(targets(results)))
+    """Print all results."""
+    head = ("promise", "found", "bound", "")
+    show_table(console, "Ratios of one run", head, promise_rows(targets(results)))
     costs = results["costs"]
     show_table(console, "CPU us a request, and MiB", ("mode", *CALLS, "MiB"), cost_rows(costs))
     for call in CALLS:
         show_table(console, call, ("mode", *NAMED.values(), "spread"), call_rows(costs, call))
     for name in STUDIES:
         show_table(console, name, ("", ""), study_rows(results[name]))
-    console.print(surroundings(results), highlight=False)
+    console.print(describe_run(results), highlight=False)
 
 
 def show_table(console: Console, title: str, head: Row, rows: Iterable[Row]) -> None:
@@ -89,7 +89,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     costs = results["costs"]
     promises = markdown_table(("promise", "found", "bound", ""), promise_rows(targets(results)))
     absolutes = markdown_table(("CPU us a request", *CALLS, "MiB"), cost_rows(costs))
-    return f"{promises}\n\n{absolutes}\n\n{surroundings(results)}\n"
+    return f"{promises}\n\n{absolutes}\n\n{describe_run(results)}\n"
 
 
 def markdown_table(head: Row, rows: Iterable[Row]) -> str:

@@ -1,4 +1,4 @@
-"""A whole run: what is started for it, what is measured in which order, and what is kept."""
+"""A run of all measurements: what it starts, in which order it measures, and what it returns."""
 
 import fcntl
 import os
@@ -13,10 +13,10 @@ from typing import Any
 from app import migrations
 from app.settings import Settings
 from benchmarks import studies
-from benchmarks.calls import CALLS, Calls, cursor_at, seeded
-from benchmarks.lists import pages
-from benchmarks.rounds import Cost, Costs, Server, Tell, measured
-from benchmarks.servers import MODES, OTHER_CORES, ROOT, Mode, free_port, pin, process, running
+from benchmarks.calls import CALLS, Calls, insert_tasks, open_cursor
+from benchmarks.lists import measure_pages
+from benchmarks.rounds import Cost, Costs, Server, Show, measure_costs
+from benchmarks.servers import MODES, OTHER_CORES, ROOT, Mode, free_port, pin, run_process, run_server
 from benchmarks.targets import MEASURED, ratios
 from devtools.postgres import Server as Postgres
 from devtools.postgres import postgres
@@ -58,28 +58,27 @@ QUICK = Length(rounds=3, seconds=0.7, starts=2, requests=100_000, tasks=50_000)
 
 @dataclass(frozen=True)
 class Bench:
-    """What the servers need: databases, and a receiver of spans."""
+    """What the servers need: databases, and the URL of a receiver of spans."""
 
     postgres: Postgres
     receiver: str
 
     @property
     def urls(self) -> dict[str, str]:
-        """The databases, as the servers' login."""
+        """The URLs of the databases, with the servers' login."""
         return {name: self.postgres.url(f"bench_{name}") for name in DATABASES}
 
     def superuser_url(self, name: str) -> str:
-        """Return a database's URL as whoever may insert for anybody."""
+        """Return a database's URL with a login that may insert rows of any user."""
         return self.postgres.superuser_url(f"bench_{name}")
 
 
 @contextmanager
-def bench() -> Iterator[Bench]:
-    """Start a PostgreSQL with empty databases, and a receiver; all of it on the other cores, with us.
+def start_bench() -> Iterator[Bench]:
+    """Start a PostgreSQL with empty databases, and a receiver of spans, on the other cores.
 
     Raises:
-        RuntimeError: another one runs in this checkout: both would measure each other.
-
+        RuntimeError: another benchmark runs in this checkout. It would change the numbers.
     """
     pin(os.getpid(), OTHER_CORES)
     port = free_port()
@@ -88,54 +87,56 @@ def bench() -> Iterator[Bench]:
         if not try_lock(stack.enter_context((STATE / "bench.lock").open("ab")), fcntl.LOCK_EX):
             raise RuntimeError("another benchmark runs in this checkout")
         server = stack.enter_context(postgres(STATE))
-        stack.enter_context(process(["-m", "benchmarks.sink", str(port)], {"PATH": os.environ["PATH"]}, OTHER_CORES))
-        with cursor_at(server.superuser_url()) as cursor:
+        stack.enter_context(
+            run_process(["-m", "benchmarks.sink", str(port)], {"PATH": os.environ["PATH"]}, OTHER_CORES)
+        )
+        with open_cursor(server.superuser_url()) as cursor:
             for name in DATABASES:
                 cursor.execute(f"DROP DATABASE IF EXISTS bench_{name} WITH (FORCE)")
                 cursor.execute(f"CREATE DATABASE bench_{name} OWNER tasks")
-        found = Bench(server, f"http://127.0.0.1:{port}")
-        migrations.migrate(Settings(database_url=found.urls["tasks"]))
-        yield found
+        bench = Bench(server, f"http://127.0.0.1:{port}")
+        migrations.migrate(Settings(database_url=bench.urls["tasks"]))
+        yield bench
 
 
 @contextmanager
-def started(bench: Bench, modes: Mapping[str, Mode], tell: Tell) -> Iterator[dict[str, Server]]:
-    """Start a server in each mode, on databases with the same tasks."""
+def start_servers(bench: Bench, modes: Mapping[str, Mode], show: Show) -> Iterator[dict[str, Server]]:
+    """Start a server in each mode. All databases have the same tasks."""
     calls: dict[str, Calls] = {}
     with ExitStack() as stack:
         servers = {}
         for name, mode in modes.items():
-            tell(f"starting {name}")
-            server = stack.enter_context(running(mode, bench.urls, bench.receiver))
+            show(f"starting {name}")
+            server = stack.enter_context(run_server(mode, bench.urls, bench.receiver))
             if mode.database not in calls:
-                calls[mode.database] = seeded(bench.superuser_url(mode.database))
+                calls[mode.database] = insert_tasks(bench.superuser_url(mode.database))
             servers[name] = Server(server, calls[mode.database])
         yield servers
 
 
-def whole(length: Length, tell: Tell) -> dict[str, Any]:
-    """Measure everything; the result is what is written as JSON."""
-    with bench() as ready:
-        with started(ready, MODES, tell) as servers:
-            costs = measured(servers, CALLS, length.rounds, length.seconds, tell)
-            kept = {name: kept_of(costs, name, server.running.rss_mib()) for name, server in servers.items()}
-        capacity = costs["on"]["get"].middle("per_second")
+def measure_all(length: Length, show: Show) -> dict[str, Any]:
+    """Measure everything. Return what is written as JSON."""
+    with start_bench() as bench:
+        with start_servers(bench, MODES, show) as servers:
+            costs = measure_costs(servers, CALLS, length.rounds, length.seconds, show)
+            summaries = {name: summarise(costs, name, server.running.rss_mib()) for name, server in servers.items()}
+        capacity = costs["on"]["get"].median("per_second")
         pair = {name: MODES[name] for name in ("off", "on")}
-        with started(ready, pair, tell) as servers:
-            steady = studies.steady(servers, capacity / 2, length.rounds, length.seconds * 2, tell)
-            near = studies.pressed(servers["on"], capacity, 0.7, length.rounds, length.seconds * 2, tell)
-            beyond = studies.pressed(servers["on"], capacity, 3, length.rounds, length.seconds * 2, tell)
-            memory = studies.memory(servers["on"], length.requests, tell)
-            lists = pages(servers["on"].running, ready.superuser_url("tasks"), 1000, length.tasks, tell)
-        start = studies.start(
-            {name: MODES[name] for name in ("on", "textbook on")}, ready.urls, ready.receiver, length.starts, tell
+        with start_servers(bench, pair, show) as servers:
+            steady = studies.measure_steady_load(servers, capacity / 2, length.rounds, length.seconds * 2, show)
+            near = studies.measure_overload(servers["on"], capacity, 0.7, length.rounds, length.seconds * 2, show)
+            beyond = studies.measure_overload(servers["on"], capacity, 3, length.rounds, length.seconds * 2, show)
+            memory = studies.measure_memory(servers["on"], length.requests, show)
+            lists = measure_pages(servers["on"].running, bench.superuser_url("tasks"), 1000, length.tasks, show)
+        start = studies.measure_start(
+            {name: MODES[name] for name in ("on", "textbook on")}, bench.urls, bench.receiver, length.starts, show
         )
     return {
-        "machine": machine(),
+        "machine": describe_machine(),
         "packages": {name: version(name) for name in PACKAGES},
         "length": vars(length),
         "ratios": ratios(cpu_us(costs)),
-        "costs": kept,
+        "costs": summaries,
         "start": start,
         "memory": memory,
         "lists": lists,
@@ -145,31 +146,31 @@ def whole(length: Length, tell: Tell) -> dict[str, Any]:
     }
 
 
-def compared(length: Length, tell: Tell) -> dict[str, float]:
-    """Measure only what the ratios need."""
-    with bench() as ready, started(ready, {name: MODES[name] for name in COMPARED}, tell) as servers:
-        return ratios(cpu_us(measured(servers, MEASURED, length.rounds, length.seconds, tell)))
+def measure_ratios(length: Length, show: Show) -> dict[str, float]:
+    """Measure only what the ratios need. Return them."""
+    with start_bench() as bench, start_servers(bench, {name: MODES[name] for name in COMPARED}, show) as servers:
+        return ratios(cpu_us(measure_costs(servers, MEASURED, length.rounds, length.seconds, show)))
 
 
 def cpu_us(costs: Costs) -> dict[str, dict[str, float]]:
     """Return the CPU a request in each mode of each call."""
-    return {mode: {call: cost.middle("cpu_us") for call, cost in found.items()} for mode, found in costs.items()}
+    return {mode: {call: cost.median("cpu_us") for call, cost in found.items()} for mode, found in costs.items()}
 
 
-def kept_of(costs: Costs, mode: str, rss_mib: float) -> dict[str, Any]:
-    """Return what is kept of a mode."""
+def summarise(costs: Costs, mode: str, rss_mib: float) -> dict[str, Any]:
+    """Return the medians and the memory of a mode, as they are written."""
     names = [found.name for found in fields(Cost)]
     calls = {
-        call: {name: round(cost.middle(name), 2) for name in names} | {"spread": round(cost.spread(), 3)}
+        call: {name: round(cost.median(name), 2) for name in names} | {"spread": round(cost.spread(), 3)}
         for call, cost in costs[mode].items()
     }
     return {"calls": calls, "rss_mib": round(rss_mib, 1)}
 
 
-def machine() -> str:
-    """Return one line on where this ran."""
+def describe_machine() -> str:
+    """Return one line about this machine."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    processor = named[0] if named else platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    processor = names[0] if names else platform.processor()
     return f"{os.cpu_count()} cores of {processor}, {platform.system()}, Python {platform.python_version()}"

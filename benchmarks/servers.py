@@ -1,4 +1,4 @@
-"""The processes under load: each in one mode, alone on the first core; everything else is on the others."""
+"""The processes under load. Each runs in one mode on the first core; everything else is on the other cores."""
 
 import os
 import signal
@@ -31,24 +31,24 @@ LIMIT = {"RATE_LIMIT": "1000000000/minute"}
 
 @dataclass(frozen=True)
 class Mode:
-    """How a server is started: the program, and what its environment says beside the databases'."""
+    """How a server is started: the program, its environment, and the name of its database."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
     database: str = "tasks"
 
 
-def without(*names: str) -> dict[str, str]:
-    """Return the project's environment with everything off but these."""
+def all_off_except(*names: str) -> dict[str, str]:
+    """Return the project's environment with everything off except these."""
     return LIMIT | {name: value for name, value in OFF.items() if name not in names}
 
 
 MODES = {
-    "off": Mode(UNLIMITED, without()),
-    "limits": Mode(PROJECT, without()),
-    "logs": Mode(UNLIMITED, without("LOG_LEVEL")),
-    "metrics": Mode(UNLIMITED, without("METRICS_ENABLED")),
-    "traces": Mode(UNLIMITED, without("OTEL_SDK_DISABLED")),
+    "off": Mode(UNLIMITED, all_off_except()),
+    "limits": Mode(PROJECT, all_off_except()),
+    "logs": Mode(UNLIMITED, all_off_except("LOG_LEVEL")),
+    "metrics": Mode(UNLIMITED, all_off_except("METRICS_ENABLED")),
+    "traces": Mode(UNLIMITED, all_off_except("OTEL_SDK_DISABLED")),
     "on": Mode(PROJECT, LIMIT),
     "on at 10 %": Mode(PROJECT, LIMIT | {"OTEL_TRACES_SAMPLER_ARG": "0.1"}),
     "textbook off": Mode((*UVICORN, "{port}", "--no-access-log", "benchmarks.textbook:app"), {}, "textbook"),
@@ -58,7 +58,7 @@ MODES = {
 
 
 @dataclass(frozen=True)
-class Running:
+class ServerProcess:
     """A server that answers."""
 
     port: int
@@ -66,23 +66,18 @@ class Running:
     ready_s: float
 
     def cpu_s(self) -> float:
-        """Return the CPU seconds it has used so far, all threads and the kernel's part included."""
+        """Return the CPU seconds it has used so far, in all threads, user and system."""
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
     def rss_mib(self) -> float:
-        """Return the memory it holds."""
+        """Return its resident memory."""
         return float(self.process.memory_info().rss / 2**20)
 
 
 @contextmanager
-def running(mode: Mode, databases: Mapping[str, str], receiver: str) -> Iterator[Running]:
-    """Start a server; stop it in the end.
-
-    Raises:
-        RuntimeError: it ended, or did not answer in time.
-
-    """
+def run_server(mode: Mode, databases: Mapping[str, str], receiver: str) -> Iterator[ServerProcess]:
+    """Run a server until the block ends. Raise RuntimeError if it does not answer in time."""
     port = free_port()
     environment = {
         "PATH": os.environ["PATH"],
@@ -95,16 +90,16 @@ def running(mode: Mode, databases: Mapping[str, str], receiver: str) -> Iterator
         **mode.environment,
     }
     started = time.monotonic()
-    with process([part.format(port=port) for part in mode.command], environment, SERVER_CORES) as server:
+    with run_process([part.format(port=port) for part in mode.command], environment, SERVER_CORES) as server:
         wait_until_healthy(server, port)
-        yield Running(port, psutil.Process(server.pid), time.monotonic() - started)
+        yield ServerProcess(port, psutil.Process(server.pid), time.monotonic() - started)
 
 
 @contextmanager
-def process(
+def run_process(
     arguments: list[str], environment: Mapping[str, str], cores: list[int]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run Python with these arguments, on these cores where the system can keep it there; it ends with us."""
+    """Run Python with these arguments on these cores. On Linux it ends when this process does."""
     child = subprocess.Popen(  # noqa: S603  our own programs
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -125,13 +120,13 @@ def process(
 
 
 def pin(pid: int, cores: list[int]) -> None:
-    """Keep a process on these cores; macOS cannot."""
+    """Keep a process on these cores, except on macOS, which cannot."""
     if hasattr(psutil.Process, "cpu_affinity"):
         psutil.Process(pid).cpu_affinity(cores)
 
 
 def wait_until_healthy(server: subprocess.Popen[bytes], port: int) -> None:
-    """Return once /health says so."""
+    """Wait until /health answers 200."""
     end = time.monotonic() + START_S
     while time.monotonic() < end:
         if server.poll() is not None:

@@ -1,4 +1,4 @@
-"""An OTLP/HTTP receiver that takes everything at once: `python -m benchmarks.sink PORT`."""
+"""An OTLP/HTTP receiver that accepts everything at once: `python -m benchmarks.sink PORT`."""
 
 import asyncio
 import sys
@@ -13,21 +13,21 @@ class Sink(asyncio.Protocol):
     """One connection of an exporter."""
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to read."""
+        """Keep the transport."""
         self._transport = transport
         self._parser = httptools.HttpRequestParser(self)
 
     def data_received(self, data: bytes) -> None:
-        """Read on."""
+        """Parse the request."""
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
-        """Take it."""
+        """Answer 200."""
         self._transport.write(ANSWER)
 
 
 async def main(port: int) -> None:
-    """Listen until the end."""
+    """Serve until the process ends."""
     server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", port)
     await server.serve_forever()
 

@@ -8,11 +8,11 @@ Costs = Mapping[str, Mapping[str, float]]  # mode, then call: CPU us a request
 
 MEASURED = ("get", "list", "post")
 VERDICT = {True: "holds", False: "**missed**"}
-WORSE = 1.1  # beyond what one run differs from the next
+WORSE = 1.1  # two runs differ by less
 
 
 class Target(NamedTuple):
-    """One promise: what was found, and the bound that it must not pass; `at_least` turns the bound around."""
+    """One promise: the measured number and its bound, which is an upper one unless `at_least` is set."""
 
     name: str
     found: float
@@ -21,7 +21,7 @@ class Target(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether it is kept."""
+        """Whether the promise is kept."""
         return self.found >= self.bound if self.at_least else self.found <= self.bound
 
 
@@ -31,22 +31,22 @@ def ratios(cpu_us: Costs) -> dict[str, float]:
     for over, under in (("on", "textbook on"), ("on", "textbook off")):
         found |= {f"{over} / {under}, {call}": cpu_us[over][call] / cpu_us[under][call] for call in MEASURED}
     for over, under in (("on", "off"), ("off", "floor")):
-        found[f"{over} / {under}, geometric mean"] = mean(cpu_us[over], cpu_us[under])
+        found[f"{over} / {under}, geometric mean"] = geometric_mean(cpu_us[over], cpu_us[under])
     return found
 
 
 def worse(recorded: Mapping[str, float], found: Mapping[str, float]) -> list[str]:
-    """Return the names of the ratios that are more than a tenth over the recorded ones."""
+    """Return the names of the ratios that are more than a tenth above the recorded ones."""
     return [name for name, ratio in recorded.items() if found[name] > ratio * WORSE]
 
 
-def mean(over: Mapping[str, float], under: Mapping[str, float]) -> float:
+def geometric_mean(over: Mapping[str, float], under: Mapping[str, float]) -> float:
     """Return the geometric mean of the calls' ratios."""
     return float(prod(over[call] / under[call] for call in MEASURED) ** (1 / len(MEASURED)))
 
 
 def targets(results: Mapping[str, Any]) -> list[Target]:
-    """Return what a whole run says of each promise."""
+    """Return the promises and what a run of all measurements found."""
     bounds = {"on / textbook on": 0.3, "on / textbook off": 0.5, "on / off": 2.0, "off / floor": 1.7}
     named = results["ratios"].items()
     return [

@@ -1,4 +1,4 @@
-"""The baseline: the same packages, each wired as its own README or tutorial says, and nothing left out to slow it down.
+"""The baseline: the same packages, each used as its own README or tutorial says, and nothing made slower.
 
 `uvicorn benchmarks.textbook:app`; OBSERVE=1 turns on traces, metrics and limits; uvicorn's access log is its log.
 """
@@ -80,7 +80,7 @@ CurrentUser = Annotated[str, Depends(get_current_user)]
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Create the table where it is missing."""
+    """Create the table if it is missing."""
     SQLModel.metadata.create_all(engine)
     yield
 
@@ -132,7 +132,7 @@ def get_task(request: Request, task_id: int, session: SessionDep, user: CurrentU
 
 @app.get("/health")
 def health(session: SessionDep) -> dict[str, str]:
-    """Ask the database."""
+    """Check the database."""
     session.execute(text("SELECT 1"))
     return {"status": "healthy"}
 

@@ -1,4 +1,4 @@
-"""The project without limits, so that what they cost can be told: `python -m benchmarks.unlimited`."""
+"""The project without rate limits, to measure what they cost: `python -m benchmarks.unlimited`."""
 
 from app import main
 from app.ratelimit.limiter import RateLimits
@@ -9,7 +9,7 @@ from app.telemetry import logs
 
 
 class Unlimited(RateLimits):
-    """Lets everyone in."""
+    """Refuses nobody."""
 
     async def admit(self, record: Record) -> None:
         """Count nothing."""

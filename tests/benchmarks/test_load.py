@@ -1,4 +1,4 @@
-"""The load generator: what it sends, when, and how long it says that the answers took."""
+"""The load generator: what it sends, when, and which latencies it reports."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,17 +19,17 @@ HEALTH = request("GET", "/health/live")
 
 
 @contextmanager
-def stalling(answers: int, seconds: float) -> Iterator[int]:
-    """A server on whose port all answers after the first `answers` wait until so many seconds after the first one."""
-    begun: list[float] = []
+def run_stalling_server(answers: int, seconds: float) -> Iterator[int]:
+    """Run a server that sends the first answers at once, and the others `seconds` after the first. Yield its port."""
+    started: list[float] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            begun.append(monotonic())
-            if len(begun) > answers:
-                Event().wait(max(0.0, begun[0] + seconds - monotonic()))
+            started.append(monotonic())
+            if len(started) > answers:
+                Event().wait(max(0.0, started[0] + seconds - monotonic()))
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -43,37 +43,37 @@ def stalling(answers: int, seconds: float) -> Iterator[int]:
 
 def test_a_closed_loop_keeps_each_connection_busy(shared_api: Api) -> None:
     """Every answer is counted once, under its status."""
-    outcome = load.run(Load(shared_api.port, repeat(HEALTH), 3).closed(0.5))
+    outcome = load.run(Load(shared_api.port, repeat(HEALTH), 3).run_closed(0.5))
     assert outcome.statuses.keys() == {200}
     assert len(outcome.successes) == outcome.statuses[200] > 10
     assert outcome.percentile_ms(50) <= outcome.percentile_ms(99) < 1000
 
 
 def test_refusals_are_told_from_successes(shared_api: Api) -> None:
-    """A percentile is of successes alone: refusals are quick."""
+    """A percentile counts only successes: refusals are quick."""
     requests = iter([request("GET", "/api/tasks"), request("GET", "/api/tasks", make_token("alice"))] * 10_000)
-    outcome = load.run(Load(shared_api.port, requests, 1).closed(0.3))
+    outcome = load.run(Load(shared_api.port, requests, 1).run_closed(0.3))
     assert outcome.statuses.keys() == {200, 401}
     assert len(outcome.successes) == outcome.statuses[200]
 
 
 def test_an_open_loop_sends_what_was_due(shared_api: Api) -> None:
-    """As many requests as arrivals, whatever the answers take."""
-    outcome = load.run(Load(shared_api.port, repeat(HEALTH), 4).at(load.even(100, 0.5)))
+    """There are as many requests as arrivals, however long the answers take."""
+    outcome = load.run(Load(shared_api.port, repeat(HEALTH), 4).run_open(load.even_arrivals(100, 0.5)))
     assert (outcome.statuses, outcome.unanswered) == ({200: 50}, 0)
 
 
 def test_waiting_for_a_slow_server_counts() -> None:
-    """One connection, stalled for half a second: whatever was due meanwhile took that much longer, sent or not."""
-    with stalling(answers=5, seconds=0.6) as port:
-        outcome = load.run(Load(port, repeat(HEALTH), 1).at(load.even(100, 0.4)))
+    """The only connection stalls for half a second. The latency of each request that was due then counts the wait."""
+    with run_stalling_server(answers=5, seconds=0.6) as port:
+        outcome = load.run(Load(port, repeat(HEALTH), 1).run_open(load.even_arrivals(100, 0.4)))
     assert outcome.statuses == {200: 40}
     assert sum(seconds > 0.15 for seconds in outcome.successes) > 30
 
 
-@pytest.mark.parametrize("arrive", [load.even, load.poisson])
-def test_arrivals_keep_the_rate(arrive: load.Arrive) -> None:
-    """In order, within the time, and about as many as asked for."""
+@pytest.mark.parametrize("arrive", [load.even_arrivals, load.poisson_arrivals])
+def test_arrivals_keep_the_rate(arrive: load.Arrivals) -> None:
+    """Arrivals are in order, within the time, and about as many as the rate says."""
     arrivals = list(arrive(500, 4))
     assert arrivals == sorted(arrivals)
     assert 1800 < len(arrivals) < 2200
@@ -81,7 +81,7 @@ def test_arrivals_keep_the_rate(arrive: load.Arrive) -> None:
 
 
 def test_independent_users_come_in_bursts() -> None:
-    """Poisson arrivals lie apart exponentially: a tenth of the mean or less for a tenth of them."""
-    gaps = [later - earlier for earlier, later in pairwise(load.poisson(500, 4))]
+    """The gaps of Poisson arrivals are exponential: a tenth of them is at most a tenth of the mean."""
+    gaps = [later - earlier for earlier, later in pairwise(load.poisson_arrivals(500, 4))]
     assert 0.05 < mean(gap < mean(gaps) / 10 for gap in gaps) < 0.15
-    assert list(load.poisson(500, 4)) == list(load.poisson(500, 4))
+    assert list(load.poisson_arrivals(500, 4)) == list(load.poisson_arrivals(500, 4))

@@ -19,7 +19,7 @@ BANNER = """
 
 @cli.command()
 def dev() -> None:
-    """Serve for development: with an embedded PostgreSQL where DATABASE_URL is not set, and a token to start with."""
+    """Serve for development and print a token. If DATABASE_URL is not set, an embedded PostgreSQL is started."""
     with readable_errors():
         import_application()
         from app.auth import development
@@ -27,15 +27,15 @@ def dev() -> None:
 
         with environment.complete(Settings.load()) as settings:
             migrations.migrate(settings)
-            theirs = settings.better_auth_url and f"<from {settings.better_auth_url}/api/auth/token>"
-            token = theirs or development.token(settings, "alice", minutes=24 * 60)
+            sign_in = settings.better_auth_url and f"<from {settings.better_auth_url}/api/auth/token>"
+            token = sign_in or development.token(settings, "alice", minutes=24 * 60)
             banner = BANNER.format(url=f"http://{settings.host}:{settings.port}", token=token)
             serve(settings, on_start=lambda: typer.echo(banner))
 
 
 @cli.command()
 def seed(user_id: str, tasks: Annotated[int, typer.Option(min=1, help="How many.")] = 200_000) -> None:
-    """Give a user many tasks: then a search is slow enough to find out why."""
+    """Create many tasks for a user, so that a search is slow enough to look at."""
     with readable_errors():
         import_application()
         from app.auth import development
@@ -55,9 +55,9 @@ def seed(user_id: str, tasks: Annotated[int, typer.Option(min=1, help="How many.
 def traffic(
     rate: Annotated[float, typer.Option(min=0.1, max=200, help="Requests a second.")] = 20,
     duration: Annotated[str, typer.Option(help="Seconds, or such as 90s, 5m or 1h.")] = "5m",
-    url: Annotated[str | None, typer.Option(help="Of the API; http://127.0.0.1:API_PORT if not given.")] = None,
+    url: Annotated[str | None, typer.Option(help="Of the API; the default is http://127.0.0.1:API_PORT.")] = None,
 ) -> None:
-    """Drive a running API as a day of users would; exit code 1 if any answer was not expected."""
+    """Send what users send in a day to a running API; exit code 1 if an answer was not expected."""
     with readable_errors():
         import_application()
         from devtools.traffic.run import parse_duration, send_traffic
@@ -68,9 +68,9 @@ def traffic(
 
 @cli.command()
 def smoke(
-    replicas: Annotated[int, typer.Option(min=0, help="How many of the API there must be; 0 for any number.")] = 0,
+    replicas: Annotated[int, typer.Option(min=0, help="Replicas of the API that must run; 0 for any number.")] = 0,
 ) -> None:
-    """Check every link of the running compose stack by asking its services; exit code 1 if any does not hold."""
+    """Check every link of the running compose stack; exit code 1 if a check fails."""
     with readable_errors():
         import_application()
         from devtools.smoke.run import check_stack

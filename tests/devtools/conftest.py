@@ -11,7 +11,7 @@ from tests.support import wait_until
 
 @pytest.fixture(scope="module")
 def shared_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The state of a cluster which several tests start, stop and kill."""
+    """The folder of a cluster that several tests start, stop and kill."""
     state = tmp_path_factory.mktemp("cluster") / """it's a "state\""""
     yield state
     remove(state)
@@ -19,7 +19,7 @@ def shared_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def state(shared_state: Path) -> Iterator[Path]:
-    """The same, made and not in use."""
+    """The same folder. The cluster is created and not in use."""
     with postgres(shared_state, durable=False) as server:
         query(server.url(), "DROP TABLE IF EXISTS kept")
     yield shared_state
@@ -28,7 +28,7 @@ def state(shared_state: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Path]:
-    """The state of a cluster still to be made."""
+    """The folder of a cluster that is not yet created."""
     state = tmp_path / """it's a "state\""""
     yield state
     wait_until(lambda: not keepers(state))

@@ -1,4 +1,4 @@
-"""Real processes for tests to start, watch and kill."""
+"""Real processes that a test starts, watches and kills."""
 
 import os
 import subprocess
@@ -38,12 +38,12 @@ def is_running(pid: int) -> bool:
 
 
 def find_processes(*words: str) -> list[int]:
-    """The processes whose command line has all these words."""
+    """Return the processes whose command line has all these words."""
     return [pid for pid, command in list_processes() if all(word in command for word in words)]
 
 
 def list_processes() -> Iterator[tuple[int, str]]:
-    """The processes that run, with their command lines: not those that are dead and wait to be reaped."""
+    """Return the running processes with their command lines, without zombies."""
     ps = ["ps", "-axww", "-o", "pid=,stat=,command="]
     for line in subprocess.run(ps, check=True, capture_output=True, text=True).stdout.splitlines():
         pid, status, command = line.split(maxsplit=2)
@@ -53,7 +53,7 @@ def list_processes() -> Iterator[tuple[int, str]]:
 
 @contextmanager
 def run_user(state: Path, python: str = sys.executable, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A process that uses the server of `state` until its standard input ends, and prints the superuser's URL."""
+    """Run a process that uses the server of `state`. It prints the superuser's URL, and ends when its input ends."""
     options = {"cwd": ROOT, "env": os.environ | options.pop("env", {})} | options
     options |= {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([python, "-c", USE, str(state)], text=True, **options) as process:
@@ -64,21 +64,21 @@ def run_user(state: Path, python: str = sys.executable, **options: Any) -> Itera
 
 
 def url_of(process: subprocess.Popen[str]) -> str:
-    """Wait until the process has its server."""
+    """Wait until the process has its server. Return the URL that it printed, or why it has none."""
     assert process.stdout
     assert process.stderr
     return process.stdout.readline().strip() or f"none: {process.stderr.read()}"
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Let the process end by itself, and wait for it."""
+    """End the process by closing its input, and wait for it."""
     assert process.stdin
     process.stdin.close()
     process.wait(10)
 
 
 def query(url: str, statement: str) -> Sequence[Any]:
-    """The first row, or nothing where the statement returns no rows."""
+    """Run a statement. Return its row, or nothing if it returns no rows."""
     engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         result = connection.execute(text(statement))

@@ -62,7 +62,7 @@ def new_project(folder: Path, packages: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Path:
-    """A checkout whose `.venv` was made."""
+    """A checkout with a complete `.venv`."""
     project = new_project(tmp_path_factory.mktemp("checkout"), packages)
     code, said = finish(start(project))
     assert code == 0, said
@@ -85,20 +85,20 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def tiny(project: Path) -> str:
-    """The version of the package in the project's `.venv`."""
+    """Return the version of the package in the project's `.venv`."""
     command = [venv_python(project), "-I", "-c", "import tiny; print(tiny.version)"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def test_current_environment_is_left_alone_in_silence(project: Path) -> None:
-    """A second `make` has nothing to do, says nothing, and waits for nobody."""
+    """A second `make` does nothing, prints nothing, and does not wait for the lock."""
     with (project / ".venv.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert finish(start(project)) == (0, "")
 
 
-def test_changed_lock_file_makes_the_environment_anew(project: Path, packages: Path) -> None:
-    """What the new lock file names is installed, and nothing else is left."""
+def test_changed_lock_file_makes_a_new_environment(project: Path, packages: Path) -> None:
+    """The packages of the new lock file are installed, and the old environment is gone."""
     (project / ".venv" / "leftover").touch()
     pin(project, packages / "tiny-2.0-py3-none-any.whl")
     assert finish(start(project))[0] == 0
@@ -121,14 +121,14 @@ def redirect(link: Path, target: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("target", ["/nowhere/python", "/bin/false"])
 def test_environment_whose_python_is_broken_is_not_current(project: Path, target: str) -> None:
-    """The Python that it was made with was removed, or does not run any more."""
+    """Its Python was removed, or does not run any more."""
     with redirect(Path(venv_python(project)), target):
         assert not is_current(project)
     assert is_current(project)
 
 
 def test_moved_environment_is_not_current(project: Path, tmp_path: Path) -> None:
-    """Its scripts would run what is at the old place."""
+    """Its scripts would run the programs at the old place."""
     moved = tmp_path / "moved"
     project.rename(moved)
     try:
@@ -138,7 +138,7 @@ def test_moved_environment_is_not_current(project: Path, tmp_path: Path) -> None
 
 
 def test_kill_and_two_at_once_end_in_one_good_environment(tmp_path: Path, packages: Path) -> None:
-    """What a killed `make` had started is waited for; then one of two does the work anew, and the other waits again."""
+    """Two processes wait for what a killed `make` has started. Then one does the work again, and the other waits."""
     project = new_project(tmp_path, packages)
     with start(project) as killed:
         wait_until(lambda: Path(venv_python(project)).exists())
@@ -153,7 +153,7 @@ def test_kill_and_two_at_once_end_in_one_good_environment(tmp_path: Path, packag
 
 
 def test_wrong_hash_is_refused(project: Path, packages: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A package that is not the one that was locked is not installed; pip's last lines tell which one it is."""
+    """A package with another hash than the locked one is not installed. pip's last lines name it."""
     with restore_after(project / LOCK), (project / ".venv.lock").open("ab") as held:
         pin(project, packages / "tiny-3.0-py3-none-any.whl", digest="0" * 64)  # no other test installs it
         with pytest.raises(SetUpError, match="does not have the hash"):
@@ -161,8 +161,8 @@ def test_wrong_hash_is_refused(project: Path, packages: Path, capsys: pytest.Cap
     assert "tiny==3.0" in capsys.readouterr().err
 
 
-def test_index_out_of_reach_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing answers, one line says so."""
+def test_unreachable_index_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no package index answers, one line says so."""
     for name, value in {"NO_INDEX": "0", "FIND_LINKS": "", "RETRIES": "1", "INDEX_URL": "http://127.0.0.1:9/"}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     with restore_after(project / LOCK), (project / ".venv.lock").open("ab") as held:
@@ -171,8 +171,8 @@ def test_index_out_of_reach_is_told(project: Path, monkeypatch: pytest.MonkeyPat
             install(project, held)
 
 
-def test_python_without_venv_is_told_what_to_install(tmp_path: Path, packages: Path) -> None:
-    """Debian packs `ensurepip` apart: one line names the package with this Python's version."""
+def test_python_without_venv_gets_advice(tmp_path: Path, packages: Path) -> None:
+    """Debian has `ensurepip` in a package of its own. One line names it, with this Python's version."""
     project = new_project(tmp_path, packages)
     library = tmp_path / "lib" / Path(sysconfig.get_path("stdlib")).name
     library.mkdir(parents=True)
@@ -187,7 +187,7 @@ def test_python_without_venv_is_told_what_to_install(tmp_path: Path, packages: P
 
 
 def test_old_python_is_refused(tmp_path: Path, packages: Path) -> None:
-    """One line says which version is needed, and which one this is."""
+    """One line names the version that is needed and the one that runs."""
     project = new_project(tmp_path, packages)
     pretend = "import runpy, sys; sys.version_info = (3, 10, 9); runpy.run_path(sys.argv[1], run_name='__main__')"
     code, said = finish(start(project, "-c", pretend))

@@ -20,12 +20,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_only_a_private_socket_is_listened_on(server: Server) -> None:
-    """No TCP port, and a folder that other accounts cannot enter."""
+    """There is no TCP port, and other accounts cannot enter the folder of the socket."""
     assert query(server.superuser_url(), "SELECT current_setting('listen_addresses')") == ("",)
     assert stat.S_IMODE(server.socket.stat().st_mode) == 0o700
 
 
-def test_login_is_a_plain_one_that_owns_its_database(server: Server) -> None:
+def test_login_owns_its_database_and_is_no_superuser(server: Server) -> None:
     """Row-level security binds the application's login; it may create the role that the migration needs."""
     attributes = "SELECT rolcanlogin, rolcreaterole, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
     assert query(server.url(), attributes) == (True, True, False, False)
@@ -34,7 +34,7 @@ def test_login_is_a_plain_one_that_owns_its_database(server: Server) -> None:
 
 
 def test_slow_statement_of_the_login_sends_its_plan(server: Server) -> None:
-    """auto_explain gives the executed plan as a notice of the same statement."""
+    """auto_explain sends the executed plan as a notice of the same statement."""
     with closing(create_engine(server.url(), poolclass=NullPool).raw_connection()) as connection:
         cursor = connection.cursor()
         cursor.execute("SELECT 1")
@@ -49,7 +49,7 @@ def test_slow_statement_of_the_login_sends_its_plan(server: Server) -> None:
 
 @pytest.mark.parametrize("database", ["tasks", "made_later"])
 def test_login_reads_statement_statistics(server: Server, database: str) -> None:
-    """pg_stat_statements is in the login's database and in every later one, other logins' statements included."""
+    """The login can read all logins' statements in pg_stat_statements, in its database and in every later one."""
     if database != "tasks":
         query(server.superuser_url(), f"CREATE DATABASE {database}")
     query(server.superuser_url(), "SELECT 'as the superuser'")
@@ -58,7 +58,7 @@ def test_login_reads_statement_statistics(server: Server, database: str) -> None
 
 
 def test_settings_for_tests_and_traces(server: Server) -> None:
-    """Statements are identified and long enough to find the trace; `durable=False` does not wait for the disk."""
+    """Statements have an id, and are kept long enough to hold the trace. `durable=False` does not wait for the disk."""
     expected = {
         "compute_query_id": "on",
         "track_io_timing": "on",
@@ -72,5 +72,5 @@ def test_settings_for_tests_and_traces(server: Server) -> None:
 
 
 def test_ilike_folds_letters_beyond_ascii(server: Server) -> None:
-    """The locale is the builtin C.UTF-8: plain C would not know É as the capital of é."""
+    """The locale is the builtin C.UTF-8. With plain C, É would not be the capital of é."""
     assert query(server.url(), "SELECT 'CAFÉ' ILIKE 'café'") == (True,)

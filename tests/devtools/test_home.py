@@ -20,7 +20,7 @@ SYSTEM_PYTHON = shutil.which("python3", path="/usr/local/bin:/usr/bin") or ""
 
 @as_root
 def test_root_under_a_private_home_runs_the_server_as_nobody(tmp_path: Path) -> None:
-    """PostgreSQL refuses root, and `nobody` cannot enter root's home: programs and data are kept where both can."""
+    """PostgreSQL refuses root, and `nobody` cannot enter root's home. Programs and data are where both may go."""
     home = tmp_path / 'a "home"'
     home.mkdir(mode=0o700)
     with postgres(home / "state", durable=False) as server:
@@ -31,7 +31,7 @@ def test_root_under_a_private_home_runs_the_server_as_nobody(tmp_path: Path) -> 
 
 @as_root
 def test_root_refuses_a_folder_that_somebody_else_made(fresh: Path) -> None:
-    """Under /var/tmp anybody can make the folder first: it is not used, and one line says so."""
+    """Anybody can create the folder under /var/tmp first. Then it is not used, and one line says so."""
     fallback_folder(fresh).mkdir()
     os.chown(fallback_folder(fresh), 1, 1)
     with pytest.raises(PostgresFailed, match="made by somebody else"), postgres(fresh, durable=False):
@@ -39,8 +39,8 @@ def test_root_refuses_a_folder_that_somebody_else_made(fresh: Path) -> None:
 
 
 @as_root
-def test_root_leaves_nothing_for_a_state_that_is_gone(tmp_path: Path) -> None:
-    """A test's temporary folder is deleted without a word to us: the next start deletes what belonged to it."""
+def test_root_deletes_folders_of_states_that_are_gone(tmp_path: Path) -> None:
+    """When a test's temporary folder is deleted, the next start deletes its folder under /var/tmp."""
     with postgres(tmp_path / "gone", durable=False):
         pass
     shutil.rmtree(tmp_path / "gone")
@@ -52,7 +52,7 @@ def test_root_leaves_nothing_for_a_state_that_is_gone(tmp_path: Path) -> None:
 
 @pytest.fixture(params=["it's in place", 'is "copied"'])
 def checkout(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A checkout with the wheel in it, which an ordinary account owns and can reach."""
+    """A checkout with the wheel in it, which belongs to an ordinary account."""
     with tempfile.TemporaryDirectory(prefix=request.param, dir="/tmp") as name:
         folder = Path(name)
         shutil.copytree(ROOT / "devtools", folder / "devtools")
@@ -69,7 +69,7 @@ def checkout(request: pytest.FixtureRequest) -> Iterator[Path]:
 @as_root
 @pytest.mark.skipif(not SYSTEM_PYTHON, reason="needs a Python which every account may run")
 def test_ordinary_account_runs_the_server_itself(checkout: Path) -> None:
-    """Without root no other account is needed, whatever the path: what the shell would misread is copied."""
+    """An ordinary account runs the server itself. If the shell would misread the path, the programs are copied."""
     state = checkout / "state"
     environment = {"PYTHONPATH": str(checkout)}
     with run_user(

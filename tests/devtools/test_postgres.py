@@ -18,7 +18,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a
 
 
 def test_data_survives_a_restart_and_only_the_first_start_says_something(fresh: Path) -> None:
-    """The first start says that it sets up; the next one is silent and has the data; both leave no process behind."""
+    """The first start says that it sets up. The next one is silent and has the data. Both leave no process behind."""
     said: list[str] = []
     with postgres(fresh, say=said.append) as server:
         first = pid_of(server.superuser_url())
@@ -34,7 +34,7 @@ def test_data_survives_a_restart_and_only_the_first_start_says_something(fresh: 
 
 
 def test_server_stops_when_its_only_user_is_killed(state: Path) -> None:
-    """SIGKILL gives the user no chance to clean up: the server is stopped all the same."""
+    """The server stops, too, when SIGKILL gives its user no chance to stop it."""
     with run_user(state) as process:
         server = pid_of(url_of(process))
         process.kill()
@@ -42,7 +42,7 @@ def test_server_stops_when_its_only_user_is_killed(state: Path) -> None:
 
 
 def test_users_share_a_server_which_the_last_one_stops(fresh: Path) -> None:
-    """Users who come at once get one server. It outlives the one who started it, and is gone when the last has left."""
+    """Users that start at the same time get one server. It stops with the last user, not with the first."""
     with ExitStack() as stack:
         users = [stack.enter_context(run_user(fresh)) for _ in range(3)]
         urls = {url_of(process) for process in users}
@@ -58,7 +58,7 @@ def test_users_share_a_server_which_the_last_one_stops(fresh: Path) -> None:
 
 
 def test_ctrl_c_of_one_user_leaves_the_server_to_the_others(state: Path) -> None:
-    """A terminal's Ctrl-C reaches all processes of its group, and the keeper and the server are not among them."""
+    """Ctrl-C in a terminal reaches all processes of its group. The keeper and the server are not in that group."""
     with run_user(state, start_new_session=True) as first, run_user(state) as second:
         url_of(first)
         url = url_of(second)
@@ -68,8 +68,8 @@ def test_ctrl_c_of_one_user_leaves_the_server_to_the_others(state: Path) -> None
 
 
 @pytest.mark.parametrize("program", ["bin/initdb", "devtools.postgres.keeper"])
-def test_killed_first_set_up_is_done_again(fresh: Path, program: str) -> None:
-    """Whatever is killed during initdb, the user is told in one line, and the next start succeeds."""
+def test_killed_first_set_up_is_repeated(fresh: Path, program: str) -> None:
+    """If initdb or its keeper is killed, the user gets one line, and the next start succeeds."""
     folder = fallback_folder(fresh) if os.geteuid() == 0 else fresh
     with run_user(fresh) as process:
         wait_until(lambda: find_processes("bin/initdb", str(folder)))
@@ -80,8 +80,8 @@ def test_killed_first_set_up_is_done_again(fresh: Path, program: str) -> None:
         assert query(server.url(), "SELECT 1") == (1,)
 
 
-def test_user_killed_during_first_set_up_hinders_nobody(fresh: Path) -> None:
-    """The next user waits for what is under way, and gets a server."""
+def test_user_killed_during_first_set_up_does_not_block_others(fresh: Path) -> None:
+    """The next user waits for the set-up that runs, and gets a server."""
     with run_user(fresh) as process:
         wait_until(lambda: keepers(fresh))
         process.kill()
@@ -90,7 +90,7 @@ def test_user_killed_during_first_set_up_hinders_nobody(fresh: Path) -> None:
 
 
 def test_killed_server_recovers_at_the_next_start(state: Path) -> None:
-    """SIGKILL of PostgreSQL leaves its pid file and no checkpoint: the next start has all that was committed."""
+    """SIGKILL of PostgreSQL leaves its pid file and no checkpoint. The next start has all that was committed."""
     with postgres(state) as server:
         query(server.url(), "CREATE TABLE kept AS SELECT 42 AS answer")
         os.kill(pid_of(server.superuser_url()), signal.SIGKILL)
@@ -100,7 +100,7 @@ def test_killed_server_recovers_at_the_next_start(state: Path) -> None:
 
 @on_linux
 def test_server_ends_with_its_keeper(state: Path) -> None:
-    """A killed keeper can stop nothing, so the kernel does."""
+    """A killed keeper cannot stop the server, so the kernel does."""
     with run_user(state) as process:
         server = pid_of(url_of(process))
         for pid in keepers(state):
@@ -109,7 +109,7 @@ def test_server_ends_with_its_keeper(state: Path) -> None:
 
 
 def test_server_without_keeper_is_replaced(state: Path) -> None:
-    """Where the kernel does not end it, a server whose keeper was killed is stopped by the next start."""
+    """The next start stops a server whose keeper was killed, if the kernel has not done so."""
     with postgres(state, durable=False) as server:
         query(server.url(), "CREATE TABLE kept AS SELECT 42 AS answer")
     folder, programs = prepare_folders(state)
@@ -130,7 +130,7 @@ def test_server_without_keeper_is_replaced(state: Path) -> None:
 
 
 def test_start_that_fails_names_the_log(fresh: Path) -> None:
-    """One line says why, in PostgreSQL's words, and where to read more."""
+    """One line has PostgreSQL's own message and the path of the log."""
     with postgres(fresh, durable=False):
         pass
     data = prepare_folders(fresh)[0] / "data"
@@ -142,15 +142,15 @@ def test_start_that_fails_names_the_log(fresh: Path) -> None:
     assert "\n" not in str(failure.value)
 
 
-def test_state_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    """What the system refuses is a PostgresFailed too."""
+def test_state_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
+    """An error of the system is a PostgresFailed, too."""
     (tmp_path / "file").touch()
     with pytest.raises(PostgresFailed, match="cannot be started"), postgres(tmp_path / "file"):
         pass
 
 
 def test_environment_has_no_influence(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Variables of libpq and Python, and a $TMPDIR too long for a socket, change nothing."""
+    """Variables of libpq and Python change nothing, nor does a $TMPDIR that is too long for a socket."""
     temporary = tmp_path / ("x" * 100)
     temporary.mkdir()
     for name, value in {"TMPDIR": str(temporary), "PGPORT": "1", "PGDATA": "/nowhere", "PYTHONSAFEPATH": "1"}.items():
@@ -160,7 +160,7 @@ def test_environment_has_no_influence(state: Path, tmp_path: Path, monkeypatch: 
 
 
 def test_remove_refuses_while_somebody_uses_the_cluster(fresh: Path) -> None:
-    """`make clean` does not pull the data from under a running `make dev`."""
+    """`make clean` does not delete the data of a running `make dev`."""
     with postgres(fresh, durable=False) as server:
         with pytest.raises(BlockingIOError, match="in use"):
             remove(fresh)

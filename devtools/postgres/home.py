@@ -71,6 +71,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _claim(folder: Path) -> None:
+    """Create the folder, or check that this account has created it."""
     folder.mkdir(exist_ok=True)
     if not _is_ours(folder):
         raise PermissionError(f"{folder} was made by somebody else; remove it")

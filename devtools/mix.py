@@ -1,4 +1,4 @@
-"""What the users of a task API do, well and badly, in the shares that a busy day has."""
+"""What users do with tasks, well and badly, in the shares that a busy day has."""
 
 import asyncio
 import random

@@ -107,7 +107,7 @@ def survives(folder: Path, name: str, text: str) -> bool:
 
 @pytest.mark.slow
 def test_no_edit_of_a_rule_goes_unnoticed(tmp_path: Path) -> None:
-    """A renamed metric, a threshold ten times as high or as low, or a rule for every job makes some promtool test fail."""
+    """A renamed metric, a threshold ten times as high or as low, or a rule for every job fails some promtool test."""
     edits = list(mutants())
     assert len(edits) > 60
     with ThreadPoolExecutor(2) as threads:

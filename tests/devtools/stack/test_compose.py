@@ -121,13 +121,6 @@ def test_the_dockerfile_passes_hadolint() -> None:
     assert run(BIN / "hadolint", "Dockerfile") == ""
 
 
-def test_the_image_holds_the_application_alone() -> None:
-    """What Docker is sent is named file by file: no secret of the checkout can be among it."""
-    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
-    assert rules[0] == "*"
-    assert {rule for rule in rules if rule.startswith("!")} == {"!app", "!pyproject.toml", "!requirements.lock"}
-
-
 @pytest.mark.skipif(not shutil.which("haproxy") and os.environ.get("CI") != "true", reason="haproxy is missing")
 def test_the_proxy_takes_its_configuration() -> None:
     """HAProxy itself finds no fault."""

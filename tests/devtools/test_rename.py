@@ -13,6 +13,9 @@ from tests.devtools.template import ENVIRONMENT, NAME, commit, copy_template, ru
 # Not written out: a name that stands in the files is refused.
 NEW = "-".join(("parcel", "tracking", "desk", "api"))
 NEWER = "-".join(("lost", "and", "found"))
+COPY = "-".join(("memo", "desk"))
+MEMO = {"task": "memo", "Task": "Memo", "TASK": "MEMO"}
+OF_LIBRARIES = r"BackgroundTasks?|background_tasks|asyncio\.Task\b|TaskGroup|taskName|(?:add|create|current)_task\b"
 
 
 @pytest.fixture
@@ -181,3 +184,26 @@ def test_make_says_why_not(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: no NAME is given, or not one such as NAME=orders-api: two or more words")
     assert texts(copy) == texts(copy_template(tmp_path / "another"))
+
+
+def rename_entity(project: Path) -> None:
+    """Make memos of the tasks, as README's recipe does: in the folders as it says, elsewhere but for what libraries name."""
+    for old in ("app/tasks", "tests/tasks", "app/migrations/versions/0001_task.py"):
+        (project / old).rename(project / old.replace("task", "memo"))
+    for name, text in texts(project).items():
+        kept = "(?!)" if name.startswith(("app/memos", "tests/memos")) else OF_LIBRARIES
+        changed = re.sub(f"{kept}|task|Task|TASK", lambda found: MEMO.get(found[0], found[0]), text)
+        if changed != text:
+            (project / name).write_text(changed)
+
+
+@pytest.mark.slow
+def test_a_renamed_copy_passes_the_tests(tmp_path: Path) -> None:
+    """With a name of its own, and another entity in the place of the first one, everything in it still works."""
+    copy = copy_template(tmp_path / "a copy")
+    run(copy, "make", "rename", f"NAME={COPY}")
+    rename_entity(copy)
+    run(copy, sys.executable, "-m", "pytest", "-q", "-n", "2", "-m", "not slow")
+    run(copy, "make", "clean")  # its databases are elsewhere
+    assert mentions(copy, NAME) == []
+    assert [str(path) for path in copy.rglob("*task*")] == []

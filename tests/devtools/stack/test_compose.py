@@ -49,7 +49,7 @@ def test_the_stack_needs_no_env_file(services: dict[str, Any]) -> None:
 
 def test_every_image_is_pinned(services: dict[str, Any]) -> None:
     """Each image but our own names a version of three parts or two."""
-    images = {service["image"] for service in services.values()} - {"task-api:local"}
+    images = {service["image"] for service in services.values()} - {services["api"]["image"]}
     assert [image for image in images if not re.search(r":v?\d+\.\d+(\.\d+)?(-\w+)?$", image)] == []
 
 
@@ -114,6 +114,13 @@ def test_what_is_mounted_is_there(services: dict[str, Any]) -> None:
         volume["source"] for volume in volumes if volume["type"] == "bind" and not Path(volume["source"]).exists()
     ]
     assert missing == []
+
+
+def test_grafana_opens_with_a_dashboard_that_is_there(services: dict[str, Any]) -> None:
+    """Its first page is a file of the folder that is mounted."""
+    home = Path(services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    sources = {Path(volume["target"]): Path(volume["source"]) for volume in services["grafana"]["volumes"]}
+    assert (sources[home.parent] / home.name).is_file()
 
 
 def test_the_dockerfile_passes_hadolint() -> None:

@@ -17,7 +17,8 @@ COPY = "-".join(("memo", "desk"))
 RUFF = (sys.executable, "-m", "ruff")
 MEMO = {"task": "memo", "Task": "Memo", "TASK": "MEMO"}
 OF_LIBRARIES = (
-    r"BackgroundTasks?|background_tasks|asyncio\.Task\b|TaskGroup|taskName|(?:add|create|current)_task\b|\{task\."
+    r"BackgroundTasks?|background_tasks|asyncio\.Task\b|TaskGroup|taskName|(?:add|create|current)_task\b"
+    r"|TextColumn\(.\{task\."  # rich's
 )
 
 

@@ -57,10 +57,9 @@ def check(old: str, name: str) -> None:
     Raises: RenameError.
     """
     if not WORDS.fullmatch(name) or len(name) > LONGEST:
-        given = f"NAME={name} is" if name else "no NAME is given, or"
         raise RenameError(
-            f"{given} not one such as NAME=orders-api: two or more words of a-z and 0-9, a letter first, with hyphens"
-            f" between them, {LONGEST} characters at most"
+            f"a name is two or more words of a-z and 0-9 with hyphens between them, {LONGEST} characters at most,"
+            f" and begins with a letter: make rename NAME=orders-api. This one is {name!r}"
         )
     if name == old:
         raise RenameError(f"{name} is the name of the project already")

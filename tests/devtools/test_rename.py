@@ -184,7 +184,8 @@ def test_make_says_why_not(tmp_path: Path) -> None:
     copy = copy_template(tmp_path / "a copy")
     done = subprocess.run(["make", "rename"], cwd=copy, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: no NAME is given, or not one such as NAME=orders-api: two or more words")
+    assert done.stderr.startswith("error: a name is two or more words of a-z and 0-9 with hyphens between them")
+    assert done.stderr.splitlines()[0].endswith("make rename NAME=orders-api. This one is ''")
     assert texts(copy) == texts(copy_template(tmp_path / "another"))
 
 

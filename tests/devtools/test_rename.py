@@ -18,7 +18,7 @@ RUFF = (sys.executable, "-m", "ruff")
 MEMO = {"task": "memo", "Task": "Memo", "TASK": "MEMO"}
 OF_LIBRARIES = (
     r"BackgroundTasks?|background_tasks|asyncio\.Task\b|TaskGroup|taskName|(?:add|create|current)_task\b"
-    r"|TextColumn\(.\{task\."  # rich's
+    r"|Task exception was never retrieved|TextColumn\(.\{task\."  # rich's
 )
 
 

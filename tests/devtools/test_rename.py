@@ -18,7 +18,8 @@ RUFF = (sys.executable, "-m", "ruff")
 MEMO = {"task": "memo", "Task": "Memo", "TASK": "MEMO"}
 OF_LIBRARIES = (
     r"BackgroundTasks?|background_tasks|asyncio\.Task\b|TaskGroup|taskName|(?:add|create|current)_task\b"
-    r"|Task exception was never retrieved|TextColumn\(.\{task\."  # rich's
+    r"|Task exception was never retrieved"  # asyncio logs it
+    r"|TextColumn\(.\{task\."  # rich fills it in
 )
 
 

@@ -8,7 +8,7 @@ FROM python:3.13.14-slim-bookworm
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="task-api" \
-      org.opencontainers.image.description="A task API that can be traced, measured and trusted" \
+      org.opencontainers.image.description="An API that can be traced, measured and trusted" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -1,4 +1,4 @@
-"""A task API that can be traced, measured and trusted."""
+"""An API that can be traced, measured and trusted."""
 
 import os
 

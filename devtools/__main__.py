@@ -87,5 +87,13 @@ def stack() -> None:
     main()
 
 
+@cli.command()
+def rename(name: str) -> None:
+    """Give this project a name of its own; `make rename NAME=...` does so without a `.venv`."""
+    from devtools.rename import main
+
+    main(name)
+
+
 if __name__ == "__main__":
     cli()

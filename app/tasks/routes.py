@@ -1,4 +1,4 @@
-"""The task API: each route reads as its line of the contract."""
+"""The tasks over HTTP: each route reads as its line of the contract."""
 
 from typing import Annotated
 

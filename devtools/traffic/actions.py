@@ -1,4 +1,4 @@
-"""What the users of a task API do, right and wrong, in the shares that a busy day has."""
+"""What users do, right and wrong, in the shares that a busy day has."""
 
 import asyncio
 import random

@@ -26,19 +26,22 @@ def in_markdown(text: str) -> list[str]:
 
 def of_dashboard(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Each panel's title and query, and each variable's, with every value that a variable begins with or may have."""
+    job, *_ = dashboard["templating"]["list"]
     for variable in dashboard["templating"]["list"]:
         found = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"])
         assert found
-        yield f"${variable['name']}", f'{found[1]}{{{found[2]}!=""}}' if "{" not in found[1] else found[1]
+        series = f'{found[1]}{{{found[2]}!=""}}' if "{" not in found[1] else found[1]
+        yield f"${variable['name']}", as_sent(series, job["current"]["value"])
     for panel in dashboard["panels"]:
         for target in panel.get("targets", ()):
             for slo in ("availability", "latency") if "$slo" in target["expr"] else ("",):
-                yield f"{panel['title']} {target['refId']} {slo}", as_sent(target["expr"], slo)
+                yield f"{panel['title']} {target['refId']} {slo}", as_sent(target["expr"], job["current"]["value"], slo)
 
 
-def as_sent(expression: str, slo: str) -> str:
+def as_sent(expression: str, job: str, slo: str = "") -> str:
     """The expression with Grafana's variables filled in."""
-    for name, value in {"$slo": slo, "$handler": ".+", "$table": ".+", "$__rate_interval": "10s"}.items():
+    values = {"$job": job, "$slo": slo, "$handler": ".+", "$table": ".+", "$__rate_interval": "10s"}
+    for name, value in values.items():
         expression = expression.replace(name, value)
     assert "$" not in expression, expression
     return expression

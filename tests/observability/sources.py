@@ -14,6 +14,9 @@ RUNBOOK = ROOT / "observability/runbook.md"
 README = ROOT / "README.md"
 
 
+JOB: str = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"][0]["job_name"]
+
+
 def load(path: Path) -> dict[str, Any]:
     dashboard: dict[str, Any] = json.loads(path.read_text())
     return dashboard

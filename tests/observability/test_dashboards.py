@@ -1,5 +1,6 @@
 """The dashboards, as Grafana reads them."""
 
+import re
 from itertools import combinations
 from typing import Any
 
@@ -7,10 +8,11 @@ import pytest
 import yaml
 
 from tests.observability.promql import in_markdown, metrics_of
-from tests.observability.sources import DASHBOARDS, GRAFANA, README, RUNBOOK
+from tests.observability.sources import DASHBOARDS, GRAFANA, JOB, README, RUNBOOK, load
 
 UNITS = {"none", "short", "percentunit", "s", "bytes", "reqps", "ops", "cps"}
 SOURCES = yaml.safe_load((GRAFANA / "provisioning/datasources/all.yaml").read_text())["datasources"]
+OVERVIEW = GRAFANA / "dashboards/overview.json"
 BOARDS = pytest.mark.parametrize("board", DASHBOARDS.values(), ids=DASHBOARDS)
 
 
@@ -50,6 +52,16 @@ def test_panels_ask_the_provisioned_source(board: dict[str, Any]) -> None:
     assert {(one["datasource"]["uid"], one["datasource"]["type"]) for one in asked} <= set(known.items())
 
 
+@BOARDS
+def test_the_job_is_a_variable(board: dict[str, Any]) -> None:
+    """It begins with the job that Prometheus scrapes, and no query names another, nor that one itself."""
+    job, *others = board["templating"]["list"]
+    assert (job["name"], job["current"]["value"]) == ("job", JOB)
+    asked = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    asked += [variable["query"]["query"] for variable in others]
+    assert {found for expression in asked for found in re.findall(r'job=~?"(.*?)"', expression)} == {"$job"}
+
+
 def test_exemplars_lead_to_traces_and_back() -> None:
     """An exemplar's trace id opens in Jaeger, and a trace's route opens in Prometheus."""
     sources = {source["uid"]: source["jsonData"] for source in SOURCES}
@@ -64,7 +76,7 @@ def test_exemplars_lead_to_traces_and_back() -> None:
 
 def test_latency_panels_show_exemplars() -> None:
     """The first dashboard's latency panels ask for the dots that lead to traces."""
-    panels = DASHBOARDS["task-api"]["panels"]
+    panels = load(OVERVIEW)["panels"]
     asking = {panel["title"] for panel in panels for target in panel.get("targets", ()) if target.get("exemplar")}
     assert {"Latency", "Duration, p95"} <= asking
 

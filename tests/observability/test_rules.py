@@ -12,11 +12,12 @@ import pytest
 import yaml
 
 from tests.observability.servers import needed
-from tests.observability.sources import DASHBOARDS, PROMETHEUS, RUNBOOK, rules
+from tests.observability.sources import DASHBOARDS, JOB, PROMETHEUS, RUNBOOK, rules
 
 TESTS = {path.stem: sorted(PROMETHEUS.glob(f"tests/{path.stem}*.yml")) for path in PROMETHEUS.glob("rules/*.yml")}
-METRIC = re.compile(r"[a-z]+_[a-z_]+(?=\{|\[)|\bup\b(?=\{| ==)")  # those of exporters; recordings are in test_stack
-THRESHOLD = re.compile(r"(?<=[<>] )[\d.]+(?:e\d+)?(?= \*|$)|(?<=vector\()0\.99\d*", re.MULTILINE)
+METRIC = re.compile(r"[a-z]+_[a-z_]+(?=\{|\[| >)|\bup\b(?= ==)")  # those of exporters; recordings are in test_stack
+THRESHOLD = re.compile(r"(?<=[<>] )[\d.]+(?:e\d+)?(?= \*| and|$)|(?<=expr: )0\.99\d*", re.MULTILINE)
+OF_THE_JOB = re.compile(r"\s+and on \(job\) service:job")
 ALERTS = [rule for rule in rules() if "alert" in rule]
 
 
@@ -37,6 +38,13 @@ def test_the_configuration_is_valid() -> None:
     """Promtool accepts what the containers run with, as it stands in the repository."""
     checked = promtool("check", "config", PROMETHEUS / "prometheus.yml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_one_rule_names_the_job() -> None:
+    """It is the job that Prometheus scrapes. Another job is another line in one file."""
+    assert [rule["labels"]["job"] for rule in rules() if rule.get("record") == "service:job"] == [JOB]
+    expressions = [rule["expr"] for rule in rules()]
+    assert [expression for expression in expressions if "job=" in expression] == []
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
@@ -65,12 +73,14 @@ def test_an_alert_was_seen_firing_and_silent(alert: dict[str, Any]) -> None:
 
 
 def mutants() -> Iterator[Any]:
-    """Each rules file with one metric renamed, or one threshold ten times as high or as low."""
+    """Each rules file with one metric renamed, one threshold ten times as high or as low, or every job let in."""
     for name in TESTS:
         text = (PROMETHEUS / f"rules/{name}.yml").read_text()
         for match in THRESHOLD.finditer(text):
             for changed in tenfold(match.group()):
                 yield mutant(name, text, match, changed)
+        for match in OF_THE_JOB.finditer(text):
+            yield mutant(name, text, match, "")
         for match in METRIC.finditer(text):
             yield mutant(name, text, match, f"{match.group()}_x")
 
@@ -97,7 +107,7 @@ def survives(folder: Path, name: str, text: str) -> bool:
 
 @pytest.mark.slow
 def test_no_edit_of_a_rule_goes_unnoticed(tmp_path: Path) -> None:
-    """A renamed metric, or a threshold ten times as high or as low, makes some promtool test fail."""
+    """A renamed metric, a threshold ten times as high or as low, or a rule for every job fails some promtool test."""
     edits = list(mutants())
     assert len(edits) > 60
     with ThreadPoolExecutor(2) as threads:

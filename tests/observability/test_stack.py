@@ -11,7 +11,7 @@ import pytest
 
 from tests.observability.promql import in_markdown, metrics_of, of_dashboard
 from tests.observability.servers import Prometheus, exposing, needed, prometheus
-from tests.observability.sources import DASHBOARDS, README, RUNBOOK, rules
+from tests.observability.sources import DASHBOARDS, JOB, README, RUNBOOK, rules
 from tests.telemetry.scrapes import until
 from tests.telemetry.traced import traced
 
@@ -32,7 +32,7 @@ class Stack(NamedTuple):
 def stack(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     needed("prometheus")
     with traced(new_database(), 1) as (client, traces), exposing(RECORDED) as exporter:
-        targets = {"task-api": client.base_url.port or 0, "postgres": exporter}
+        targets = {JOB: client.base_url.port or 0, "postgres": exporter}
         with prometheus(tmp_path_factory.mktemp("prometheus"), targets) as running:
             enough = Event()
             load = Thread(target=use, args=(client, enough))
@@ -66,7 +66,7 @@ def test_every_target_is_scraped(stack: Stack) -> None:
         targets = stack.prometheus.get("/targets", state="active")["activeTargets"]
         return {(target["labels"]["job"], target["health"], target["lastError"]) for target in targets}
 
-    until(state, lambda s: s == {(job, "up", "") for job in ("task-api", "postgres", "prometheus")}, SETTLED_S)
+    until(state, lambda s: s == {(job, "up", "") for job in (JOB, "postgres", "prometheus")}, SETTLED_S)
 
 
 def test_every_rule_evaluates(stack: Stack) -> None:

@@ -1,4 +1,4 @@
-"""The task API, line by line of its contract."""
+"""The tasks over HTTP, line by line of its contract."""
 
 from datetime import UTC, datetime
 

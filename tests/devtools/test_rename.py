@@ -1,0 +1,216 @@
+"""`make rename` gives a copy its own name, everywhere and once, or says plainly why not."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from devtools.rename import RenameError, rename
+from tests.devtools.template import ENVIRONMENT, NAME, commit, copy_template, run, texts
+
+# Not written out: a name that stands in the files is refused.
+NEW = "-".join(("parcel", "tracking", "desk", "api"))
+NEWER = "-".join(("lost", "and", "found"))
+COPY = "-".join(("memo", "desk"))
+RUFF = (sys.executable, "-m", "ruff")
+MEMO = {"task": "memo", "Task": "Memo", "TASK": "MEMO"}
+OF_LIBRARIES = (
+    r"BackgroundTasks?|background_tasks|asyncio\.Task\b|TaskGroup|taskName|(?:add|create|current)_task\b"
+    r"|Task exception was never retrieved"  # asyncio logs it
+    r"|TextColumn\(.\{task\."  # rich fills it in
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project of three files, in no repository."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "wood-api"\n')
+    (tmp_path / "app/main.py").write_text('TITLE = "Wood API"\nMETRIC = "wood_api_build"\r\nSOFTWOOD = "wood"\n')
+    (tmp_path / "CHANGELOG.md").write_text("wood-api was made.\n")
+    return tmp_path
+
+
+def mentions(project: Path, name: str) -> list[str]:
+    """The files that have a name, however it is spelt."""
+    spelt = re.compile(name.replace("-", "[-_ ]?"), re.IGNORECASE)
+    return [
+        f"{path}: {match[0]}" for path, text in texts(project).items() for match in spelt.finditer(f"{path}\n{text}")
+    ]
+
+
+def test_every_spelling_follows(project: Path) -> None:
+    """Package, Python and title; line ends stay, and so do other words."""
+    rename(project, NEWER)
+    assert (project / "app/main.py").read_bytes() == (
+        b'TITLE = "Lost And Found"\nMETRIC = "lost_and_found_build"\r\nSOFTWOOD = "wood"\n'
+    )
+    assert mentions(project, "wood-api") == []
+
+
+def test_it_says_what_it_did(project: Path) -> None:
+    """How many files, which spellings, what was left."""
+    done = rename(project, NEWER)
+    assert done.startswith("2 files changed:\n  wood-api -> lost-and-found\n")
+    assert "CHANGELOG.md and template.toml still name the template" in done
+
+
+def test_the_changelog_is_left(project: Path) -> None:
+    """It tells of the template."""
+    rename(project, NEWER)
+    assert (project / "CHANGELOG.md").read_text() == "wood-api was made.\n"
+
+
+def test_pictures_are_left(project: Path) -> None:
+    """A file with a NUL is no text."""
+    (project / "a.png").write_bytes(b"\0wood-api")
+    rename(project, NEWER)
+    assert (project / "a.png").read_bytes() == b"\0wood-api"
+
+
+def test_what_tools_put_there_is_left(project: Path) -> None:
+    """Without git, the environment, the caches and .env are known by their names."""
+    others = [".venv/lib/a.py", ".mypy_cache/a", "app/__pycache__/a", ".env", ".git/config", ".dev/postgres/log"]
+    for name in others:
+        path = project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("wood-api")
+    rename(project, NEWER)
+    assert [(project / name).read_text() for name in others] == ["wood-api"] * len(others)
+
+
+def test_it_can_be_renamed_again(project: Path) -> None:
+    """The present name is the one in pyproject.toml."""
+    before = texts(project)
+    rename(project, NEWER)
+    rename(project, "wood-api")
+    assert texts(project) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "wine",
+        "Wine-api",
+        "wine_api",
+        "1st-api",
+        "-api",
+        "wine-",
+        "wine--api",
+        "wein-übersicht",
+        "a b",
+        "a-b\n",
+        "a" * 29 + "-b",
+    ],
+)
+def test_a_name_that_cannot_be_used_is_refused(project: Path, name: str) -> None:
+    """It has to serve as a package, a metric, a label and a uid."""
+    with pytest.raises(RenameError, match="two or more words of a-z and 0-9"):
+        rename(project, name)
+
+
+def test_the_present_name_is_refused(project: Path) -> None:
+    """Nothing would change."""
+    with pytest.raises(RenameError, match="wood-api is the name of the project already"):
+        rename(project, "wood-api")
+
+
+def test_a_present_name_of_one_word_is_refused(project: Path) -> None:
+    """It would be found where it means something else."""
+    (project / "pyproject.toml").write_text('[project]\nname = "wood"\n')
+    with pytest.raises(RenameError, match="is a single word"):
+        rename(project, NEWER)
+
+
+def test_a_name_that_stands_for_something_else_is_refused(project: Path) -> None:
+    """Afterwards nobody could tell the two apart. Examples of the command do not count, nor does the present name."""
+    (project / "README.md").write_text("make rename NAME=lost-and-found; wood-api-v2")
+    (project / "other.py").write_text("import key_set")
+    before = texts(project)
+    with pytest.raises(RenameError, match=r"key_set stands in other\.py already"):
+        rename(project, "key-set")
+    assert texts(project) == before
+    rename(project, NEWER)
+
+
+def test_changes_that_are_not_committed_are_not_mixed_in(project: Path) -> None:
+    """In a repository the rename can be looked at, and undone, by itself."""
+    commit(project)
+    (project / "new.py").write_text("wood-api")
+    with pytest.raises(RenameError, match="commit or stash them first"):
+        rename(project, NEWER)
+    commit(project)
+    assert "`git checkout .` undoes it" in rename(project, NEWER)
+    run(project, "git", "checkout", ".")
+    assert (project / "new.py").read_text() == "wood-api"
+
+
+def test_in_a_repository_ignored_files_are_left(project: Path) -> None:
+    """What git does not keep is the developer's own."""
+    (project / ".gitignore").write_text("mine\n")
+    commit(project)
+    (project / "mine").write_text("wood-api")
+    rename(project, NEWER)
+    assert (project / "mine").read_text() == "wood-api"
+
+
+def test_a_repository_around_the_project_does_not_count(project: Path) -> None:
+    """A copy that was unpacked inside of one, which does not keep it, is renamed as one without git."""
+    unpacked = project / "unpacked"
+    (project / ".gitignore").write_text("unpacked\n")
+    commit(project)
+    unpacked.mkdir()
+    (unpacked / "pyproject.toml").write_text('[project]\nname = "wood-api"\n')
+    rename(unpacked, NEWER)
+    assert "lost-and-found" in (unpacked / "pyproject.toml").read_text()
+    assert "wood-api" in (project / "pyproject.toml").read_text()
+
+
+def test_nothing_of_the_old_name_is_left(tmp_path: Path) -> None:
+    """`make rename` in a copy of this project: no file has the old name, and there is a way back."""
+    copy = copy_template(tmp_path / "a copy")
+    before = texts(copy)
+    done = run(copy, "make", "rename", f"NAME={NEW}")
+    assert f"{NAME} -> {NEW}" in done
+    assert mentions(copy, NAME) == []
+    run(copy, "make", "rename", f"NAME={NAME}")
+    assert texts(copy) == before
+
+
+def test_make_says_why_not(tmp_path: Path) -> None:
+    """Without a name, in one line and with exit code 1 of its own."""
+    copy = copy_template(tmp_path / "a copy")
+    done = subprocess.run(["make", "rename"], cwd=copy, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: a name is two or more words of a-z and 0-9 with hyphens between them")
+    assert done.stderr.splitlines()[0].endswith("make rename NAME=orders-api. This one is ''")
+    assert texts(copy) == texts(copy_template(tmp_path / "another"))
+
+
+def rename_entity(project: Path) -> None:
+    """Make memos of the tasks: in their folders as README's recipe does, elsewhere but for what libraries name."""
+    for old in ("app/tasks", "tests/tasks", "app/migrations/versions/0001_task.py"):
+        (project / old).rename(project / old.replace("task", "memo"))
+    for name, text in texts(project).items():
+        kept = "(?!)" if name.startswith(("app/memos", "tests/memos")) else OF_LIBRARIES
+        changed = re.sub(f"{kept}|task|Task|TASK", lambda found: MEMO.get(found[0], found[0]), text)
+        if changed != text:
+            (project / name).write_text(changed)
+
+
+@pytest.mark.slow
+def test_a_renamed_copy_passes_the_tests(tmp_path: Path) -> None:
+    """With a name of its own, and another entity in the place of the first one, everything in it still works."""
+    copy = copy_template(tmp_path / "a copy")
+    run(copy, "make", "rename", f"NAME={COPY}")
+    run(copy, *RUFF, "check")
+    run(copy, *RUFF, "format", "--check")
+    rename_entity(copy)
+    run(copy, *RUFF, "check", "--fix")  # the order of imports is another one
+    run(copy, sys.executable, "-m", "pytest", "-q", "-n", "2", "-m", "not slow")
+    run(copy, "make", "clean")  # its databases are elsewhere
+    assert mentions(copy, NAME) == []
+    assert [str(path) for path in copy.rglob("*task*")] == []

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "observability/prometheus"
 GRAFANA = ROOT / "observability/grafana"
 RUNBOOK = ROOT / "observability/runbook.md"
-README = ROOT / "README.md"
+OBSERVE = ROOT / "docs/observe.md"
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 
 from app.errors import AppError
 from tests.docs.pages import ROOT, blocks
-from tests.process import Process, serving
+from tests.process import Process, run_process
 from tests.support import SECRET
 
 ROW = re.compile(r"^\| (\d{3}) \| `(\w+)` \|", re.MULTILINE)
@@ -30,7 +30,7 @@ def paste(block: str, folder: Path, url: str = HERE) -> str:
 
 @pytest.fixture
 def run(database_url: str) -> Callable[..., AbstractContextManager[Process]]:
-    return lambda **variables: serving(database_url, **variables)
+    return lambda **variables: run_process(database_url, **variables)
 
 
 def test_the_session_is_as_the_page_says(run: Callable[..., AbstractContextManager[Process]], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from tests.docs.pages import blocks
-from tests.support import Api, listening, make_token
+from tests.support import Api, run_handler, make_token
 
 
 class Auth(BaseHTTPRequestHandler):
@@ -39,7 +39,7 @@ def node() -> str:
 def test_the_client_fetches_a_token_and_makes_a_task(serve: Callable[..., AbstractContextManager[Api]]) -> None:
     """Its first request has no token and is refused, so it fetches one and asks again, once."""
     (client,) = blocks("docs/frontend.md", __file__)
-    with listening(Auth) as port, serve() as api, api.client() as alice:
+    with run_handler(Auth) as port, serve() as api, api.client() as alice:
         script = client.replace("http://127.0.0.1:8000", api.url).replace(
             "https://auth.example.com", f"http://127.0.0.1:{port}"
         )

@@ -83,9 +83,9 @@ def smoke(
 def pictures() -> None:
     """Take the pictures of docs/ anew, of the running program in a headless Chromium; a Jaeger must be there."""
     with readable_errors():
-        from devtools.pictures import take
+        from devtools.pictures import take_pictures
 
-        take(typer.echo)
+        take_pictures(typer.echo)
 
 
 @cli.command()

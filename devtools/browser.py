@@ -38,18 +38,21 @@ class Page:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection, self._ids = connection, count(1)
 
-    def show(self, url: str, width: int, height: int) -> None:
-        """Open `url` in a window of this size, in CSS pixels."""
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self._call("Emulation.setDeviceMetricsOverride", **size)
+    def open(self, url: str) -> None:
+        """Go to `url`."""
         self._call("Page.navigate", url=url)
 
-    def run(self, script: str) -> Any:
+    def resize(self, width: int, height: int) -> None:
+        """Give the window this size, in CSS pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._call("Emulation.setDeviceMetricsOverride", **size)
+
+    def evaluate(self, script: str) -> Any:
         """Return the value of a JavaScript expression."""
         answer = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         return answer.get("result", {}).get("value")
 
-    def wait(self, script: str) -> None:
+    def wait_for(self, script: str) -> None:
         """Wait until a JavaScript expression is true.
 
         Raises:
@@ -57,12 +60,12 @@ class Page:
 
         """
         end = time.monotonic() + PATIENCE_S
-        while not self.run(f"Boolean({script})"):
+        while not self.evaluate(f"Boolean({script})"):
             if time.monotonic() > end:
                 raise NoPicture(f"The page did not come to this: {script}")
             time.sleep(POLL_S)
 
-    def picture(self, file: Path) -> None:
+    def save_picture(self, file: Path) -> None:
         """Write what the window shows as PNG."""
         file.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))
 
@@ -76,7 +79,7 @@ class Page:
 
 
 @contextmanager
-def opened() -> Iterator[Page]:
+def open_browser() -> Iterator[Page]:
     """Start a browser without a history, and end it.
 
     Raises:
@@ -91,13 +94,13 @@ def opened() -> Iterator[Page]:
         quiet = subprocess.DEVNULL
         with subprocess.Popen(command, stdout=quiet, stderr=quiet) as browser:  # noqa: S603  the browser
             try:
-                with connect(_address(Path(profile)), max_size=None) as connection:
+                with connect(_read_address(Path(profile)), max_size=None) as connection:
                     yield Page(connection)
             finally:
                 browser.terminate()
 
 
-def _address(profile: Path) -> str:
+def _read_address(profile: Path) -> str:
     """Return the address of the first page, once the browser has written its port into its profile."""
     port, end = profile / "DevToolsActivePort", time.monotonic() + PATIENCE_S
     while not (port.exists() and port.read_text().count("\n")):

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.terminal_theme import DIMMED_MONOKAI
 from rich.text import Text
 
-from devtools.browser import PATIENCE_S, POLL_S, NoPicture, Page, opened
+from devtools.browser import PATIENCE_S, POLL_S, NoPicture, Page, open_browser
 from devtools.caller import Endpoints
 from devtools.environment import HOME
 from devtools.postgres import Server, postgres
@@ -56,7 +56,7 @@ class Api:
         found = httpx.get(f"{self.url}/api/tasks", params={"q": SEARCH}, headers=header, timeout=PATIENCE_S)
         return str(found.raise_for_status().headers["X-Trace-Id"])
 
-    def said(self) -> str:
+    def read_terminal(self) -> str:
         """Return what it writes, until it has been quiet for QUIET_S."""
         written = b""
         while select.select([self.terminal], [], [], QUIET_S)[0]:
@@ -64,7 +64,7 @@ class Api:
         return written.decode()
 
 
-def take(say: Callable[[str], None]) -> None:
+def take_pictures(say: Callable[[str], None]) -> None:
     """Take every picture anew.
 
     Raises:
@@ -75,13 +75,13 @@ def take(say: Callable[[str], None]) -> None:
     jaeger = Endpoints.load().url(Endpoints.load().jaeger_port)
     verify_jaeger(jaeger)
     FOLDER.mkdir(exist_ok=True)
-    with opened() as page, postgres(HOME / "pictures", say=say) as server, serving(server) as api:
-        api.said()
+    with open_browser() as page, postgres(HOME / "pictures", say=say) as server, run_api(server) as api:
+        api.read_terminal()
         trace = api.search()
         say("the terminal")
-        picture_terminal(page, api.said())
+        take_terminal(page, api.read_terminal(), FOLDER)
         say("the trace")
-        picture_trace(page, jaeger, trace)
+        take_trace(page, jaeger, trace, FOLDER)
 
 
 def verify_jaeger(url: str) -> None:
@@ -99,20 +99,22 @@ def verify_jaeger(url: str) -> None:
 
 
 @contextmanager
-def serving(server: Server) -> Iterator[Api]:
+def run_api(server: Server) -> Iterator[Api]:
     """Serve with `make dev`'s command in a terminal, on a new database with many tasks of one user."""
     with closing(psycopg2.connect(server.superuser_url().replace("+psycopg2", ""))) as connection:
         connection.autocommit = True
         connection.cursor().execute("DROP DATABASE IF EXISTS pictures WITH (FORCE)")
         connection.cursor().execute("CREATE DATABASE pictures OWNER tasks")
     port = free_port()
-    os.environ |= {"DATABASE_URL": server.url("pictures"), "PORT": str(port), "OTEL_EXPORTER_OTLP_ENDPOINT": OTLP}
-    run("seed", USER, "--tasks", str(TASKS))
-    token = run("token", USER, module="app").strip()
-    terminal, theirs = pty.openpty()
+    given = {"DATABASE_URL": server.url("pictures"), "PORT": str(port), "OTEL_EXPORTER_OTLP_ENDPOINT": OTLP}
+    environment = os.environ | given
+    run("devtools", "seed", USER, "--tasks", str(TASKS), environment=environment)
+    token = run("app", "token", USER, environment=environment).strip()
     command = [sys.executable, "-m", "devtools", "dev"]
-    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-    with subprocess.Popen(command, cwd=ROOT, **streams) as process:  # noqa: S603  Python itself
+    terminal, theirs = pty.openpty()
+    with subprocess.Popen(  # noqa: S603  Python itself
+        command, cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
         os.close(theirs)
         try:
             yield Api(wait_for(f"http://127.0.0.1:{port}", "/health/ready"), terminal, token)
@@ -120,10 +122,12 @@ def serving(server: Server) -> Iterator[Api]:
             process.terminate()
 
 
-def run(*arguments: str, module: str = "devtools") -> str:
+def run(module: str, *arguments: str, environment: dict[str, str]) -> str:
     """Run a command of ours to its end; return what it wrote."""
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
+    done = subprocess.run(  # noqa: S603  Python itself
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
     return done.stdout
 
 
@@ -150,28 +154,29 @@ def wait_for(url: str, path: str) -> str:
     raise NoPicture(f"Nothing good came from {url}{path}.")
 
 
-def picture_terminal(page: Page, written: str) -> None:
+def take_terminal(page: Page, written: str, folder: Path) -> None:
     """Show the lines of the slow search as the terminal does: its warning, and its trace as a tree."""
     lines = written.replace("\r", "").splitlines()
     first = next(number for number, line in enumerate(lines) if "slow query" in line)
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(Text.from_ansi("\n".join(lines[first:]).rstrip()))
     html = console.export_html(theme=DIMMED_MONOKAI, code_format=TERMINAL)
-    page.show(f"data:text/html;base64,{b64encode(html.encode()).decode()}", WIDTH, 100)
-    page.wait("document.querySelector('pre')")
-    page.show(page.run("location.href"), WIDTH, page.run("document.querySelector('pre').offsetHeight"))
-    page.wait("document.querySelector('pre')")
-    page.picture(FOLDER / "terminal.png")
+    page.resize(WIDTH, 100)
+    page.open(f"data:text/html;base64,{b64encode(html.encode()).decode()}")
+    page.wait_for("document.querySelector('pre')")
+    page.resize(WIDTH, page.evaluate("document.querySelector('pre').offsetHeight"))
+    page.save_picture(folder / "terminal.png")
 
 
-def picture_trace(page: Page, jaeger: str, trace: str) -> None:
+def take_trace(page: Page, jaeger: str, trace: str, folder: Path) -> None:
     """Show the trace with its slow statement opened."""
     wait_for(jaeger, f"/api/traces/{trace}")
     (found,) = httpx.get(f"{jaeger}/api/traces/{trace}").json()["data"]
     slow = next(span for span in found["spans"] if span["operationName"] == "SELECT task")
-    page.show(f"{jaeger}/trace/{trace}?uiFind={slow['spanID']}", WIDTH, 900)
-    page.wait("document.querySelector('.detail-row .AccordionAttributes--header')")
-    page.run("document.querySelector('.detail-row .AccordionAttributes--header').click()")
-    page.wait(LAST)
-    page.run(f"{LAST}.scrollIntoView({{block: 'end'}})")
-    page.picture(FOLDER / "trace.png")
+    page.resize(WIDTH, 900)
+    page.open(f"{jaeger}/trace/{trace}?uiFind={slow['spanID']}")
+    page.wait_for("document.querySelector('.detail-row .AccordionAttributes--header')")
+    page.evaluate("document.querySelector('.detail-row .AccordionAttributes--header').click()")
+    page.wait_for(LAST)
+    page.evaluate(f"{LAST}.scrollIntoView({{block: 'end'}})")
+    page.save_picture(folder / "trace.png")

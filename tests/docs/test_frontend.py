@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from tests.docs.pages import blocks
-from tests.support import Api, run_handler, make_token
+from tests.support import Api, make_token, run_handler
 
 
 class Auth(BaseHTTPRequestHandler):

@@ -17,6 +17,7 @@ PAGES = [
 RUNBOOK = ROOT / "observability" / "runbook.md"
 FENCE = re.compile(r"(?:^<!-- ([^\n]+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN_BY = "run by "
+WHOLE = {"entity.md": "tests/test_recipe.py", "upgrade.md": "tests/devtools/test_upgrade.py"}  # these run every block
 
 
 class Block(NamedTuple):
@@ -28,8 +29,9 @@ class Block(NamedTuple):
 
 
 def blocks_of(page: Path) -> Iterator[Block]:
+    default = RUN_BY + WHOLE[page.name] if page.name in WHOLE else ""
     for comment, language, text in FENCE.findall(page.read_text()):
-        yield Block(comment, language, text)
+        yield Block(comment or default, language, text)
 
 
 def blocks(page: str, runner: str) -> list[str]:

@@ -1,7 +1,7 @@
 # Works with GNU make 3.81 (macOS) and later. Variables on the command line (`make dev PORT=8123`) and in the
 # environment reach the program, because make hands both on; so this file sets none of the program's own.
 .DEFAULT_GOAL := help
-.PHONY: help dev test bench bench-check stack traffic smoke stack-down check lock rename clean venv
+.PHONY: help dev test bench bench-check pictures stack traffic smoke stack-down check lock rename clean venv
 
 # Ends in $$python: a command of this name may exist and be too old, or be a shim for a Python that is not there.
 FIND_PYTHON = for python in "$$PYTHON" python3.14 python3.13 python3.12 python3.11 python3 none; do \
@@ -35,6 +35,9 @@ smoke: venv ## check every link of the running stack; ARGS="--replicas 3"
 
 stack-down: ## stop the stack; ARGS=--volumes forgets its data too
 	@docker compose down $(ARGS)
+
+pictures: venv ## take the pictures of docs/ anew, with Chromium and a Jaeger
+	@exec .venv/bin/python -m devtools pictures
 
 check: venv ## lint, formatting, types and import rules
 	@.venv/bin/python -m ruff check

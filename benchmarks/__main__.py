@@ -26,7 +26,7 @@ console = Console(soft_wrap=True)
 def run(
     quick: Annotated[bool, typer.Option(help="A few minutes, to see whether it works: numbers are rough.")] = False,
     record: Annotated[
-        bool, typer.Option(help="Keep the results in benchmarks/: README's tables are made of them.")
+        bool, typer.Option(help="Keep the results in benchmarks/: the pages' tables are made of them.")
     ] = False,
 ) -> None:
     """Measure everything (half an hour), print it, and write results.json, results.md and results.svg."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 Costs = Mapping[str, Mapping[str, float]]  # mode, then call: CPU us a request
 
 MEASURED = ("get", "list", "post")
-VERDICT = {True: "holds", False: "**missed**"}
+VERDICT = {True: "holds", False: "missed"}
 WORSE = 1.1  # two runs differ by less
 
 

@@ -80,6 +80,15 @@ def smoke(
 
 
 @cli.command()
+def pictures() -> None:
+    """Take the pictures of docs/ anew, of the running program in a headless Chromium; a Jaeger must be there."""
+    with readable_errors():
+        from devtools.pictures import take_pictures
+
+        take_pictures(typer.echo)
+
+
+@cli.command()
 def stack() -> None:
     """Start the compose stack; `make stack` does so without a `.venv`."""
     from devtools.stack import main

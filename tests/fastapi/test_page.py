@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+from app.main import create_app
+from app.settings import Settings
+from tests.docs.pages import blocks
 from tests.fastapi.differences import DIFFERENCES
+from tests.support import SECRET, make_token
 
 PAGE = Path(__file__).parents[2] / "docs" / "fastapi.md"
 
@@ -19,3 +23,11 @@ def test_the_page_lists_the_differences() -> None:
     assert [len(row) for row in found] == [4] * len(DIFFERENCES)
     assert {row[0]: row[3] for row in found} == dict(DIFFERENCES)
     assert [row[0] for row in found] == list(DIFFERENCES)
+
+
+def test_the_client_of_the_page_works(database_url: str) -> None:
+    """With an override that is never asked for here."""
+    (client,) = blocks("docs/fastapi.md", __file__)
+    settings = Settings(database_url=database_url, better_auth_secret=SECRET)
+    given = {"create_app": create_app, "settings": settings, "token": make_token(), "current_weather": lambda: "sun"}
+    exec(client, given)  # noqa: S102  our own page

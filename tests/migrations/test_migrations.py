@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from alembic import op
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
@@ -20,6 +21,7 @@ from app.migrations import MigrationFailed
 from app.migrations.row_security import RoleMissing, every_row
 from app.serving import NotServing, verify_database
 from app.settings import Settings
+from tests.docs.pages import blocks
 from tests.postmaster import Postmaster
 from tests.process import run_command, run_process
 from tests.support import SECRET, wait_until
@@ -225,7 +227,8 @@ def test_backups_need_a_role_that_bypasses(postmaster: Postmaster) -> None:
     failed = dump(postmaster, "tasks", database)
     assert failed.returncode != 0
     assert b"row-level security" in failed.stderr
-    postmaster.ask("CREATE ROLE backup LOGIN BYPASSRLS; GRANT pg_read_all_data TO backup")
+    create_role, _ = blocks("docs/operate.md", __file__)
+    postmaster.ask(create_role)
     saved = dump(postmaster, "backup", database)
     assert (saved.returncode, saved.stderr) == (0, b"")
     postmaster.ask("CREATE DATABASE restored OWNER tasks")
@@ -248,9 +251,11 @@ def test_a_data_migration_reaches_every_row(postmaster: Postmaster) -> None:
     database = postmaster.new_database()
     postmaster.ask("INSERT INTO task (user_id, title, completed) VALUES ('a', '', true), ('b', '', true)", database)
     engine = create_engine(postmaster.url(database), poolclass=pool.NullPool)
+    _, data_migration = blocks("docs/operate.md", __file__)
     update = "UPDATE task SET title = 'backfilled'"
     with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
         assert connection.exec_driver_sql(update).rowcount == 0
+        exec(data_migration, {"every_row": every_row, "op": op})  # noqa: S102  our own page
         with every_row("task"):
             assert connection.exec_driver_sql(update).rowcount == 2
         assert connection.exec_driver_sql(update).rowcount == 0

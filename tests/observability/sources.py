@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "observability/prometheus"
 GRAFANA = ROOT / "observability/grafana"
 RUNBOOK = ROOT / "observability/runbook.md"
-README = ROOT / "README.md"
+OBSERVE = ROOT / "docs/observe.md"
 
 
 JOB: str = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"][0]["job_name"]

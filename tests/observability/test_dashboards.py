@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.observability.promql import in_markdown, metrics_of
-from tests.observability.sources import DASHBOARDS, GRAFANA, JOB, README, RUNBOOK, load
+from tests.observability.sources import DASHBOARDS, GRAFANA, JOB, OBSERVE, RUNBOOK, load
 
 UNITS = {"none", "short", "percentunit", "s", "bytes", "reqps", "ops", "cps"}
 SOURCES = yaml.safe_load((GRAFANA / "provisioning/datasources/all.yaml").read_text())["datasources"]
@@ -91,9 +91,9 @@ def test_every_section_of_the_runbook_helps() -> None:
         assert in_markdown(section), section
 
 
-def test_the_readme_has_queries() -> None:
-    """The README shows ten."""
-    assert len(in_markdown(README.read_text())) == 10
+def test_the_page_has_queries() -> None:
+    """docs/observe.md shows ten."""
+    assert len(in_markdown(OBSERVE.read_text())) == 10
 
 
 def test_names_are_told_from_words() -> None:

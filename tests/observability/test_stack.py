@@ -11,7 +11,7 @@ import pytest
 
 from tests.observability.promql import in_markdown, metrics_of, of_dashboard
 from tests.observability.servers import Prometheus, exposing, needed, prometheus
-from tests.observability.sources import DASHBOARDS, JOB, README, RUNBOOK, rules
+from tests.observability.sources import DASHBOARDS, JOB, OBSERVE, RUNBOOK, rules
 from tests.telemetry.scrapes import until
 from tests.telemetry.traced import traced
 
@@ -93,18 +93,18 @@ def test_every_panel_has_data(stack: Stack, uid: str) -> None:
     until(lambda: unanswered(stack.prometheus, queries), lambda missing: not missing, SETTLED_S)
 
 
-@pytest.mark.parametrize("document", [RUNBOOK, README], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", [RUNBOOK, OBSERVE], ids=lambda path: path.name)
 def test_every_query_of_the_documents_has_an_answer(stack: Stack, document: Path) -> None:
-    """What a reader copies from the runbook or the README returns something."""
+    """What a reader copies from the runbook or docs/observe.md returns something."""
     queries = {query: query for query in in_markdown(document.read_text())}
     until(lambda: unanswered(stack.prometheus, queries), lambda missing: not missing, SETTLED_S)
 
 
 def test_every_metric_exists(stack: Stack) -> None:
-    """No rule, panel, runbook section or line of the README speaks of a metric that nobody exposes."""
+    """No rule, panel, runbook section or line of docs/observe.md speaks of a metric that nobody exposes."""
     expressions = [rule["expr"] for rule in rules()]
     expressions += [query for board in DASHBOARDS.values() for _, query in of_dashboard(board)]
-    expressions += [query for document in (RUNBOOK, README) for query in in_markdown(document.read_text())]
+    expressions += [query for document in (RUNBOOK, OBSERVE) for query in in_markdown(document.read_text())]
     wanted = {name for expression in expressions for name in metrics_of(expression)} - {"ALERTS"}
 
     def missing() -> set[str]:

@@ -1,6 +1,5 @@
 """The entity of docs/observe.md, as a team would have it: in a copy of the project, served as production serves it."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,13 +12,13 @@ import httpx
 import pytest
 
 from tests.copies import copy_project_with
+from tests.docs.pages import blocks
 from tests.otlp_receiver import Receiver, Span
-from tests.process import ROOT, Process, run_process
+from tests.process import Process, run_process
 from tests.support import run_server
 from tests.telemetry.scrapes import scrape
 from tests.telemetry.support import entries, stop, trace_of
 
-PAGE = (ROOT / "docs" / "observe.md").read_text()
 SERVICE = "https://weather.example.com"
 
 
@@ -61,7 +60,7 @@ def weather() -> Iterator[Weather]:
 @pytest.fixture
 def project(tmp_path: Path, weather: Weather) -> Path:
     """A copy of the project with the page's entity, which asks our own other service."""
-    (entity,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (entity,) = blocks("docs/observe.md", __file__)
     assert SERVICE in entity
     return copy_project_with(tmp_path, "forecasts", entity.replace(SERVICE, f"http://127.0.0.1:{weather.server_port}"))
 

@@ -1,17 +1,23 @@
-"""README's "find a slow query", as it is pasted there."""
+"""The section "Find a slow query" of docs/observe.md, as it is pasted there."""
 
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import pytest
 
+from tests.docs.pages import blocks
 from tests.process import Process, run_command
 from tests.support import run_sql
 from tests.telemetry.support import stop
 
 Run = Callable[..., AbstractContextManager[Process]]
+
+FIRST, SECOND = blocks("docs/observe.md", __file__)
+SEED = shlex.split(FIRST.splitlines()[0])[4:]  # behind `python -m devtools seed`
+SEARCH, NARROWER = (re.findall(r"http://127\.0\.0\.1:8000([^']+)'", block)[0] for block in (FIRST, SECOND))
 
 
 @pytest.fixture
@@ -28,11 +34,11 @@ def test_the_cause_is_read_off_the_tree_and_so_is_the_fix(
     run: Run, seed: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     """After the seed a search prints its sequential scan, and the narrower search its index."""
-    assert seed("alice", "--tasks", "200000").returncode == 0
+    assert seed(*SEED).returncode == 0
     with run(LOG_FORMAT="console", OTEL_TRACES_EXPORTER="none") as process:
         with process.client() as alice:
-            assert alice.get("/api/tasks?q=Number 777 of").status_code == 200
-            alice.get("/api/tasks?q=Number 777 of&completed=false")
+            assert alice.get(SEARCH).status_code == 200
+            alice.get(NARROWER)
         stop(process)
         output = process.output()
     before, after = output.split("GET /api/tasks 200")[1:]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from alembic import context, op
 from sqlalchemy import text
 
-from app.db.roles import ADMIN_ROLE, ROLE, ROLES, refused, remedy
+from app.db.roles import ADMIN_ROLE, ROLE, ROLES, missing_roles, remedy
 
 OWN = "user_id = nullif(current_setting('app.user_id', true), '')"
 CREATE_ROLE = """
@@ -56,7 +56,7 @@ def create_roles() -> None:
     for role in ROLES:
         connection.exec_driver_sql(CREATE_ROLE.format(role=role))
     quoted = login.replace("'", "''")
-    for lacking in refused(connection, login):
+    for lacking in missing_roles(connection, login):
         connection.exec_driver_sql(GRANT_ROLE.format(role=lacking.name, login=quoted).replace("%", "%%"))
     if line := remedy(connection, login):
         raise RoleMissing(f"{login} may not switch to the roles of the API. An administrator must run: {line}")

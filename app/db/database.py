@@ -23,6 +23,9 @@ from app.errors import DatabaseUnavailable
 from app.record import current
 from app.settings import Settings
 
+Parameters = Mapping[str, Any]
+Rows = Sequence[Row[Any]]
+
 EXPLAIN_S = 0.2  # half of it for the server
 LOGIN = text("SELECT current_user::text, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
 
@@ -54,8 +57,8 @@ class Database:
         return cls(url, settings.database_pool_size, settings.database_timeout_ms / 1000)
 
     def execute(
-        self, principal: Principal, statement: Executable, parameters: Mapping[str, Any], function: str | None = None
-    ) -> Sequence[Row[Any]]:
+        self, principal: Principal, statement: Executable, parameters: Parameters, function: str | None = None
+    ) -> Rows:
         """Run one statement as `principal` and commit it; its span names the `function` that asked.
 
         A user reaches only own rows, an `Administrator` reads all rows and changes none. If the connection turns out to
@@ -76,9 +79,7 @@ class Database:
                     raise
             return self._send(statement, parameters, options)
 
-    def _send(
-        self, statement: Executable, parameters: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> Sequence[Row[Any]]:
+    def _send(self, statement: Executable, parameters: Parameters, options: Parameters) -> Rows:
         if deadline.remaining() <= ANSWER_S:
             raise DatabaseUnavailable
         try:
@@ -98,7 +99,7 @@ class Database:
 
         Raises:
             Conflict, InvalidValue: as `execute`; those of deferred constraints at the end.
-            DatabaseBusy, DatabaseUnavailable: as `execute`; the outcome is unknown where the commit got no answer.
+            DatabaseBusy, DatabaseUnavailable: as `execute`; the outcome is unknown if the commit got no answer.
         """
         bound = self._transactional.execution_options(administrator=administrator_id(principal))
         with deadline.ensure(self.timeout_s), translated_errors(), Session(bound, close_resets_only=False) as session:
@@ -125,10 +126,7 @@ class Database:
         """Return the planner's estimate for a statement of `principal`, as EXPLAIN (FORMAT JSON) gives it.
 
         It has a connection and a deadline of its own: the caller may hold the pool's last connection, and have no time
-        left. If that connection is in use, there is no estimate.
-
-        Raises:
-            SQLAlchemyError: there is none within EXPLAIN_S.
+        left. Raises SQLAlchemyError where there is none within EXPLAIN_S, or that connection is in use.
         """
         with deadline.start(EXPLAIN_S), self._explanations.connect() as connection:
             options = {"principal": principal}
@@ -136,21 +134,13 @@ class Database:
             return connection.exec_driver_sql(explain, parameters, execution_options=options).scalar()
 
     def revision(self) -> str | None:
-        """Return the schema's revision: the one statement without a principal, on a connection of its own.
-
-        Raises:
-            SQLAlchemyError: the database can't be reached, or has no schema.
-        """
+        """Return the schema's revision, or raise SQLAlchemyError; no principal, on a connection of its own."""
         with deadline.ensure(self.timeout_s), self._probe.connect() as connection:
             revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
             return revision
 
     def login(self) -> Login:
-        """Return what the database knows of the login.
-
-        Raises:
-            SQLAlchemyError: the database can't be reached.
-        """
+        """Return what the database knows of the login, or raise SQLAlchemyError."""
         with deadline.ensure(self.timeout_s), self._probe.connect() as connection:
             name, bypasses = connection.execute(LOGIN).one()
             return Login(name, bypasses, remedy(connection, name))
@@ -191,11 +181,8 @@ CurrentDatabase = Annotated[Database, Depends(database)]
 def session(database: CurrentDatabase, user: CurrentUser) -> Iterator[Session]:
     """Give a session of the user who asks, who sees only own rows; committed before the answer is sent.
 
-    For endpoints that are written with a session, as in FastAPI's tutorial. It needs three round trips and two thread
-    hops more than a store.
-
-    Raises:
-        DatabaseBusy, DatabaseUnavailable: as `Database.transaction`.
+    For endpoints that are written with a session, as in FastAPI's tutorial: three round trips where a store needs one,
+    and two thread hops more.
     """
     with database.transaction(user) as opened:
         yield opened

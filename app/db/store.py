@@ -1,7 +1,7 @@
 """What the store of every entity does alike: it runs statements as one user, and tells what was found."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from sqlalchemy import Executable, Row, Select, Update
 
 from app.auth.users import Principal
-from app.db.database import Database
+from app.db.database import Database, Rows
 from app.db.statements import Listing, Order, set_fields
 from app.errors import DatabaseBusy, IdempotencyKeyReused, NotFound, PreconditionFailed
 
@@ -37,7 +37,7 @@ class Store:
     def __init__(self, database: Database, user: Principal) -> None:
         self._database, self._user = database, user
 
-    def run(self, statement: Executable, **parameters: Any) -> Sequence[Row[Any]]:
+    def run(self, statement: Executable, **parameters: Any) -> Rows:
         """Run one statement with the parameter `owner`; its span names the method of the store that asked."""
         parameters["owner"] = self._user.user_id
         return self._database.execute(self._user, statement, parameters, _asking_method())

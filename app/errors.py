@@ -95,18 +95,6 @@ class InvalidValue(InvalidRequest):
     detail = "A value is not acceptable. Nothing was changed."
 
 
-class PreconditionFailed(AppError):
-    """Somebody else changed the row in between: read it again."""
-
-    status, code, detail = 412, "precondition_failed", "The resource has changed since it was read."
-
-
-class IdempotencyKeyReused(AppError):
-    """The key belongs to another request of this user."""
-
-    status, code, detail = 422, "idempotency_key_reused", "This Idempotency-Key was used with another body."
-
-
 class MalformedBody(AppError):
     """The body is not JSON (RFC 8259) in UTF-8."""
 

@@ -11,7 +11,19 @@ from sqlalchemy import Executable, Row, Select, Update
 from app.auth.users import Principal
 from app.db.database import Database, Rows
 from app.db.statements import Listing, Order, set_fields
-from app.errors import DatabaseBusy, IdempotencyKeyReused, NotFound, PreconditionFailed
+from app.errors import AppError, DatabaseBusy, NotFound
+
+
+class PreconditionFailed(AppError):
+    """Somebody else changed the row in between: read it again."""
+
+    status, code, detail = 412, "precondition_failed", "The resource has changed since it was read."
+
+
+class IdempotencyKeyReused(AppError):
+    """The key belongs to another request of this user."""
+
+    status, code, detail = 422, "idempotency_key_reused", "This Idempotency-Key was used with another body."
 
 
 class Found(NamedTuple):

@@ -31,7 +31,7 @@ LOGIN = text("SELECT current_user::text, rolsuper OR rolbypassrls FROM pg_roles 
 
 
 class Login(NamedTuple):
-    """The database's login: its name, whether row-level security can bind it, and what it lacks."""
+    """The database's login; `remedy` is what an administrator must run before it can serve."""
 
     name: str
     bypasses_row_security: bool

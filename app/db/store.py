@@ -42,7 +42,11 @@ class FoundPage(NamedTuple):
 
 
 class Store:
-    """The rows of one user. An entity's store derives from it and gives the SQL, which returns `version` with a row."""
+    """The rows of one user. An entity's store derives from it and gives the SQL, which returns `version` with a row.
+
+    Where the user has no such row, `not_found` is raised; where a change may not start from its version,
+    PreconditionFailed.
+    """
 
     not_found: type[NotFound] = NotFound
 
@@ -62,11 +66,7 @@ class Store:
         return FoundPage(page, page[-1]["id"] if len(rows) > limit else None)
 
     def read_one(self, read: Select[Any], **which: Any) -> Found:
-        """Return one row.
-
-        Raises:
-            NotFound: the user has none.
-        """
+        """Return one row."""
         rows = self.run(read, **which)
         if not rows:
             raise self.not_found
@@ -91,21 +91,12 @@ class Store:
         return _found(rows[0], replayed=True)
 
     def update_one(self, update: Update, read: Select[Any], values: Mapping[str, Any], **which: Any) -> Found:
-        """Set some fields of a row and return it; it stays as it is where none of them differs.
-
-        Raises:
-            NotFound, PreconditionFailed: as `delete_one`.
-        """
+        """Set some fields of a row and return it; it stays as it is where none of them differs."""
         new = {f"new_{field}": value for field, value in values.items()}
         return _found(self._change_one(set_fields(update, tuple(values)), read, which | new))
 
     def delete_one(self, delete: Executable, read: Select[Any], **which: Any) -> None:
-        """Delete a row.
-
-        Raises:
-            NotFound: the user has none.
-            PreconditionFailed: it is at another version.
-        """
+        """Delete a row."""
         self._change_one(delete, read, which)
 
     def _change_one(self, change: Executable, read: Select[Any], parameters: Mapping[str, Any]) -> Row[Any]:

@@ -64,7 +64,7 @@ class Readiness:
 
     def _answers(self) -> bool:
         try:
-            with deadline.within(PROBE_TIMEOUT_S):
+            with deadline.ensure(PROBE_TIMEOUT_S):
                 return self._revisions.serve(self._database.revision())
         except SQLAlchemyError as error:
             logger.warning("not ready: the database did not answer (%s)", type(error).__name__)

@@ -86,7 +86,7 @@ def create_app(
 def provide(api: Api, settings: Settings, draining: Event) -> None:
     """Give the application what its requests are served with."""
     api.state.settings = settings
-    api.state.database = database = Database.of(settings)
+    api.state.database = database = Database.from_settings(settings)
     database.listen(partial(event_loop.watch, refuse=settings.environment == "development"))
     api.state.workers = Workers(settings.database_pool_size)
     api.state.authenticator = Authenticator(verifier_for(settings))

@@ -158,7 +158,7 @@ def verify_database(settings: Settings) -> None:
         BrokenMigrations: there is no telling what this code's schema is.
 
     """
-    database = Database.of(settings)
+    database = Database.from_settings(settings)
     try:
         login = database.login()
         revision = database.revision()

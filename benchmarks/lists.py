@@ -2,13 +2,13 @@
 
 from itertools import repeat
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ClauseElement, create_engine
+from sqlalchemy import create_engine
 
 from app.db.pool import PREAMBLES
 from app.db.roles import ROLE
-from app.tasks.queries import page_statement
+from app.tasks.queries import LIST
 from app.web.paging import encode
 from benchmarks import load
 from benchmarks.calls import make_token, open_cursor, request
@@ -75,7 +75,7 @@ def _request(tasks: int, after: int | None) -> bytes:
 
 def _blocks(cursor: Any, tasks: int, after: int | None) -> int:
     given = {"cursor": after} if after else {}
-    statement = cast(ClauseElement, page_statement("newest", tuple(given))).compile(_ENGINE)
+    statement = LIST.page("newest", tuple(given)).compile(_ENGINE)
     cursor.execute("BEGIN")
     cursor.execute(PREAMBLES[ROLE], (_owner(tasks), "60000", "1000"))
     parameters = {"owner": _owner(tasks), "page_limit": LENGTH + 1, **given}

@@ -24,7 +24,7 @@ from rich.terminal_theme import DIMMED_MONOKAI
 from rich.text import Text
 
 from devtools.browser import PATIENCE_S, POLL_S, NoPicture, Page, open_browser
-from devtools.caller import Endpoints
+from devtools.client import Endpoints
 from devtools.environment import HOME
 from devtools.postgres import Server, postgres
 

@@ -33,7 +33,7 @@ def seed(settings: Settings, user_id: str, tasks: int) -> Iterator[int]:
     Raises:
         SeedFailed: the database refused the tasks.
     """
-    database = Database.of(settings.model_copy(update={"database_timeout_ms": 60_000}))
+    database = Database.from_settings(settings.model_copy(update={"database_timeout_ms": 60_000}))
     try:
         for first in range(1, tasks + 1, BATCH):
             last = min(first + BATCH - 1, tasks)

@@ -1,6 +1,6 @@
-"""The only way to PostgreSQL: every statement is bound to a principal, and none outlasts its request's deadline.
+"""The only way to PostgreSQL: each statement runs as one user, and none outlasts the request's deadline.
 
-`execute` takes one statement and costs one round trip; `transaction` is for what needs several.
+`execute` takes one statement and needs one round trip; `transaction` is for several.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,20 +16,22 @@ from sqlmodel import Session
 
 from app.auth.users import Administrator, CurrentUser, Principal
 from app.db import deadline
-from app.db.errors import doubts, refusals, unavailable
+from app.db.errors import translated_errors, unavailable
 from app.db.pool import ANSWER_S, PREAMBLES, engine_for, preamble
 from app.db.roles import remedy
 from app.errors import DatabaseUnavailable
 from app.record import current
 from app.settings import Settings
 
-EXPLAIN_S = 0.2  # half of it for the server
+Parameters = Mapping[str, Any]
+Rows = Sequence[Row[Any]]
 
+EXPLAIN_S = 0.2  # half of it for the server
 LOGIN = text("SELECT current_user::text, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
 
 
 class Login(NamedTuple):
-    """What the database makes of the login: its name, whether row-level security can bind it, what it lacks."""
+    """The database's login; `remedy` is what an administrator must run before it can serve."""
 
     name: str
     bypasses_row_security: bool
@@ -37,7 +39,7 @@ class Login(NamedTuple):
 
 
 class Database:
-    """A pool of connections, and the doors to it. Thread-safe; no call outlasts the request's deadline."""
+    """A pool of connections, for statements that run as one user. Thread-safe."""
 
     def __init__(self, url: str, pool_size: int, timeout_s: float) -> None:
         deadline.install()
@@ -48,77 +50,70 @@ class Database:
         self._transactional = self._engine.execution_options(isolation_level="READ COMMITTED")
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings) -> Self:
         """Return the database that `settings` name."""
         assert settings.database_url  # Settings or the development defaults saw to it
         url = settings.database_url.get_secret_value()
         return cls(url, settings.database_pool_size, settings.database_timeout_ms / 1000)
 
-    def execute(self, principal: Principal, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
-        """Run one statement as `principal`, who sees none but own rows (an `Administrator`: all, and changes none).
+    def execute(
+        self, principal: Principal, statement: Executable, parameters: Parameters, function: str | None = None
+    ) -> Rows:
+        """Run one statement as `principal` and commit it; its span names the `function` that asked.
 
-        It is committed when this returns.
-
-        A read whose connection turns out to be dead is sent once more; a write never.
+        A user reaches only own rows, an `Administrator` reads all rows and changes none. If the connection turns out to
+        be dead, a read is sent once more and a write is not.
 
         Raises:
             Conflict: a row is there already, or one that is referred to is not, for this user.
             InvalidValue: a value is out of range, too long, or against a check.
             DatabaseBusy: another transaction holds a lock.
             DatabaseUnavailable: no answer, or none in time; after a write the detail says that its outcome is unknown.
-
         """
-        with deadline.within(self.timeout_s), refusals():
-            if not statement.is_select:
-                with doubts():
-                    return self._send(principal, statement, parameters)
+        options = {"principal": principal, "administrator": administrator_id(principal), "function": function}
+        with deadline.ensure(self.timeout_s), translated_errors(outcome_unknown=not statement.is_select):
             try:
-                return self._send(principal, statement, parameters)
+                return self._send(statement, parameters, options)
             except exc.DBAPIError as error:
-                if not error.connection_invalidated:
+                if not (statement.is_select and error.connection_invalidated):
                     raise
-            return self._send(principal, statement, parameters)
+            return self._send(statement, parameters, options)
 
-    def _send(self, principal: Principal, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
-        options = {"principal": principal, "administrator": administrator_id(principal)}
-        with self._connect() as connection:
-            result = connection.execute(statement, parameters, execution_options=options)
-            return result.all() if result.returns_rows else []
-
-    def _connect(self) -> Connection:
-        """Take a connection; what fails here was never sent, so that nobody has to wonder about its outcome."""
+    def _send(self, statement: Executable, parameters: Parameters, options: Parameters) -> Rows:
         if deadline.remaining() <= ANSWER_S:
             raise DatabaseUnavailable
         try:
-            return self._engine.connect()
-        except exc.DBAPIError as error:
+            connection = self._engine.connect()
+        except exc.DBAPIError as error:  # nothing was sent, so the outcome of a write is known
             raise unavailable(error) from error
+        with connection:
+            result = connection.execute(statement, parameters, execution_options=options)
+            return result.all() if result.returns_rows else []
 
     @contextmanager
     def transaction(self, principal: Principal) -> Iterator[Session]:
-        """Open a session on a real transaction as `principal`: committed at the end, rolled back on any exception.
+        """Open a session on a transaction as `principal`: committed at the end, rolled back on any exception.
 
-        The connection is taken by its first statement. After a `commit()` of its own the session goes on in another
-        transaction, as the same principal; once it is closed it is of no more use.
+        Its first statement takes the connection. After a `commit()` of its own the session goes on in another
+        transaction as the same principal. Once it is closed it cannot be used.
 
         Raises:
             Conflict, InvalidValue: as `execute`; those of deferred constraints at the end.
-            DatabaseBusy, DatabaseUnavailable: as `execute`; the outcome is unknown where the commit got no answer.
-
+            DatabaseBusy, DatabaseUnavailable: as `execute`; the outcome is unknown if the commit got no answer.
         """
         bound = self._transactional.execution_options(administrator=administrator_id(principal))
-        with deadline.within(self.timeout_s), refusals(), Session(bound, close_resets_only=False) as session:
-            event.listen(session, "after_begin", partial(_introduce, principal))
+        with deadline.ensure(self.timeout_s), translated_errors(), Session(bound, close_resets_only=False) as session:
+            event.listen(session, "after_begin", partial(_send_preamble, principal))
             try:
                 yield session
             except BaseException:
                 _roll_back(session)
                 raise
-            with doubts():
+            with translated_errors(outcome_unknown=True):
                 session.commit()
 
     def listen(self, listener: Callable[[Engine], object]) -> None:
-        """Let `listener` register itself for the events of every statement that is run for a principal."""
+        """Let `listener` register itself for the events of every statement that runs for a principal."""
         listener(self._engine)
 
     def connections(self) -> dict[str, int]:
@@ -130,45 +125,30 @@ class Database:
     def explain(self, principal: Principal, statement: str, parameters: Any) -> Any:
         """Return the planner's estimate for a statement of `principal`, as EXPLAIN (FORMAT JSON) gives it.
 
-        On a connection outside the pool, since whoever asks may hold the last one of it, and at once or not at all:
-        the deadline of whoever asks may have passed.
-
-        Raises:
-            SQLAlchemyError: there is none to be had within EXPLAIN_S.
-
+        It has a connection and a deadline of its own: the caller may hold the pool's last connection, and have no time
+        left. Raises SQLAlchemyError where there is none within EXPLAIN_S, or that connection is in use.
         """
-        with deadline.apart(EXPLAIN_S), self._explanations.connect() as connection:
+        with deadline.start(EXPLAIN_S), self._explanations.connect() as connection:
             options = {"principal": principal}
             explain = f"EXPLAIN (FORMAT JSON, VERBOSE) {statement}"
             return connection.exec_driver_sql(explain, parameters, execution_options=options).scalar()
 
     def revision(self) -> str | None:
-        """Return the schema's revision: the one statement without a principal, on a connection of its own.
-
-        Raises:
-            SQLAlchemyError: the database can't be reached, or has no schema.
-
-        """
-        with deadline.within(self.timeout_s), self._probe.connect() as connection:
+        """Return the schema's revision, or raise SQLAlchemyError; no principal, on a connection of its own."""
+        with deadline.ensure(self.timeout_s), self._probe.connect() as connection:
             revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
             return revision
 
     def login(self) -> Login:
-        """Return what the database makes of the login.
-
-        Raises:
-            SQLAlchemyError: the database can't be reached.
-
-        """
-        with deadline.within(self.timeout_s), self._probe.connect() as connection:
+        """Return what the database knows of the login, or raise SQLAlchemyError."""
+        with deadline.ensure(self.timeout_s), self._probe.connect() as connection:
             name, bypasses = connection.execute(LOGIN).one()
             return Login(name, bypasses, remedy(connection, name))
 
     def close(self) -> None:
         """Close every connection that is not in use."""
-        self._engine.dispose()
-        self._probe.dispose()
-        self._explanations.dispose()
+        for engine in (self._engine, self._probe, self._explanations):
+            engine.dispose()
 
 
 def administrator_id(principal: Principal) -> str | None:
@@ -177,15 +157,15 @@ def administrator_id(principal: Principal) -> str | None:
 
 
 def _roll_back(session: Session) -> None:
-    """Roll back; where that fails, give the connection up, so that the first error is the one that is raised."""
+    """Roll back. If that fails, give the connection up, so that the first error is the one that is raised."""
     try:
         session.rollback()
     except (exc.SQLAlchemyError, psycopg2.Error):
         session.invalidate()
 
 
-def _introduce(principal: Principal, _session: Session, _transaction: Any, connection: Connection) -> None:
-    """Say for whom a transaction is, as the first thing in it."""
+def _send_preamble(principal: Principal, _session: Session, _transaction: Any, connection: Connection) -> None:
+    """Say whose transaction it is, as the first thing in it."""
     connection.exec_driver_sql(PREAMBLES[principal.role], preamble(principal), {"observed": False})
 
 
@@ -199,14 +179,10 @@ CurrentDatabase = Annotated[Database, Depends(database)]
 
 
 def session(database: CurrentDatabase, user: CurrentUser) -> Iterator[Session]:
-    """Give a session of the user who asks, who sees none but own rows; committed before the answer is sent.
+    """Give a session of the user who asks, who sees only own rows; committed before the answer is sent.
 
-    For endpoints that are written with a session, as in FastAPI's tutorial; it costs a transaction and two threads more
-    than a store that calls `execute`.
-
-    Raises:
-        DatabaseBusy, DatabaseUnavailable: as `Database.transaction`.
-
+    For endpoints that are written with a session, as in FastAPI's tutorial: three round trips where a store needs one,
+    and two thread hops more.
     """
     with database.transaction(user) as opened:
         yield opened

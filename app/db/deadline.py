@@ -1,13 +1,13 @@
 """One monotonic deadline a request: whatever waits, waits for what is left of it.
 
-The wait callback is the client's own end of a query: no server setting and no TCP keepalive saves a client whose server
-is frozen. It costs 3 to 12 us a query, holds for every psycopg2 connection of the process, and rules out COPY and large
+The wait callback is the client's end of a query: if the server is frozen, no server setting and no TCP keepalive ends
+the wait. It costs 3 to 12 us a query, holds for every psycopg2 connection of the process, and rules out COPY and large
 objects (https://www.psycopg.org/docs/advanced.html#support-for-coroutine-libraries).
 """
 
 import select
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import inf
 from time import monotonic
 from typing import Any
@@ -19,12 +19,12 @@ from app.record import CURRENT, Record
 
 
 class DeadlineExceeded(psycopg2.OperationalError):
-    """The server did not answer in time; a subclass of the driver's error, or SQLAlchemy would keep the connection."""
+    """The server did not answer in time. SQLAlchemy gives the connection up because this is an error of the driver."""
 
 
 @contextmanager
-def apart(seconds: float) -> Iterator[None]:
-    """Work under a deadline of its own, whatever is left of the request's."""
+def start(seconds: float) -> Iterator[None]:
+    """Start a deadline of `seconds`, whatever is left of the request's."""
     before = CURRENT.get()
     record = Record(seconds)
     record.start_deadline()
@@ -32,17 +32,12 @@ def apart(seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        CURRENT.set(before)  # no token: what a dependency opened in one context may be closed in another
+        CURRENT.set(before)  # no token: a dependency may be opened in one context and closed in another
 
 
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Work under the request's deadline, or under one of `seconds` where there is no request."""
-    if CURRENT.get() is not None:
-        yield
-        return
-    with apart(seconds):
-        yield
+def ensure(seconds: float) -> AbstractContextManager[None]:
+    """Keep the request's deadline; where there is no request, start one of `seconds`."""
+    return start(seconds) if CURRENT.get() is None else nullcontext()
 
 
 def remaining() -> float:
@@ -52,12 +47,12 @@ def remaining() -> float:
 
 
 def install() -> None:
-    """Make every wait of psycopg2, connecting included, end at the deadline."""
+    """End every wait of psycopg2 at the deadline, connecting included."""
     extensions.set_wait_callback(_wait)
 
 
 def _wait(connection: Any) -> None:
-    end = monotonic() + remaining()  # of when the wait began: an answer that begins meanwhile prolongs nothing
+    end = monotonic() + remaining()  # as it was when the wait began: if the HTTP answer begins now, the end stays
     while (state := connection.poll()) != extensions.POLL_OK:
         left = end - monotonic()
         if left <= 0:

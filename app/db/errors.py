@@ -1,4 +1,4 @@
-"""What the database says, turned into what a client can act on."""
+"""The database's errors, as what a client can act on."""
 
 import logging
 from collections.abc import Iterator
@@ -6,63 +6,63 @@ from contextlib import contextmanager
 
 from sqlalchemy import exc
 
-from app.db import deadline
-from app.errors import UNKNOWN, Conflict, DatabaseBusy, DatabaseUnavailable, InvalidValue
+from app.db.deadline import DeadlineExceeded
+from app.errors import UNKNOWN, AppError, Conflict, DatabaseBusy, DatabaseUnavailable, InvalidValue
 
-BUSY = {"55P03", "40001", "40P01"}  # lock_timeout, serialization failure, deadlock
-FORBIDDEN = "42501"  # what the role was not granted, or a row for somebody else
-UNAVAILABLE = {"08", "53", "57"}  # classes: connection, resources, operator intervention (statement_timeout included)
-READ_ONLY = "25006"  # a standby, while a failover goes on
-# https://www.postgresql.org/docs/current/errcodes-appendix.html
-CONFLICT = "23"  # class: unique, foreign key (23001 where it restricts), exclusion; and of the class, not a conflict:
-INVALID = {"23502", "23514"}  # not null, check
-LIMITS = "54"  # class: a value too large for its index, too deep for the stack
+# By SQLSTATE, or by its class (the first two characters): https://www.postgresql.org/docs/current/errcodes-appendix.html
+ANSWERS: dict[str, type[AppError]] = {
+    "08": DatabaseUnavailable,  # connection
+    "23": Conflict,  # unique, foreign key (23001 where it restricts), exclusion
+    "23502": InvalidValue,  # not null
+    "23514": InvalidValue,  # check
+    "25006": DatabaseUnavailable,  # a standby answers while a failover goes on
+    "40001": DatabaseBusy,  # serialization failure
+    "40P01": DatabaseBusy,  # deadlock
+    "53": DatabaseUnavailable,  # resources
+    "54": InvalidValue,  # too large for its index, too deep for the stack
+    "55P03": DatabaseBusy,  # lock_timeout
+    "57": DatabaseUnavailable,  # operator intervention, statement_timeout included
+}
+FORBIDDEN = "42501"  # the role has no such right, or the row would be another user's
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """Turn what the database says into what a client can act on; our own mistakes stay exceptions."""
+def translated_errors(*, outcome_unknown: bool = False) -> Iterator[None]:
+    """Raise an AppError in place of what the database says; a mistake of our code stays the exception it is.
+
+    With `outcome_unknown` a statement may have been executed although its answer never came.
+    """
     try:
         yield
-    except (exc.TimeoutError, deadline.DeadlineExceeded) as error:  # the second where SQLAlchemy sets up a transaction
+    except (exc.TimeoutError, DeadlineExceeded) as error:  # the second where SQLAlchemy sets up a transaction
         raise DatabaseUnavailable from error
     except exc.DBAPIError as error:
-        sqlstate = getattr(error.orig, "pgcode", None)
-        if sqlstate in BUSY:
-            raise DatabaseBusy from error
-        no_answer = error.connection_invalidated or isinstance(error.orig, deadline.DeadlineExceeded)
-        if no_answer or sqlstate == READ_ONLY or (sqlstate or "")[:2] in UNAVAILABLE:
-            raise unavailable(error) from error
-        if refused := refusal(error, sqlstate or ""):
-            logger.info("the database refused a change: %s %s", type(error.orig).__name__, sqlstate or "")
-            raise refused from error
-        if sqlstate == FORBIDDEN:
-            logger.warning("the role may not do this: does the migration of the table call protect() or share()?")
+        if translated := translation(error, outcome_unknown=outcome_unknown):
+            raise translated from error
         raise
 
 
-def refusal(error: exc.DBAPIError, sqlstate: str) -> Conflict | InvalidValue | None:
-    """Return what a client is told of an error that its own values may have caused, or None for a mistake of ours."""
-    if isinstance(error, exc.DataError) or sqlstate in INVALID or sqlstate.startswith(LIMITS):
-        return InvalidValue()  # the driver's DataError is class 22
-    return Conflict() if sqlstate.startswith(CONFLICT) else None
-
-
-@contextmanager
-def doubts() -> Iterator[None]:
-    """Say of a write that got no answer that it may have been made all the same."""
-    try:
-        yield
-    except exc.DBAPIError as error:
-        if not error.connection_invalidated:
-            raise
-        raise unavailable(error, UNKNOWN) from error
+def translation(error: exc.DBAPIError, *, outcome_unknown: bool) -> AppError | None:
+    """Return what a client is told of `error`, or None for a mistake of our code."""
+    sqlstate = getattr(error.orig, "pgcode", None) or ""
+    if error.connection_invalidated or isinstance(error.orig, DeadlineExceeded):
+        return unavailable(error, UNKNOWN if outcome_unknown else None)
+    answer = ANSWERS.get(sqlstate) or ANSWERS.get(sqlstate[:2])
+    if answer is DatabaseUnavailable:
+        return unavailable(error)
+    if isinstance(error, exc.DataError):  # class 22; the driver's own has no SQLSTATE
+        answer = InvalidValue
+    if answer:
+        logger.info("the database refused a change: %s %s", type(error.orig).__name__, sqlstate)
+    if sqlstate == FORBIDDEN:
+        logger.warning("the role may not do this: does the migration of the table call protect() or share()?")
+    return answer() if answer else None
 
 
 def unavailable(error: exc.DBAPIError, detail: str | None = None) -> DatabaseUnavailable:
-    """Return the refusal for `error`, and tell the log what a client must not know."""
-    sqlstate = getattr(error.orig, "pgcode", None)
-    logger.warning("the database is unavailable: %s %s", type(error.orig).__name__, sqlstate or "")
+    """Return the refusal for `error`; the log has what a client must not know."""
+    sqlstate = getattr(error.orig, "pgcode", None) or ""
+    logger.warning("the database is unavailable: %s %s", type(error.orig).__name__, sqlstate)
     return DatabaseUnavailable(detail)

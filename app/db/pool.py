@@ -1,9 +1,8 @@
 """The engine under `Database`: how a statement travels, and how a dead connection is noticed.
 
-A simple-query message of several statements on an autocommit connection is one implicit transaction, and psycopg2 sends
-what it is given as one such message. So the preamble (whose rows, how long) travels in the statement's own message, its
-settings local to that transaction: nothing is left on the connection, and a pooler in transaction mode may stand
-between. AUTOCOMMIT also means that several statements are not atomic: hence one statement, or a real transaction.
+psycopg2 sends several statements as one message, which is one implicit transaction on an autocommit connection. So the
+preamble (whose rows, how long) travels with its statement, and its settings end with that transaction: nothing is left
+on the connection, and a pooler in transaction mode may stand between.
 """
 
 from time import monotonic, perf_counter
@@ -37,38 +36,32 @@ class DeadlineQueue(Queue[ConnectionPoolEntry]):
 
     def get(self, block: bool = True, timeout: float | None = None) -> ConnectionPoolEntry:  # noqa: FBT001, FBT002  SQLAlchemy's signature
         """Return a connection, within `timeout` seconds and what is left of the deadline."""
-        if block and timeout:
-            timeout = max(0.0, min(timeout, deadline.remaining()))
-        return super().get(block, timeout)
+        return super().get(block, timeout and max(0.0, min(timeout, deadline.remaining())))
 
 
 class DeadlinePool(QueuePool):
-    """A pool of connections, for which nobody waits past the request's deadline; the record learns how long it was.
-
-    The queue knows the deadline, not the pool's time-out: a pool that replaces a broken one is given that of its
-    predecessor.
-    """
+    """A pool of connections; the request's record learns how long the wait for one was."""
 
     _queue_class = DeadlineQueue
-    _sqla_logger_namespace = "sqlalchemy.pool"  # else its logger is named after the class, and as loud as our own
+    _sqla_logger_namespace = "sqlalchemy.pool"  # else its logger is named after the class, and logs as ours do
 
     def connect(self) -> PoolProxiedConnection:
         """Return a connection, as every pool does."""
         record = CURRENT.get()
         if record is None:
             return super().connect()
-        started = perf_counter()
+        started, failure = perf_counter(), None
         try:
-            connection = super().connect()
+            return super().connect()
         except Exception as error:
-            record.note_wait("connections", started, type(error).__name__)
+            failure = type(error).__name__
             raise
-        record.note_wait("connections", started)
-        return connection
+        finally:
+            record.note_wait("connections", started, failure)
 
 
 def engine_for(url: str, pool_size: int, timeout_s: float) -> Engine:
-    """Return an engine of at most `pool_size` connections; a caller waits `timeout_s` at most, within the deadline."""
+    """Return an engine of at most `pool_size` connections; nobody waits for one longer than `timeout_s`."""
     engine = create_engine(
         url,
         hide_parameters=True,
@@ -83,9 +76,9 @@ def engine_for(url: str, pool_size: int, timeout_s: float) -> Engine:
     )
     event.listen(engine, "do_execute", _execute_in_one_message)
     event.listen(engine, "do_executemany", _execute_in_one_message)
-    event.listen(engine, "handle_error", _keep_the_pool)
-    event.listen(engine, "connect", lambda _, record: _mark(record))
-    event.listen(engine, "checkin", lambda _, record: _mark(record))
+    event.listen(engine, "handle_error", _keep_other_connections)
+    event.listen(engine, "connect", _note_use)
+    event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", _ping)
     return engine
 
@@ -99,28 +92,28 @@ def preamble(principal: Principal) -> tuple[str, str, str]:
 def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
     """Send the traceparent, the preamble and the statement together; in a transaction the preamble went before.
 
-    Later than `before_cursor_execute`, so that no log or error shows it.
+    This is later than `before_cursor_execute`, so that no log or error shows the preamble.
     """
     principal = context.execution_options.get("principal")
     if context.executemany:
         if principal is None:
             return False
         raise exc.InvalidRequestError("several sets of parameters need Database.transaction()")
-    body = _written(cursor, statement, parameters)
+    body = _insert_parameters(cursor, statement, parameters)
     settings: bytes = cursor.mogrify(PREAMBLES[principal.role], preamble(principal)) if principal else b""
     cursor.execute(_traceparent() + settings + body)
     return True
 
 
-def _written(cursor: Any, statement: str, parameters: Any) -> bytes:
+def _insert_parameters(cursor: Any, statement: str, parameters: Any) -> bytes:
     """Return the statement with its parameters in it; text that no server could store is the client's mistake."""
     try:
-        written: bytes = cursor.mogrify(statement, parameters)
-    except ValueError as error:  # a ValueError of other kinds is about the statement
-        if isinstance(error, UnicodeError) or "NUL" in str(error):
+        body: bytes = cursor.mogrify(statement, parameters)
+    except ValueError as error:
+        if isinstance(error, UnicodeError) or "NUL" in str(error):  # any other is about the statement
             raise psycopg2.DataError(type(error).__name__) from error
         raise
-    return written
+    return body
 
 
 def _traceparent() -> bytes:
@@ -134,22 +127,22 @@ def _traceparent() -> bytes:
     return b"/*traceparent='00-%032x-%016x-%02x'*/ " % (span.trace_id, span.span_id, span.trace_flags)
 
 
-def _keep_the_pool(context: Any) -> None:
-    """A statement that was cut says nothing of the other connections."""
+def _keep_other_connections(context: Any) -> None:
+    """Keep the pool where only one statement was cut at its deadline."""
     if isinstance(context.original_exception, deadline.DeadlineExceeded):
         context.invalidate_pool_on_disconnect = False
 
 
-def _mark(record: Any) -> None:
-    record.info["used"] = monotonic()
+def _note_use(_connection: Any, entry: ConnectionPoolEntry) -> None:
+    entry.info["used"] = monotonic()
 
 
-def _ping(connection: Any, record: Any, _proxy: Any) -> None:
+def _ping(connection: Any, entry: ConnectionPoolEntry, _proxy: Any) -> None:
     """Ask a connection that was idle for a while whether its server is still there."""
-    if monotonic() - record.info["used"] < PING_AFTER_S:
+    if monotonic() - entry.info["used"] < PING_AFTER_S:
         return
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except psycopg2.Error as error:
-        raise exc.InvalidatePoolError("the connection did not survive its rest") from error
+        raise exc.InvalidatePoolError("the connection was closed while it was idle") from error

@@ -1,7 +1,4 @@
-"""The two roles that statements run as, and what a login needs before it can take them.
-
-They are of the whole cluster, and every database of this application shares them.
-"""
+"""The two roles of the cluster that statements run as, and what a login needs before it may switch to them."""
 
 from typing import Any
 
@@ -19,17 +16,17 @@ WANTED = text("""
 """)
 
 
-def refused(connection: Connection, login: str) -> list[Row[Any]]:
-    """Return the roles that `login` may not take: the `name` of each, and whether it `is_there`."""
+def missing_roles(connection: Connection, login: str) -> list[Row[Any]]:
+    """Return the roles that `login` may not switch to: the `name` of each, and whether it `is_there`."""
     wanted = connection.execute(WANTED, {"login": login, "roles": list(ROLES)})
     return [role for role in wanted if not role.is_granted]
 
 
 def remedy(connection: Connection, login: str) -> str | None:
-    """Return the line that an administrator of the database must run for `login`, or None where it may take both."""
-    lacking = refused(connection, login)
-    if not lacking:
+    """Return the line that an administrator of the database must run for `login`, or None where nothing is missing."""
+    missing = missing_roles(connection, login)
+    if not missing:
         return None
-    create = "".join(f"CREATE ROLE {role.name} NOLOGIN NOBYPASSRLS; " for role in lacking if not role.is_there)
-    names = ", ".join(role.name for role in lacking)
+    create = "".join(f"CREATE ROLE {role.name} NOLOGIN NOBYPASSRLS; " for role in missing if not role.is_there)
+    names = ", ".join(role.name for role in missing)
     return f'{create}GRANT {names} TO "{login}" WITH SET TRUE, INHERIT FALSE;'

@@ -9,7 +9,6 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
 from app.settings import Settings, SettingsError
@@ -23,14 +22,6 @@ class MigrationFailed(RuntimeError):
     """The database can't be reached, or there is no such revision; the message is one line."""
 
 
-def config(url: str | None = None, login: str | None = None) -> Config:
-    """Return Alembic's configuration for the database at `url`, which `login` will serve, or its owner."""
-    config = Config(toml_file=Path(__file__).parents[2] / "pyproject.toml")
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    config.attributes.update(url=url, login=login)
-    return config
-
-
 class Revisions(NamedTuple):
     """The revisions that this code knows: the one it was written for, and those before it."""
 
@@ -40,8 +31,8 @@ class Revisions(NamedTuple):
     def serve(self, revision: str | None) -> bool:
         """Tell whether this code can serve a schema at `revision`.
 
-        It can where the schema is ahead, at a revision that only newer code knows: a rolling deployment migrates first,
-        so a migration has to leave the schema good for the code before it (expand now, contract a release later).
+        A revision that only newer code knows is good: a rolling deployment migrates first. So a migration must leave
+        the schema good for the code before it (expand now, contract a release later).
         """
         return revision is not None and revision not in self.older
 
@@ -51,13 +42,13 @@ def revisions() -> Revisions:
 
     Raises:
         BrokenMigrations: a file in `versions` cannot be imported, or they are not one line from the first to the last.
-
     """
     try:
         with warnings.catch_warnings():
-            # Of an id that is there twice Alembic only warns.
-            warnings.filterwarnings("error", category=UserWarning, module=r"alembic\.script")
-            script = ScriptDirectory.from_config(config())
+            warnings.filterwarnings(
+                "error", category=UserWarning, module=r"alembic\.script"
+            )  # of an id that is there twice
+            script = ScriptDirectory.from_config(_config())
             heads, known = script.get_heads(), {known.revision for known in script.walk_revisions()}
     except Exception as error:  # noqa: BLE001  a file that is imported may raise anything
         reason = f"{type(error).__name__}: {first_line(error)}{_place(error)}"
@@ -72,33 +63,49 @@ def revisions() -> Revisions:
     return Revisions(heads[0], frozenset(known) - set(heads))
 
 
-def _place(error: Exception) -> str:
-    """Return the file and line of the migration that raised the error, or nothing; a SyntaxError names its own."""
-    frames = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).parent.name == "versions"]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-
-
 def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -> None:
     """Bring the schema of the database that `settings` name up, or `down`, to `revision`.
 
     Raises:
         SettingsError: they name no database.
         BrokenMigrations: see `revisions`.
-        MigrationFailed: it can't be reached, or knows no such revision.
+        MigrationFailed: the database can't be reached, or there is no such revision.
+    """
+    owner_url(settings)
+    revisions()
+    move = command.downgrade if down else command.upgrade
+    try:
+        move(_config(settings), revision)
+    except (CommandError, DBAPIError) as error:
+        raise MigrationFailed(f"The schema cannot be changed: {first_line(error)}") from None
 
+
+def owner_url(settings: Settings) -> str:
+    """Return the URL of the database for the login that owns its tables.
+
+    Raises:
+        SettingsError: there is none.
     """
     url = settings.database_migration_url or settings.database_url
     if url is None:
         raise SettingsError("DATABASE_URL or DATABASE_MIGRATION_URL is required to migrate.")
-    revisions()
-    login = make_url((settings.database_url or url).get_secret_value()).username
-    move = command.downgrade if down else command.upgrade
-    try:
-        move(config(url.get_secret_value(), login), revision)
-    except (CommandError, DBAPIError) as error:
-        raise MigrationFailed(f"The schema cannot be changed: {first_line(error)}") from None
+    return url.get_secret_value()
 
 
 def first_line(error: BaseException) -> str:
     """Return the first line of what the driver or Alembic says; it names host and port and no password."""
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+
+
+def _config(settings: Settings | None = None) -> Config:
+    """Return Alembic's configuration; env.py reads `settings` from it."""
+    config = Config(toml_file=Path(__file__).parents[2] / "pyproject.toml")
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["settings"] = settings
+    return config
+
+
+def _place(error: Exception) -> str:
+    """Return the file and line of the migration that raised the error, or nothing; a SyntaxError names its own."""
+    frames = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).parent.name == "versions"]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""

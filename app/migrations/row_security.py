@@ -1,43 +1,23 @@
-"""The second lock: PostgreSQL itself shows a user none but own rows, whatever a query forgets.
+"""Row-level security: PostgreSQL itself shows a user only own rows, whatever a query forgets.
 
-Policies are forced, so they bind the owner of the tables too, in migrations and dumps as well. The roles are those of
-the whole cluster: they are created where missing, and no downgrade drops them, since another database may use them.
+Policies are forced, so they bind the owner of the tables too, in migrations and dumps as well. The roles belong to the
+whole cluster: they are created where missing, and no downgrade drops them, since another database may use them.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from alembic import context, op
-from sqlalchemy import text
+from sqlalchemy import Connection, make_url, text
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from app.db.roles import ADMIN_ROLE, ROLE, ROLES, refused, remedy
+from app.db.roles import ADMIN_ROLE, ROLE, missing_roles, remedy
 
 OWN = "user_id = nullif(current_setting('app.user_id', true), '')"
-CREATE_ROLE = """
-    DO $$ BEGIN
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
-            CREATE ROLE {role} NOLOGIN NOBYPASSRLS;
-        END IF;
-    EXCEPTION WHEN duplicate_object OR unique_violation OR insufficient_privilege THEN NULL;
-    END $$
-"""
-GRANT_ROLE = """
-    DO $$ BEGIN
-        EXECUTE format('GRANT %I TO %I WITH SET TRUE, INHERIT FALSE', '{role}', '{login}');
-    EXCEPTION WHEN undefined_object OR unique_violation OR insufficient_privilege THEN NULL;
-    END $$
-"""
-
-
-GRANT_SEQUENCES = """
-    DO $$ DECLARE sequence text; BEGIN
-        FOR sequence IN SELECT pg_get_serial_sequence('{table}', attname) FROM pg_attribute
-            WHERE attrelid = '{table}'::regclass AND attnum > 0 AND NOT attisdropped
-        LOOP
-            IF sequence IS NOT NULL THEN EXECUTE 'GRANT USAGE ON SEQUENCE ' || sequence || ' TO {role}'; END IF;
-        END LOOP;
-    END $$
-"""
+SEQUENCES = text("""
+    SELECT pg_get_serial_sequence(:table, attname) FROM pg_attribute
+    WHERE attrelid = CAST(:table AS regclass) AND attnum > 0 AND NOT attisdropped
+""")
 
 
 class RoleMissing(RuntimeError):
@@ -49,18 +29,24 @@ def create_roles() -> None:
 
     Raises:
         RoleMissing: this login may do neither, and nobody has done it before.
-
     """
     connection = op.get_bind()
-    login = str(context.config.attributes.get("login") or connection.scalar(text("SELECT current_user::text")))
-    for role in ROLES:
-        connection.exec_driver_sql(CREATE_ROLE.format(role=role))
-    quoted = login.replace("'", "''")
-    for lacking in refused(connection, login):
-        connection.exec_driver_sql(GRANT_ROLE.format(role=lacking.name, login=quoted).replace("%", "%%"))
+    url = context.config.attributes["settings"].database_url
+    login = (url and make_url(url.get_secret_value()).username) or str(connection.scalar(text("SELECT current_user")))
+    quoted = connection.dialect.identifier_preparer.quote_identifier(login)
+    for role in missing_roles(connection, login):
+        if not role.is_there:
+            _try(connection, f"CREATE ROLE {role.name} NOLOGIN NOBYPASSRLS")
+        _try(connection, f"GRANT {role.name} TO {quoted} WITH SET TRUE, INHERIT FALSE")
     if line := remedy(connection, login):
         raise RoleMissing(f"{login} may not switch to the roles of the API. An administrator must run: {line}")
     op.execute("GRANT SELECT ON alembic_version TO PUBLIC")
+
+
+def _try(connection: Connection, statement: str) -> None:
+    """Run a statement that this login may have no right to, or that a migration of another database runs as well."""
+    with suppress(ProgrammingError, IntegrityError), connection.begin_nested():
+        connection.exec_driver_sql(statement)
 
 
 def protect(table: str) -> None:
@@ -68,13 +54,14 @@ def protect(table: str) -> None:
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY own ON {table} USING ({OWN}) WITH CHECK ({OWN})")
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {ROLE}")
-    op.execute(GRANT_SEQUENCES.format(table=table, role=ROLE))
+    for sequence in filter(None, op.get_bind().scalars(SEQUENCES, {"table": table})):
+        op.execute(f"GRANT USAGE ON SEQUENCE {sequence} TO {ROLE}")
     op.execute(f"CREATE POLICY look ON {table} FOR SELECT TO {ADMIN_ROLE} USING (true)")
     op.execute(f"GRANT SELECT ON {table} TO {ADMIN_ROLE}")
 
 
 def share(table: str) -> None:
-    """Let every user read all rows of `table`, which has no `user_id`; migrations alone change them."""
+    """Let every user read all rows of `table`, which has no `user_id`; only migrations change them."""
     op.execute(f"GRANT SELECT ON {table} TO {ROLE}, {ADMIN_ROLE}")
 
 

@@ -4,19 +4,19 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
-from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Integer, func, text
-from sqlalchemy import Text as TextColumn
-from sqlmodel import Field as ColumnField
+from sqlalchemy import BigInteger, DateTime, Identity, Index, Text, func, text
+from sqlmodel import Field as Column
 from sqlmodel import SQLModel
 from typing_extensions import TypedDict
 
-from app.web.body import Body, Clean, ReadOnly
+from app.web.body import Clean, RowBody
 from app.web.paging import Page
 from app.web.params import Flag
 
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Clean]
 Description = Annotated[str, StringConstraints(max_length=10_000), Clean]
 SearchText = Annotated[str, StringConstraints(min_length=1, max_length=200), Clean]
+NOW = {"server_default": func.now()}
 
 
 class Task(SQLModel, table=True):
@@ -37,19 +37,15 @@ class Task(SQLModel, table=True):
         ),
     )
 
-    id: int = ColumnField(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
-    user_id: str = ColumnField(sa_type=TextColumn)
-    title: str = ColumnField(sa_type=TextColumn)
-    description: str | None = ColumnField(sa_type=TextColumn)
+    id: int = Column(sa_type=BigInteger, primary_key=True, sa_column_args=[Identity(always=True)])
+    user_id: str = Column(sa_type=Text)
+    title: str = Column(sa_type=Text)
+    description: str | None = Column(sa_type=Text)
     completed: bool
-    created_at: datetime = ColumnField(
-        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())
-    )
-    updated_at: datetime = ColumnField(
-        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())
-    )
-    version: int = ColumnField(sa_column=Column(Integer, nullable=False, server_default="1"))
-    idempotency_key: str | None = ColumnField(sa_type=TextColumn)
+    created_at: datetime = Column(sa_type=DateTime(timezone=True), sa_column_kwargs=NOW)
+    updated_at: datetime = Column(sa_type=DateTime(timezone=True), sa_column_kwargs=NOW)
+    version: int = Column(sa_column_kwargs={"server_default": "1"})
+    idempotency_key: str | None = Column(sa_type=Text)
     idempotency_hash: bytes | None
 
 
@@ -65,16 +61,7 @@ class TaskRead(TypedDict):
     updated_at: datetime
 
 
-class TaskBody(Body):
-    """What every body about a task may hold besides its own fields: what was read can be edited and sent back."""
-
-    id: ReadOnly = None
-    user_id: ReadOnly = None
-    created_at: ReadOnly = None
-    updated_at: ReadOnly = None
-
-
-class TaskCreate(TaskBody):
+class TaskCreate(RowBody):
     """A new task."""
 
     title: Title
@@ -82,7 +69,7 @@ class TaskCreate(TaskBody):
     completed: bool = False
 
 
-class TaskReplace(TaskBody):
+class TaskReplace(RowBody):
     """A whole task: every field is required, so that nothing is reset by being left out."""
 
     title: Title
@@ -90,7 +77,7 @@ class TaskReplace(TaskBody):
     completed: bool
 
 
-class TaskPatch(TaskBody):
+class TaskPatch(RowBody):
     """Any part of a task; null clears the description."""
 
     # Factories: what is left out is never read, and a plain default would stand in the document.
@@ -99,7 +86,7 @@ class TaskPatch(TaskBody):
     completed: Annotated[bool, Field(default_factory=bool)]
 
 
-class TaskCompletion(TaskBody):
+class TaskCompletion(RowBody):
     """Done, or not done after all."""
 
     completed: bool = True

@@ -40,6 +40,15 @@ class Body(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid", frozen=True, strict=True)
 
 
+class RowBody(Body):
+    """A `Body` about a row of a user: what was read can be edited and sent back."""
+
+    id: ReadOnly = None
+    user_id: ReadOnly = None
+    created_at: ReadOnly = None
+    updated_at: ReadOnly = None
+
+
 class StrictField(ModelField):
     """A part of a body that is a `Body`, or holds some: validated as JSON, in which a date is text and 5 is no "5"."""
 

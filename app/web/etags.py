@@ -8,8 +8,6 @@ from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Header, Response
 
-from app.errors import AppError
-
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The client's copy is current."}}
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _TAGS = re.compile(
@@ -18,12 +16,6 @@ _TAGS = re.compile(
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 Tags = Annotated[list[str] | None, Header()]
-
-
-class PreconditionFailed(AppError):
-    """Somebody else changed the resource in between: read it again."""
-
-    status, code, detail = 412, "precondition_failed", "The resource has changed since it was read."
 
 
 def etag(version: int) -> str:

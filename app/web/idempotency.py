@@ -1,21 +1,13 @@
 """Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): a POST that may be sent again."""
 
-import hashlib
 import re
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
-from pydantic import BaseModel
 
-from app.errors import AppError, InvalidRequest
+from app.errors import InvalidRequest
 
 _KEY = re.compile(r"[!-~]{1,255}")
-
-
-class IdempotencyKeyReused(AppError):
-    """The key belongs to another request of this user."""
-
-    status, code, detail = 422, "idempotency_key_reused", "This Idempotency-Key was used with another body."
 
 
 async def idempotency_key(
@@ -37,11 +29,6 @@ async def idempotency_key(
         message = "must be one key of 1 to 255 visible ASCII characters"
         raise InvalidRequest(errors=[{"pointer": "/header/idempotency-key", "message": message}])
     return key
-
-
-def digest(body: BaseModel) -> bytes:
-    """Return the hash of a validated body: the same for all spellings of the same request."""
-    return hashlib.sha256(body.model_dump_json().encode()).digest()
 
 
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]

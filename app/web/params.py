@@ -33,6 +33,9 @@ def _flag(text: object) -> object:
 Id = Annotated[int, Path(ge=1, le=MAX_BIGINT), BeforeValidator(_id)]
 """A bigint in a path; what cannot be one names nothing, which is a 404."""
 
+QueryId = Annotated[int, Field(ge=1, le=MAX_BIGINT), BeforeValidator(_whole)]
+"""A bigint in a query."""
+
 Limit = Annotated[int, Field(ge=1, le=100, description="How many at most."), BeforeValidator(_whole)]
 """A length of a page: no sign, point, exponent, underscore or leading zero."""
 

@@ -127,7 +127,9 @@ def test_what_a_url_says_of_the_connection_is_kept(postmaster: Postmaster, poole
     """`postgres://`, `sslmode` and `channel_binding` reach the driver, which honours or refuses them."""
     database = postmaster.new_database()
     for scheme in ("postgres", "postgresql"):
-        with closing(Database.of(settings(f"{scheme}://tasks@{pooler}/{database}?sslmode=require"))) as found:
+        with closing(
+            Database.from_settings(settings(f"{scheme}://tasks@{pooler}/{database}?sslmode=require"))
+        ) as found:
             assert found.login().name == "tasks"
     for query, refusal in (
         ("sslmode=disable", "SSL required"),
@@ -135,5 +137,5 @@ def test_what_a_url_says_of_the_connection_is_kept(postmaster: Postmaster, poole
         ("sslmode=require&channel_binding=require", "channel binding"),
     ):
         url = f"postgres://tasks@{pooler}/{database}?{query}"
-        with closing(Database.of(settings(url))) as refused, pytest.raises(OperationalError, match=refusal):
+        with closing(Database.from_settings(settings(url))) as refused, pytest.raises(OperationalError, match=refusal):
             refused.login()

@@ -1,11 +1,9 @@
-"""The schema's history, and what it asks of the logins that change, serve and save it."""
+"""The schema's history: there and back, what serves it, backups and data migrations."""
 
 import os
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
 
 import pytest
 from alembic import op
@@ -16,15 +14,14 @@ from sqlalchemy import create_engine, pool
 from sqlmodel import SQLModel
 
 from app import migrations
-from app.db.roles import ROLE, ROLES
+from app.db.roles import ROLES
 from app.migrations import MigrationFailed
 from app.migrations.row_security import RoleMissing, every_row
 from app.serving import NotServing, verify_database
-from app.settings import Settings
 from tests.docs.pages import blocks
+from tests.migrations.support import settings
 from tests.postmaster import Postmaster
-from tests.process import run_command, run_process
-from tests.support import SECRET, wait_until
+from tests.process import run_command
 
 SCHEMA = """
     SELECT coalesce(string_agg(line, E'\n' ORDER BY line), '') FROM (
@@ -39,32 +36,6 @@ SCHEMA = """
         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'alembic_version'
     ) AS schema
 """
-
-
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'empty' AND wait_event_type = 'Lock'"
-
-
-def settings(url: str, **others: Any) -> Settings:
-    return Settings(database_url=url, better_auth_secret=SECRET, **others)
-
-
-@pytest.fixture
-def empty(postmaster: Postmaster) -> Iterator[str]:
-    """A database of the login `tasks`, in which nothing has happened yet."""
-    postmaster.ask("CREATE DATABASE empty OWNER tasks")
-    yield "empty"
-    postmaster.ask("DROP DATABASE empty WITH (FORCE)")
-
-
-@pytest.fixture
-def without_role(postmaster: Postmaster) -> Iterator[None]:
-    """A cluster in which neither role was ever created."""
-    for role in ROLES:
-        postmaster.ask(f"ALTER ROLE {role} RENAME TO {role}_away")
-    yield
-    for role in ROLES:
-        postmaster.ask(f"DROP ROLE IF EXISTS {role}")
-        postmaster.ask(f"ALTER ROLE {role}_away RENAME TO {role}")
 
 
 def test_every_step_can_be_taken_back_and_again(postmaster: Postmaster, empty: str) -> None:
@@ -88,94 +59,12 @@ def test_the_models_are_what_was_migrated(postmaster: Postmaster) -> None:
         assert compare_metadata(MigrationContext.configure(connection, opts=options), SQLModel.metadata) == []
 
 
-@pytest.mark.usefixtures("without_role")
-def test_two_databases_may_be_migrated_at_once(postmaster: Postmaster, empty: str) -> None:
-    """The roles belong to the whole cluster: whoever comes second waits for the first, and finds them there."""
-    with closing(postmaster.connect("postgres", "tasks")) as first, ThreadPoolExecutor(1) as threads:
-        create = (f"CREATE ROLE {r} NOLOGIN; GRANT {r} TO tasks WITH SET TRUE, INHERIT FALSE" for r in ROLES)
-        first.cursor().execute(f"BEGIN; {'; '.join(create)}")
-        second = threads.submit(migrations.migrate, settings(postmaster.url(empty)))
-        wait_until(lambda: postmaster.ask(WAITING) == [(1,)])
-        first.cursor().execute("COMMIT")
-        second.result()
-    verify_database(settings(postmaster.url(empty)))
-
-
 def test_one_database_may_be_migrated_twice_at_once(postmaster: Postmaster, empty: str) -> None:
     """Two replicas that start together both end well: the second waits for the first."""
     with ThreadPoolExecutor(3) as threads:
         ended = list(threads.map(lambda _: run_command(["migrate"], postmaster.url(empty)), range(2)))
     assert [(process.returncode, process.stderr) for process in ended] == [(0, "")] * 2
     assert postmaster.ask("SELECT count(*) FROM alembic_version", empty) == [(1,)]
-
-
-@pytest.fixture
-def humble(postmaster: Postmaster) -> Iterator[str]:
-    """A login that owns a database, and may create no role."""
-    postmaster.ask("CREATE ROLE humble LOGIN")
-    postmaster.ask("CREATE DATABASE humble OWNER humble")
-    yield "humble"
-    postmaster.ask("DROP DATABASE humble WITH (FORCE)")
-    postmaster.ask("DROP ROLE humble")
-
-
-def administer(postmaster: Postmaster, line: str) -> None:
-    """Run what the message says after its colon, as one batch: the whole of it has to work."""
-    postmaster.ask(line.partition("must run: ")[2])
-
-
-def assert_migrates_after_one_line(postmaster: Postmaster, login: str) -> None:
-    refused = run_command(["migrate"], postmaster.url(login, login))
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
-    assert "Traceback" not in refused.stderr
-    administer(postmaster, refused.stderr)
-    migrated = run_command(["migrate"], postmaster.url(login, login))
-    assert (migrated.returncode, migrated.stderr) == (0, "")
-
-
-@pytest.mark.usefixtures("without_role")
-def test_a_login_that_may_not_create_the_role_says_what_must_be_run(postmaster: Postmaster, humble: str) -> None:
-    """`migrate` ends with one line and exit code 1; once an administrator has run that line, all goes well."""
-    assert_migrates_after_one_line(postmaster, humble)
-
-
-def test_a_login_that_was_not_granted_the_role_says_what_must_be_run(postmaster: Postmaster, humble: str) -> None:
-    """Where the role is there already, the line grants it alone: creating it again would fail."""
-    assert_migrates_after_one_line(postmaster, humble)
-
-
-def test_a_login_that_lacks_one_role_is_told_of_that_one(postmaster: Postmaster, humble: str) -> None:
-    """A database that was migrated before there were administrators: the line adds what is missing, and no more."""
-    postmaster.ask(f"GRANT {ROLE} TO humble WITH SET TRUE, INHERIT FALSE")
-    refused = run_command(["migrate"], postmaster.url(humble, humble))
-    assert refused.stderr.endswith('run: GRANT tasks_admin TO "humble" WITH SET TRUE, INHERIT FALSE;\n')
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_serving_needs_both_roles(postmaster: Postmaster, role: str) -> None:
-    """A login from which one was taken away is told at the start, by the line that gives it back."""
-    url = postmaster.url(postmaster.new_database())
-    ((by,),) = postmaster.ask(
-        f"SELECT grantor::regrole::text FROM pg_auth_members WHERE roleid = '{role}'::regrole"
-        " AND member = 'tasks'::regrole AND set_option"
-    )
-    postmaster.ask(f"REVOKE {role} FROM tasks GRANTED BY {by}")
-    with pytest.raises(NotServing, match=f'^An administrator must run: GRANT {role} TO "tasks" WITH SET') as told:
-        verify_database(settings(url))
-    administer(postmaster, str(told.value))
-    verify_database(settings(url))
-
-
-def test_who_migrates_need_not_be_who_serves(postmaster: Postmaster, humble: str) -> None:
-    """With DATABASE_MIGRATION_URL the owner migrates, and grants the login of DATABASE_URL what it needs to serve."""
-    owner, login = postmaster.url("empty_of_owner"), postmaster.url("empty_of_owner", humble)
-    postmaster.ask("CREATE DATABASE empty_of_owner OWNER tasks")
-    migrated = run_command(["migrate"], login, database_migration_url=owner)
-    assert (migrated.returncode, migrated.stderr) == (0, "")
-    with run_process(login) as process, process.client() as client:
-        assert client.post("/api/tasks", json={"title": "a task"}).status_code == 201
-        assert len(client.get("/api/tasks").json()) == 1
-    postmaster.ask("DROP DATABASE empty_of_owner WITH (FORCE)")
 
 
 def test_what_cannot_be_migrated_is_told_in_a_line(postmaster: Postmaster, empty: str) -> None:

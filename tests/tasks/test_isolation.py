@@ -3,6 +3,8 @@
 import httpx
 import pytest
 
+from tests.tasks.support import TASKS, create
+
 
 @pytest.mark.parametrize(
     ("method", "path", "body"),
@@ -18,22 +20,22 @@ def test_another_users_task_is_a_task_that_never_was(
     alice: httpx.Client, bob: httpx.Client, method: str, path: str, body: object
 ) -> None:
     """Every call answers for another's id exactly as for one that never was, and leaves the task as it was."""
-    task = alice.post("/api/tasks", json={"title": "mine"}).json()
-    foreign = bob.request(method, f"/api/tasks/{task['id']}{path}", json=body)
-    missing = bob.request(method, f"/api/tasks/{task['id'] + 1000}{path}", json=body)
+    task = create(alice, title="mine")
+    foreign = bob.request(method, f"{TASKS}/{task['id']}{path}", json=body)
+    missing = bob.request(method, f"{TASKS}/{task['id'] + 1000}{path}", json=body)
     assert (foreign.status_code, foreign.json()["code"]) == (404, "task_not_found")
     assert missing.status_code == 404
     assert missing.json() | {"trace_id": ""} == foreign.json() | {"trace_id": ""}
-    assert alice.get(f"/api/tasks/{task['id']}").json() == task
+    assert alice.get(f"{TASKS}/{task['id']}").json() == task
 
 
 def test_lists_hold_the_users_own_tasks_alone(alice: httpx.Client, bob: httpx.Client) -> None:
     """No filter, order or cursor shows a task of another user, and pages are not cut short by them."""
     for number in range(6):
-        (alice, bob)[number % 2].post("/api/tasks", json={"title": f"task {number}"})
+        create((alice, bob)[number % 2], title=f"task {number}")
     for query in ("", "?order=oldest", "?q=task", "?completed=false"):
-        assert {task["user_id"] for task in bob.get(f"/api/tasks{query}").json()} == {"bob"}
-    first = bob.get("/api/tasks?limit=2")
+        assert {task["user_id"] for task in bob.get(f"{TASKS}{query}").json()} == {"bob"}
+    first = bob.get(f"{TASKS}?limit=2")
     second = bob.get(first.links["next"]["url"])
     assert [task["title"] for task in first.json() + second.json()] == ["task 5", "task 3", "task 1"]
     assert "next" not in second.links
@@ -41,7 +43,7 @@ def test_lists_hold_the_users_own_tasks_alone(alice: httpx.Client, bob: httpx.Cl
 
 def test_the_owner_comes_from_the_token_alone(alice: httpx.Client, bob: httpx.Client) -> None:
     """A `user_id` in a body is ignored, in a new task as in a changed one."""
-    task = alice.post("/api/tasks", json={"title": "mine", "user_id": "bob"}).json()
-    changed = alice.patch(f"/api/tasks/{task['id']}", json={"user_id": "bob"}).json()
+    task = create(alice, title="mine", user_id="bob")
+    changed = alice.patch(f"{TASKS}/{task['id']}", json={"user_id": "bob"}).json()
     assert task["user_id"] == changed["user_id"] == "alice"
-    assert bob.get("/api/tasks").json() == []
+    assert bob.get(TASKS).json() == []

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from tests.tasks.support import TASKS, Json, create
+from tests.tasks.support import TASKS, Json, create, post
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def task(someone: httpx.Client) -> Json:
 def test_a_new_task_is_what_was_sent(someone: httpx.Client) -> None:
     """201 with the task as stored, and where to find it."""
     before = datetime.now(UTC)
-    response = someone.post(TASKS, json={"title": "buy milk", "description": "two\tlitres\n", "completed": True})
+    response = post(someone, title="buy milk", description="two\tlitres\n", completed=True)
     task = response.json()
     assert (response.status_code, response.headers["location"]) == (201, f"{TASKS}/{task['id']}")
     assert response.headers["content-type"] == "application/json"

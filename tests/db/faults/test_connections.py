@@ -156,7 +156,7 @@ def test_a_statement_inside_a_transaction_waits_no_longer_than_the_deadline(post
     alice, started = Principal("alice"), monotonic()
 
     def ask_beside() -> None:
-        with deadline.within(TIMEOUT_S), database.transaction(alice) as session:
+        with deadline.ensure(TIMEOUT_S), database.transaction(alice) as session:
             session.connection()
             database.execute(alice, text("SELECT 1"), {})
 

@@ -25,6 +25,7 @@ from app.tasks.routes import router as tasks
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics, counter, gauge
 from app.telemetry.server_span import BeforeSpan, RequestObserver, WithinSpan
+from app.telemetry.slow_statements import SlowStatements
 from app.telemetry.statements import StatementObserver
 from app.telemetry.tracing import Tracing
 from app.web.api import Api, Edge
@@ -102,7 +103,8 @@ def observe(api: Api, settings: Settings, draining: Event) -> None:
     api.state.metrics = metrics = measure(api, guard) if settings.metrics_enabled else None
     api.enclose(Middleware(WithinSpan, tracer, answer_unexpected))
     measured = metrics.database if metrics else None
-    database.listen(partial(StatementObserver, tracer, measured, settings.slow_query_ms, database.explain))
+    slow = SlowStatements(settings.slow_query_ms, database.explain)
+    database.listen(partial(StatementObserver, tracer, measured, slow))
     tracing.trace_requests(api)
     observer = RequestObserver(tracer, measured, logs.RequestLog(settings, tracing.trees))
     edge = Edge(shared(guard, settings), api, settings.database_timeout_ms / 1000, observer, draining)

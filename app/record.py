@@ -6,7 +6,7 @@ The event loop and the request's worker thread share it.
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext
 from starlette.types import Scope
@@ -15,15 +15,7 @@ WAIT_S = 0.005  # a wait worth a span: shorter ones are the interpreter's own sw
 PROBES = {"/health", "/health/live", "/health/ready", "/metrics"}  # asked every few seconds, by nobody's user
 
 Headers = list[tuple[bytes, bytes]]
-
-
-class Wait(NamedTuple):
-    """A wait for one of a pool, from `start` to `end`."""
-
-    pool: str  # "threads" or "connections"
-    start: float
-    end: float
-    error: str | None  # why it was in vain
+Wait = tuple[str, float, float, str | None]  # for "threads" or "connections", start, end, why it was in vain
 
 
 @dataclass(slots=True)
@@ -81,7 +73,7 @@ class Record:
         elif error is None and self.connection_wait is None:
             self.connection_wait = end - start
         if end - start >= WAIT_S or error:
-            self.waits.append(Wait(pool, start, end, error))
+            self.waits.append((pool, start, end, error))
 
     def count_statement(self, statement: str, seconds: float) -> None:
         """Count one statement that took `seconds`."""

@@ -2,13 +2,11 @@
 
 import logging
 from asyncio import _get_running_loop  # the public one raises where there is none, which costs ten times as much
-from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine, event
 
 from app.record import CURRENT
-from app.telemetry.once import Once
 
 REMEDY = (
     "`async def` code must not run a statement, since every other request waits for its answer: "
@@ -27,16 +25,18 @@ def watch(engine: Engine, *, refuse: bool) -> None:
 
     With `refuse` each raises StatementOnEventLoop. Without it, the log names each route once.
     """
-    event.listen(engine, "before_cursor_execute", partial(_look, Once(), refuse))
+    warned: set[str] = set()
 
+    def check_thread(*_: Any) -> None:
+        if _get_running_loop() is None:
+            return
+        record = CURRENT.get()
+        route = (record and record.route) or "-"
+        if refuse:
+            logger.error("%s: %s", route, REMEDY)
+            raise StatementOnEventLoop(REMEDY)
+        if route not in warned:
+            warned.add(route)
+            logger.warning("%s: %s", route, REMEDY)
 
-def _look(routes: Once, refuse: bool, *_: Any) -> None:  # noqa: FBT001
-    if _get_running_loop() is None:
-        return
-    record = CURRENT.get()
-    route = (record and record.route) or "-"
-    if refuse:
-        logger.error("%s: %s", route, REMEDY)
-        raise StatementOnEventLoop(REMEDY)
-    if routes.is_new(route):
-        logger.warning("%s: %s", route, REMEDY)
+    event.listen(engine, "before_cursor_execute", check_thread)

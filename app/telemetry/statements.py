@@ -1,69 +1,27 @@
-"""Observes each statement once: for its span, the metrics, the request's record, and the log where it was slow."""
+"""Observes each statement once: for its span, the metrics, the request's record, and the log."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
-from time import monotonic, perf_counter
-from typing import Any, NamedTuple
+from functools import lru_cache, partial
+from time import perf_counter
+from typing import Any
 
-import psycopg2
 from opentelemetry.context import attach, detach
 from opentelemetry.instrumentation.sqlalchemy.engine import EngineTracer
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
-from sqlalchemy import Compiled, Engine, event
+from opentelemetry.trace import SpanKind, StatusCode, Tracer, set_span_in_context
+from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.record import CURRENT
-from app.telemetry.database_metrics import DatabaseMetrics, Series
+from app.telemetry.database_metrics import DatabaseMetrics
 from app.telemetry.log_fields import Line
-from app.telemetry.plans import estimated_plan, executed_plan, summary
-from app.telemetry.statement_attributes import (
-    Attributes,
-    failure_attributes,
-    find_caller,
-    operation_of,
-    server_attributes,
-    statement_attributes,
-    tables_of,
-)
+from app.telemetry.plans import executed_plan
+from app.telemetry.shapes import Attributes, Run, Shape, describe, server_attributes
+from app.telemetry.slow_statements import SlowStatements
 
 SHAPES = 512  # statements whose description is kept
-EXPLAIN_EVERY_S = 600.0
+LOCK_NOT_AVAILABLE = "55P03"
 
-logger = logging.getLogger("app.queries")
 admin_logger = logging.getLogger("app.admin")
-
-Explain = Callable[[Any, str, Any], Any]  # principal, statement and parameters -> the document of EXPLAIN
-
-
-class Shape(NamedTuple):
-    """What all runs of one statement have in common."""
-
-    name: str
-    attributes: Attributes
-    series: Series | None
-
-    @property
-    def log_fields(self) -> Attributes:
-        """What its log lines say of it."""
-        names = ("db.query.text", "code.function.name")
-        return {name: self.attributes[name] for name in names if name in self.attributes}
-
-
-@dataclass(slots=True)
-class Run:
-    """One run of a statement. While it runs, its span is the current one in the OpenTelemetry context of `token`."""
-
-    shape: Shape
-    text: str  # as the driver gets it
-    parameters: Any
-    principal: Any  # opaque here: Explain wants it back
-    span: Span
-    token: Any
-    started: float
-    seconds: float = 0.0
 
 
 class StatementObserver(EngineTracer):
@@ -73,13 +31,9 @@ class StatementObserver(EngineTracer):
     each run, and writes the database's messages on spans, literals included. Its Instrumentor refuses SQLAlchemy 2.1.
     """
 
-    def __init__(
-        self, tracer: Tracer, metrics: DatabaseMetrics | None, slow_query_ms: int, explain: Explain, engine: Engine
-    ) -> None:
-        self._metrics, self._slow_s, self._explain = metrics, slow_query_ms / 1000, explain
-        self._server = server_attributes(engine.url)
-        self._shape_of = lru_cache(SHAPES)(self._describe)
-        self._explain_again: dict[str, float] = {}  # when, by `monotonic`, for each text
+    def __init__(self, tracer: Tracer, metrics: DatabaseMetrics | None, slow: SlowStatements, engine: Engine) -> None:
+        self._metrics, self._slow = metrics, slow
+        self._shape_of = lru_cache(SHAPES)(partial(describe, server_attributes(engine.url), metrics))
         super().__init__(tracer, engine, connections_usage=None)  # type: ignore[no-untyped-call]  # it has no types
         event.listen(engine, "after_cursor_execute", self._after_cur_exec)
         event.listen(engine, "handle_error", self._handle_error)
@@ -89,12 +43,6 @@ class StatementObserver(EngineTracer):
         """Let EngineTracer listen to statements that begin; it would also count connections, and end spans."""
         if identifier == "before_cursor_execute":
             super()._register_event_listener(target, identifier, func, *args, **kw)  # type: ignore[no-untyped-call]
-
-    def _describe(self, compiled: Compiled | str, function: str | None) -> Shape:
-        operation, tables = operation_of(compiled), tables_of(compiled)
-        attributes = self._server | statement_attributes(compiled, operation, tables, function)
-        series = self._metrics.series_of(operation, tables) if self._metrics else None
-        return Shape(" ".join((operation, *tables)), attributes, series)
 
     def _before_cur_exec(
         self, _conn: Any, _cursor: Any, statement: str, params: Any, context: Any, _executemany: Any
@@ -114,9 +62,7 @@ class StatementObserver(EngineTracer):
         if run := self._finish(context):
             if run.span.is_recording():
                 run.span.set_attribute("db.response.returned_rows", max(cursor.rowcount, 0))
-            plan = executed_plan(notices) if notices else {}
-            if plan or run.seconds >= self._slow_s:
-                self._explain_slowness(run, plan)
+            self._slow.explain(run, executed_plan(notices) if notices else {})
             run.span.end()
 
     def _handle_error(self, error: ExceptionContext) -> None:
@@ -128,8 +74,7 @@ class StatementObserver(EngineTracer):
             failure = failure_attributes(cause)
             run.span.set_attributes(failure)
             run.span.set_status(StatusCode.ERROR, type(cause).__name__)
-            if run.seconds >= self._slow_s:
-                self._explain_slowness(run, failure)
+            self._slow.explain(run, failure)
             run.span.end()
 
     def _finish(self, context: Any) -> Run | None:
@@ -144,31 +89,14 @@ class StatementObserver(EngineTracer):
                 self._metrics.observe(run.shape.series, run.seconds)
         return run
 
-    def _explain_slowness(self, run: Run, facts: Attributes) -> None:
-        """Say on the span and in the log why a statement was slow, and which code sent it."""
-        if "app.db.plan" not in facts:
-            facts |= self._estimate(run, facts)
-        facts |= find_caller() | run.shape.log_fields
-        is_slow = run.seconds >= self._slow_s  # else the server's threshold is lower than ours
-        run.span.set_attributes({"app.db.slow": True, **facts} if is_slow else facts)
-        if is_slow:
-            log_slowness(run, facts)
 
-    def _estimate(self, run: Run, facts: Attributes) -> Attributes:
-        """Return the planner's estimate for a SELECT, once in ten minutes, unless a failure shows no server answers."""
-        is_answered = "error.type" not in facts or "db.response.status_code" in facts
-        now = monotonic()
-        if not (is_answered and run.principal and run.text.startswith("SELECT")):
-            return {}
-        if now < self._explain_again.get(run.text, 0.0):
-            return {}
-        if len(self._explain_again) >= SHAPES:
-            self._explain_again.clear()
-        self._explain_again[run.text] = now + EXPLAIN_EVERY_S
-        try:
-            return estimated_plan(self._explain(run.principal, run.text, run.parameters))
-        except (SQLAlchemyError, psycopg2.Error):
-            return {}
+def failure_attributes(error: BaseException) -> Attributes:
+    """Return what a failure is called: its SQLSTATE, or the driver's name for what has none."""
+    sqlstate = getattr(error, "pgcode", None)
+    if sqlstate is None:
+        return {"error.type": type(error).__name__}
+    waited = {"app.db.lock_wait": True} if sqlstate == LOCK_NOT_AVAILABLE else {}
+    return {"db.response.status_code": sqlstate, "error.type": sqlstate, **waited}
 
 
 def log_administrator(user_id: str, shape: Shape) -> None:
@@ -177,15 +105,6 @@ def log_administrator(user_id: str, shape: Shape) -> None:
         shape.series.by_administrators.inc()
     fields = {"user_id": user_id, "query": shape.name} | shape.log_fields
     admin_logger.info("administrator %s: %s", user_id, shape.name, extra={"line": Line(fields)})
-
-
-def log_slowness(run: Run, facts: Attributes) -> None:
-    """Write the line of a slow statement, without its plan: the span holds it, and a collector would cut the line."""
-    milliseconds = round(run.seconds * 1000, 1)
-    plan = f": {summary(facts)}" if "app.db.plan" in facts else ""
-    others = {name: facts[name] for name in sorted(facts) if name != "app.db.plan"}
-    line = Line({"query": run.shape.name, "duration_ms": milliseconds} | others, run.span.get_span_context())
-    logger.warning(f"slow query: {run.shape.name} took {milliseconds:,} ms{plan}", extra={"line": line})
 
 
 def take_notices(cursor: Any) -> list[str]:

@@ -42,6 +42,16 @@ def test_the_executed_plan_is_on_the_span(alice: httpx.Client, receiver: Receive
     assert "app.db.plan.estimated" not in facts
 
 
+def test_only_lines_of_the_application_are_named(
+    traced: Serve, receiver: Receiver, database: Callable[..., Any]
+) -> None:
+    """A statement that other code sends is slow without a line: those that led to it are not the ones to look at."""
+    with traced(slow_query_ms=1, entities=(database("SELECT pg_sleep(0.01)"),)) as api, api.client() as client:
+        facts = statement(receiver, client.get("/api/ask"))["attributes"]
+    assert facts["app.db.slow"] is True
+    assert not {"code.file.path", "code.line.number", "code.function.name"} & set(facts)
+
+
 def test_no_literal_is_in_a_plan(alice: httpx.Client, receiver: Receiver) -> None:
     """Neither the user nor what was searched for is in the plan, nor in anything else of the span."""
     receiver.bodies.clear()

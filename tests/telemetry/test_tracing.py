@@ -3,13 +3,17 @@
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import APIRouter, Response
+from sqlalchemy import text
 
+from app.auth import CurrentUser
+from app.db import CurrentDatabase
+from app.errors import AppError
 from app.web.route import ApiRoute
 from tests.otlp_receiver import Receiver
 from tests.support import Api, make_token
@@ -165,6 +169,24 @@ def test_a_database_that_is_away_is_a_failed_wait(traced: Serve, receiver: Recei
         (wait,) = [span for span in trace_of(receiver, answer) if span["attributes"].get("app.pool") == "connections"]
     assert (answer.status_code, server["status"][0]) == (503, 2)
     assert (wait["name"], wait["status"]) == ("pool wait", (2, "OperationalError"))
+
+
+def test_a_failed_statement_is_not_the_parent_of_the_next(traced: Serve, receiver: Receiver) -> None:
+    """Each is below the server span, whatever became of the one before."""
+    router = APIRouter(prefix="/api", route_class=ApiRoute)
+
+    @router.get("/ask")
+    def ask(database: CurrentDatabase, user: CurrentUser) -> None:
+        with suppress(AppError):
+            database.execute(user, text("SELECT 1 / 0"), {})
+        database.execute(user, text("SELECT 1"), {})
+
+    with traced([router]) as api, api.client() as alice:
+        answer = alice.get("/api/ask")
+        failed, good = statements(receiver, answer)
+        server = server_span(receiver, answer)
+    assert (failed["status"], good["status"]) == ((2, "DivisionByZero"), (0, ""))
+    assert {span["parentSpanId"] for span in (failed, good)} == {server["spanId"]}
 
 
 def test_the_message_leads_back_to_the_trace(

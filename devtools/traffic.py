@@ -11,11 +11,11 @@ from time import monotonic
 from typing import Any
 
 import httpx
+from pydantic import HttpUrl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.settings import Settings, SettingsError
-from app.settings.types import http_url
 from devtools.caller import ARCHIVED, ARCHIVIST, Endpoints, Tokens, fill_archive
 from devtools.mix import SHARES, Action, Sample, User, burst, search_slowly
 from devtools.tally import Tally
@@ -48,7 +48,7 @@ def checked_url(url: str) -> str:
 
     """
     try:
-        return http_url(url).rstrip("/")
+        return str(HttpUrl(url)).rstrip("/")
     except ValueError:
         raise SettingsError("--url: must be a URL such as http://127.0.0.1:8000.") from None
 

@@ -4,10 +4,10 @@ An encoder of our own because the official ones cost three to five times as much
 interpreter's lock with the requests. Attributes repeat from span to span, so the JSON of each is kept.
 """
 
-# ruff: noqa: UP031  JSON is full of braces, and % leaves them alone
+# ruff: noqa: UP031  JSON is full of braces, which % leaves as they are
 import base64
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from time import sleep
@@ -22,6 +22,17 @@ YIELD_EVERY = 8  # spans
 INT64 = 2**63  # a receiver refuses the whole batch for a number beyond
 HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200  # opentelemetry.proto.trace.v1.SpanFlags
 
+REQUEST = '{"resourceSpans":[{"resource":{"attributes":[%s]},"schemaUrl":%s,"scopeSpans":[%s]}]}'
+SCOPE = '{"scope":{"name":%s,"version":%s,"attributes":[%s]},"schemaUrl":%s,"spans":[%s]}'
+SPAN = (
+    '{"traceId":"%032x","spanId":"%016x","parentSpanId":"%s","traceState":%s,"flags":%d,"name":%s,"kind":%d,'
+    '"startTimeUnixNano":"%d","endTimeUnixNano":"%d","attributes":[%s],"droppedAttributesCount":%d,'
+    '"events":[%s],"droppedEventsCount":%d,"links":[%s],"droppedLinksCount":%d,"status":{"code":%d,"message":%s}}'
+)
+EVENT = '{"name":%s,"timeUnixNano":"%d","attributes":[%s],"droppedAttributesCount":%d}'
+LINK = '{"traceId":"%032x","spanId":"%016x","flags":%d,"attributes":[%s],"droppedAttributesCount":%d}'
+ATTRIBUTE = '{"key":%s,"value":%s}'
+
 
 def encode(spans: Sequence[ReadableSpan]) -> bytes:
     """Return the body of an ExportTraceServiceRequest with `spans`, all of one resource."""
@@ -31,51 +42,37 @@ def encode(spans: Sequence[ReadableSpan]) -> bytes:
         if number % YIELD_EVERY == 0:
             sleep(0)  # a request that waits for the interpreter's lock gets it now, not in 5 ms
     resource = spans[0].resource
-    return (
-        '{"resourceSpans":[{"resource":{"attributes":[%s]},"schemaUrl":%s,"scopeSpans":[%s]}]}'
-        % (_attributes(resource.attributes), _text(resource.schema_url), ",".join(map(_scope, scopes, scopes.values())))
-    ).encode("ascii")
+    groups = ",".join(map(_scope, scopes, scopes.values()))
+    return (REQUEST % (_attributes(resource.attributes), _text(resource.schema_url), groups)).encode("ascii")
 
 
-def _scope(scope: Any, spans: Iterable[str]) -> str:
-    return '{"scope":{"name":%s,"version":%s,"attributes":[%s]},"schemaUrl":%s,"spans":[%s]}' % (
-        _text(scope.name),
-        _text(scope.version or ""),
-        _attributes(scope.attributes or {}),
-        _text(scope.schema_url or ""),
-        ",".join(spans),
-    )
+def _scope(scope: Any, spans: Sequence[str]) -> str:
+    attributes = _attributes(scope.attributes)
+    return SCOPE % (_text(scope.name), _text(scope.version), attributes, _text(scope.schema_url), ",".join(spans))
 
 
 def _span(span: ReadableSpan) -> str:
     context, parent, status = span.context, span.parent, span.status
     assert context
-    parts = [
-        '"traceId":"%032x","spanId":"%016x","name":%s,"kind":%d'
-        % (context.trace_id, context.span_id, _text(span.name), span.kind.value + 1),
-        '"startTimeUnixNano":"%d","endTimeUnixNano":"%d"' % (span.start_time or 0, span.end_time or 0),
-        '"flags":%d,"attributes":[%s]' % (_flags(parent), _attributes(span.attributes)),
-    ]
-    if parent:
-        parts.append('"parentSpanId":"%016x"' % parent.span_id)
-    if context.trace_state:
-        parts.append('"traceState":%s' % _text(context.trace_state.to_header()))
-    if status.status_code.value:
-        parts.append('"status":{"code":%d,"message":%s}' % (status.status_code.value, _text(status.description or "")))
-    if span.events:
-        parts.append('"events":[%s]' % ",".join(map(_event, span.events)))
-    if span.links:
-        parts.append('"links":[%s]' % ",".join(map(_link, span.links)))
-    parts += [
-        '"%s":%d' % (name, count)
-        for name, count in (
-            ("droppedAttributesCount", span.dropped_attributes),
-            ("droppedEventsCount", span.dropped_events),
-            ("droppedLinksCount", span.dropped_links),
-        )
-        if count
-    ]
-    return "{%s}" % ",".join(parts)
+    return SPAN % (
+        context.trace_id,
+        context.span_id,
+        "%016x" % parent.span_id if parent else "",
+        _text(context.trace_state.to_header()) if context.trace_state else '""',
+        _flags(parent),
+        _text(span.name),
+        span.kind.value + 1,
+        span.start_time or 0,
+        span.end_time or 0,
+        _attributes(span.attributes),
+        span.dropped_attributes,
+        ",".join(map(_event, span.events)) if span.events else "",
+        span.dropped_events,
+        ",".join(map(_link, span.links)) if span.links else "",
+        span.dropped_links,
+        status.status_code.value,
+        _text(status.description),
+    )
 
 
 def _flags(context: SpanContext | None) -> int:
@@ -83,22 +80,12 @@ def _flags(context: SpanContext | None) -> int:
 
 
 def _event(event: Event) -> str:
-    return '{"name":%s,"timeUnixNano":"%d","attributes":[%s],"droppedAttributesCount":%d}' % (
-        _text(event.name),
-        event.timestamp,
-        _attributes(event.attributes or {}),
-        event.dropped_attributes,
-    )
+    return EVENT % (_text(event.name), event.timestamp, _attributes(event.attributes), event.dropped_attributes)
 
 
 def _link(link: Link) -> str:
-    return '{"traceId":"%032x","spanId":"%016x","flags":%d,"attributes":[%s],"droppedAttributesCount":%d}' % (
-        link.context.trace_id,
-        link.context.span_id,
-        _flags(link.context),
-        _attributes(link.attributes or {}),
-        link.dropped_attributes,
-    )
+    context, attributes = link.context, _attributes(link.attributes)
+    return LINK % (context.trace_id, context.span_id, _flags(context), attributes, link.dropped_attributes)
 
 
 def _attributes(attributes: Mapping[str, Any] | None) -> str:
@@ -107,15 +94,13 @@ def _attributes(attributes: Mapping[str, Any] | None) -> str:
 
 def _attribute(name: str, value: Any) -> str:
     if isinstance(value, (bool, int)) or (isinstance(value, str) and len(value) < CACHED_CHARACTERS):
-        return _cached(name, value)
-    return _pair(name, value)
+        return _cached_attribute(name, value)
+    return ATTRIBUTE % (_text(name), _value(value))
 
 
-def _pair(name: str, value: Any) -> str:
-    return '{"key":%s,"value":%s}' % (_text(name), _value(value))
-
-
-_cached = lru_cache(CACHED_ATTRIBUTES, typed=True)(_pair)  # typed: 1 and True are equal, and not the same
+@lru_cache(CACHED_ATTRIBUTES, typed=True)  # typed: 1 and True are equal, and not the same
+def _cached_attribute(name: str, value: Any) -> str:
+    return ATTRIBUTE % (_text(name), _value(value))
 
 
 def _value(value: Any) -> str:  # noqa: PLR0911  one line for each kind of AnyValue
@@ -141,6 +126,7 @@ def _non_finite(value: float) -> str:
     return '"NaN"' if math.isnan(value) else '"Infinity"' if value > 0 else '"-Infinity"'
 
 
-def _text(text: str) -> str:
+def _text(text: str | None) -> str:
     """Return `text` quoted. A lone surrogate, which is no text in any encoding, becomes a question mark."""
+    text = text or ""
     return encode_basestring_ascii(text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8"))

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 from app.record import CURRENT
-from app.telemetry.once import Once
+from app.telemetry.once import Seen
 
 REMEDY = (
     "`async def` code must not run a statement, since every other request waits for its answer: "
@@ -27,10 +27,10 @@ def watch(engine: Engine, *, refuse: bool) -> None:
 
     With `refuse` each raises StatementOnEventLoop. Without it, the log names each route once.
     """
-    event.listen(engine, "before_cursor_execute", partial(_look, Once(), refuse))
+    event.listen(engine, "before_cursor_execute", partial(_look, Seen(), refuse))
 
 
-def _look(routes: Once, refuse: bool, *_: Any) -> None:  # noqa: FBT001
+def _look(routes: Seen, refuse: bool, *_: Any) -> None:  # noqa: FBT001
     if _get_running_loop() is None:
         return
     record = CURRENT.get()

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 from app.settings import Settings
 from app.settings.types import parse_headers
-from app.telemetry.once import Once
+from app.telemetry.once import Seen
 from app.telemetry.otlp_http import JsonExporter
 from app.telemetry.redaction import redact
 
@@ -100,7 +100,7 @@ class CountingExporter(SpanExporter):
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
-        self._logged = Once()
+        self._logged = Seen()
         self.taken = self.delivered = self.failed = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

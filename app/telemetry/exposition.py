@@ -4,12 +4,12 @@ The default registry is where prometheus_client's documentation puts a metric, s
 process.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterator
-from threading import Lock
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 
-import anyio
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 
@@ -38,8 +38,8 @@ class Exposition:
         self._own = own
         self._own_names: set[str] = set()
         self._logged = Seen()
-        self._turn = anyio.Lock()
-        self._reading = Lock()
+        self._thread = ThreadPoolExecutor(1, "metrics")  # begins its thread with the first scrape
+        self._abandoned: Future[list[bytes]] | None = None  # a reading that takes too long
 
     def refuse_taken(self) -> None:
         """Check the names of the metrics that are in the default registry by now.
@@ -60,29 +60,24 @@ class Exposition:
 
     async def _encode_default(self, form: str) -> list[bytes]:
         """Return what the default registry adds. A team's collector may wait, so a thread reads it."""
-        parts: list[bytes] = []
-        async with self._turn:
-            with anyio.move_on_after(WAIT_S):
-                await anyio.to_thread.run_sync(
-                    self._read_default, form, parts, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
-                )
-            if not self._reading.locked():
-                return parts
+        if self._abandoned and not self._abandoned.done():
+            return []
+        reading = self._thread.submit(self._read_default, form)
+        await asyncio.wait([asyncio.wrap_future(reading)], timeout=WAIT_S)
+        if reading.done():
+            return reading.result()
+        self._abandoned = None if reading.cancel() else reading
         self._log(f"a metric took over {WAIT_S:g} s to read: while it does, none of the default registry is shown")
         return []
 
-    def _read_default(self, form: str, parts: list[bytes]) -> None:
-        """Add the text of each collector to `parts`: nothing while an abandoned thread still reads them."""
-        if not self._reading.acquire(blocking=False):
-            return
-        try:
-            for taken, text in self._read_each(form, "collect"):
-                if taken:
-                    self._log(f"metrics are not shown, since others have their names: {', '.join(taken)}")
-                else:
-                    parts.append(text)
-        finally:
-            self._reading.release()
+    def _read_default(self, form: str) -> list[bytes]:
+        parts = []
+        for taken, text in self._read_each(form, "collect"):
+            if taken:
+                self._log(f"metrics are not shown, since others have their names: {', '.join(taken)}")
+            else:
+                parts.append(text)
+        return parts
 
     def _read_each(self, form: str, method: str) -> Iterator[tuple[list[str], bytes]]:
         """Give, for each collector of the default registry, which of its names are taken, and its text."""

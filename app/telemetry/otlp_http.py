@@ -54,7 +54,10 @@ class JsonExporter(SpanExporter):
             self._headers["content-encoding"] = "gzip"
         self._connection = HTTPConnection(url.hostname, url.port)
         if url.scheme == "https":
-            self._connection = HTTPSConnection(url.hostname, url.port, context=make_context(settings))
+            context = ssl.create_default_context(cafile=settings.for_traces("certificate"))
+            if certificate := settings.for_traces("client_certificate"):
+                context.load_cert_chain(certificate, settings.for_traces("client_key"))
+            self._connection = HTTPSConnection(url.hostname, url.port, context=context)
         self._warn_once = lru_cache(MAX_MESSAGES)(logger.warning)  # the next batch is likely to fail as well
         self._stopped = Event()
 
@@ -127,23 +130,12 @@ class TimedReader(io.RawIOBase):
         self._sock, self._file, self._deadline = sock, file, deadline
 
     def readable(self) -> bool:
-        """Tell that it can be read from."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """Read what there is."""
         self._sock.settimeout(max(self._deadline - monotonic(), SHORTEST_WAIT_S))
         return self._file.readinto(buffer)
 
     def close(self) -> None:
-        """Let go of the socket."""
         self._file.close()
         super().close()
-
-
-def make_context(settings: Settings) -> ssl.SSLContext:
-    """Return what trusts the receiver, and proves to it who we are."""
-    context = ssl.create_default_context(cafile=settings.for_traces("certificate"))
-    if certificate := settings.for_traces("client_certificate"):
-        context.load_cert_chain(certificate, settings.for_traces("client_key"))
-    return context

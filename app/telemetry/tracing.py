@@ -13,7 +13,7 @@ from starlette.background import BackgroundTask
 
 from app.settings import Settings, SettingsError
 from app.telemetry.export import SpanQueue, make_exporter
-from app.telemetry.sampling import sampler
+from app.telemetry.sampling import make_sampler
 from app.telemetry.tree import Trees
 
 SERVICE = "task-api"
@@ -71,7 +71,7 @@ class Tracing:
         try:
             provider = TracerProvider(
                 # Identifiers are wanted for logs all the same; nobody would read the spans.
-                sampler(self._settings) if processors else ALWAYS_OFF,
+                make_sampler(self._settings) if processors else ALWAYS_OFF,
                 resource(self._settings, version),
                 shutdown_on_exit=False,
                 span_limits=SpanLimits(max_attribute_length=SpanLimits().max_attribute_length or MAX_ATTRIBUTE),

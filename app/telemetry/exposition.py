@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 
+from anyio import Lock
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 
@@ -38,6 +39,7 @@ class Exposition:
         self._own = own
         self._own_names: set[str] = set()
         self._logged = Seen()
+        self._turn = Lock()
         self._thread = ThreadPoolExecutor(1, "metrics")  # begins its thread with the first scrape
         self._abandoned: Future[list[bytes]] | None = None  # a reading that takes too long
 
@@ -60,13 +62,14 @@ class Exposition:
 
     async def _encode_default(self, form: str) -> list[bytes]:
         """Return what the default registry adds. A team's collector may wait, so a thread reads it."""
-        if self._abandoned and not self._abandoned.done():
-            return []
-        reading = self._thread.submit(self._read_default, form)
-        await asyncio.wait([asyncio.wrap_future(reading)], timeout=WAIT_S)
-        if reading.done():
-            return reading.result()
-        self._abandoned = None if reading.cancel() else reading
+        async with self._turn:  # the time that other scrapes take does not count
+            if self._abandoned and not self._abandoned.done():
+                return []
+            reading = self._thread.submit(self._read_default, form)
+            await asyncio.wait([asyncio.wrap_future(reading)], timeout=WAIT_S)
+            if reading.done():
+                return reading.result()
+            self._abandoned = None if reading.cancel() else reading
         self._log(f"a metric took over {WAIT_S:g} s to read: while it does, none of the default registry is shown")
         return []
 

@@ -24,7 +24,6 @@ from app.telemetry.otlp_json import encode
 
 RETRYABLE = {429, 502, 503, 504}  # https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes
 FIRST_PAUSE_S = 1.0
-SHORTEST_WAIT_S = 0.001  # 0 would mean no wait at all, not even for what has arrived
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_MESSAGES = 100
 HINTS = (
@@ -86,11 +85,13 @@ class JsonExporter(SpanExporter):
 
         If there is no answer, return 503. If a reused connection was closed, retry at once.
         """
-        connection, sock = self._connection, self._connection.sock
+        connection, is_reused = self._connection, self._connection.sock is not None
         try:
-            connection.timeout = max(deadline - monotonic(), SHORTEST_WAIT_S)
-            if sock:
-                sock.settimeout(connection.timeout)
+            connection.timeout = seconds_until(deadline)
+            if not is_reused:
+                connection.connect()
+            if connection.sock:  # unless `shutdown` has come in between
+                connection.sock.settimeout(seconds_until(deadline))
             connection.request("POST", self._path, body, self._headers)
             connection.response_class = partial(TimedResponse, deadline)  # type: ignore[assignment]  # it is only called
             with connection.getresponse() as answer:
@@ -100,7 +101,7 @@ class JsonExporter(SpanExporter):
                 return answer.status, float(retry_after) if retry_after.isdecimal() else None
         except (OSError, HTTPException) as error:
             connection.close()
-            if sock and isinstance(error, (ConnectionError, RemoteDisconnected)):
+            if is_reused and isinstance(error, (ConnectionError, RemoteDisconnected)):
                 return HTTPStatus.SERVICE_UNAVAILABLE, 0.0
             kind = type(error).__name__
             self._warn_once("the collector at %s:%d does not answer: %s", connection.host, connection.port, kind)
@@ -133,9 +134,14 @@ class TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(max(self._deadline - monotonic(), SHORTEST_WAIT_S))
+        self._sock.settimeout(seconds_until(self._deadline))
         return self._file.readinto(buffer)
 
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def seconds_until(deadline: float) -> float:
+    """Return how long a socket may wait: never 0, which to a socket means something else."""
+    return max(deadline - monotonic(), 0.001)

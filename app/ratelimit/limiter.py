@@ -16,7 +16,7 @@ from app.ratelimit.memory import MemoryStorage, Usage
 from app.ratelimit.shared import Shared, SharedStorage
 from app.record import Record, current
 from app.settings import Settings
-from app.settings.limits import MEMORY, parse_limits
+from app.settings.types import MEMORY, parse_limits
 
 Outcome = Literal["allowed", "limited", "fallback"]
 

@@ -2,75 +2,95 @@
 
 import os
 import re
+import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.settings.limits import MEMORY
-from app.settings.otel import OtelSettings
-from app.settings.types import (
-    BaseUrl,
-    FieldNames,
-    Limits,
-    Networks,
-    Origins,
-    Port,
-    PostgresUrl,
-    RootPath,
-    StorageUri,
-    UrlPath,
-    parse_network,
-)
+from app.settings import types
 
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as the hash
 PUBLIC_SECRETS = {
     "change-me-to-at-least-32-random-bytes",  # the example of our own documents
     "better-auth-secret-12345678901234567890",  # what Better Auth takes where it is given none
 }
-_BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")  # RFC 6750, 2.1
+BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")  # RFC 6750, 2.1
 
 
 class SettingsError(Exception):
     """Settings the application can't run with; the message names each variable, one a line, and never its value."""
 
 
-class Settings(OtelSettings):
+class Settings(BaseSettings):
     """The application's configuration; `.env.example` describes each variable."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True)
 
     environment: Literal["development", "production"] = "development"
     host: str = "127.0.0.1"
-    port: Port = 8000
+    port: types.Port = 8000
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
-    trust_traceparent: Annotated[Networks, NoDecode] = ()
+    trust_traceparent: types.Networks = ()
     trust_browser_traceparent: bool = False
-    cors_origins: Annotated[Origins, NoDecode] = ()
-    cors_headers: Annotated[FieldNames, NoDecode] = ()
-    database_url: PostgresUrl | None = None
-    database_migration_url: PostgresUrl | None = None
+    cors_origins: types.Origins = ()
+    cors_headers: types.FieldNames = ()
+    database_url: types.PostgresUrl | None = None
+    database_migration_url: types.PostgresUrl | None = None
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 8
     database_timeout_ms: Annotated[int, Field(ge=200, le=60_000)] = 2000
     slow_query_ms: Annotated[int, Field(ge=1, le=60_000)] = 100
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
     shutdown_delay_s: Annotated[int, Field(ge=0, le=5)] = 0
-    better_auth_url: BaseUrl | None = None
-    better_auth_jwks_path: UrlPath = "/api/auth/jwks"
+    better_auth_url: types.BaseUrl | None = None
+    better_auth_jwks_path: types.UrlPath = "/api/auth/jwks"
     better_auth_secret: SecretStr | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     metrics_enabled: bool = True
     metrics_token: SecretStr | None = None
     revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "unknown"
-    rate_limit: Limits = "100/minute"
-    rate_limit_unauthenticated: Limits = "20/minute"
-    rate_limit_storage_uri: StorageUri = SecretStr(MEMORY)
-    forwarded_allow_ips: Annotated[tuple[str, ...], NoDecode] = ()
-    root_path: RootPath | None = None
+    rate_limit: types.RateLimits = "100/minute"
+    rate_limit_unauthenticated: types.RateLimits = "20/minute"
+    rate_limit_storage_uri: types.StorageUri = SecretStr(types.MEMORY)
+    forwarded_allow_ips: types.Proxies = ()
+    root_path: types.RootPath | None = None
+
+    # The OpenTelemetry standard's own variables. Its packages read more of them.
+    otel_sdk_disabled: bool = False
+    otel_service_name: str | None = None
+    otel_traces_exporter: Literal["otlp", "none"] = "otlp"
+    otel_traces_sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = "parentbased_traceidratio"
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    otel_exporter_otlp_endpoint: AnyHttpUrl | None = None
+    otel_exporter_otlp_traces_endpoint: AnyHttpUrl | None = None
+    otel_exporter_otlp_protocol: types.Protocol = "http/json"
+    otel_exporter_otlp_traces_protocol: types.Protocol | None = None
+    otel_exporter_otlp_headers: types.OtlpHeaders = SecretStr("")
+    otel_exporter_otlp_traces_headers: types.OtlpHeaders | None = None
+    otel_exporter_otlp_timeout: types.Seconds = 10.0
+    otel_exporter_otlp_traces_timeout: types.Seconds | None = None
+    otel_exporter_otlp_compression: types.Compression = "none"
+    otel_exporter_otlp_traces_compression: types.Compression | None = None
+    otel_exporter_otlp_certificate: types.Authority | None = None
+    otel_exporter_otlp_traces_certificate: types.Authority | None = None
+    otel_exporter_otlp_client_certificate: Path | None = None
+    otel_exporter_otlp_traces_client_certificate: Path | None = None
+    otel_exporter_otlp_client_key: Path | None = None
+    otel_exporter_otlp_traces_client_key: Path | None = None
+    otel_bsp_schedule_delay: Annotated[int, Field(ge=1)] = 5000
+    otel_bsp_max_queue_size: Annotated[int, Field(ge=1)] = 2048
+    otel_bsp_max_export_batch_size: Annotated[int, Field(ge=1)] = 512
 
     @classmethod
     def load(cls, **given: Any) -> Self:
@@ -78,7 +98,6 @@ class Settings(OtelSettings):
 
         Raises:
             SettingsError: a variable is malformed or unsafe.
-
         """
         env_file = None if os.environ.get("ENVIRONMENT") == "production" else Path(".env")
         try:
@@ -88,7 +107,7 @@ class Settings(OtelSettings):
         except (UnicodeDecodeError, OSError) as error:
             raise SettingsError(f".env cannot be read: {type(error).__name__}") from None
         if env_file and env_file.exists() and settings.environment == "production":
-            raise SettingsError("ENVIRONMENT: production is for the environment to say; .env is for development alone")
+            raise SettingsError("ENVIRONMENT: production is for the environment to say; .env is only for development")
         return settings
 
     @classmethod
@@ -97,7 +116,6 @@ class Settings(OtelSettings):
 
         Raises:
             SettingsError: a variable is malformed, unsafe or missing.
-
         """
         settings = cls.load()
         if missing := settings.missing():
@@ -111,69 +129,75 @@ class Settings(OtelSettings):
         auth = [] if self.better_auth_url or self.better_auth_secret else ["BETTER_AUTH_URL or BETTER_AUTH_SECRET"]
         return [f"{name} is required {where}" for name in database + auth]
 
+    def for_traces(self, name: str) -> Any:
+        """Return the value of OTEL_EXPORTER_OTLP_TRACES_<name>; without one, that of OTEL_EXPORTER_OTLP_<name>.
+
+        https://opentelemetry.io/docs/specs/otel/protocol/exporter/#configuration-options
+        """
+        value = getattr(self, f"otel_exporter_otlp_traces_{name}")
+        return getattr(self, f"otel_exporter_otlp_{name}") if value is None else value
+
     @field_validator("log_level", mode="before")
     @classmethod
-    def _upper(cls, value: object) -> object:
+    def _to_upper_case(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
-
-    @field_validator("cors_origins", "cors_headers", "forwarded_allow_ips", "trust_traceparent", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-    @field_validator("forwarded_allow_ips")
-    @classmethod
-    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
-        for network in networks:
-            _ = network == "*" or parse_network(network)
-        if "*" in networks and len(networks) > 1:
-            raise ValueError("`*` trusts everyone and stands alone")
-        return networks
-
-    @model_validator(mode="after")
-    def _trusts_known_origins(self) -> Self:
-        if self.trust_browser_traceparent and not self.cors_origins:
-            raise ValueError("TRUST_BROWSER_TRACEPARENT trusts the origins of CORS_ORIGINS, which names none")
-        return self
 
     @field_validator("better_auth_secret")
     @classmethod
-    def _is_strong(cls, secret: SecretStr | None) -> SecretStr | None:
+    def _verify_secret(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
             raise ValueError(f"must be at least {MIN_SECRET_BYTES} bytes; `openssl rand -base64 32` makes one")
         return secret
 
     @field_validator("metrics_token")
     @classmethod
-    def _is_a_token(cls, token: SecretStr | None) -> SecretStr | None:
-        if token is not None and not _BEARER_TOKEN.fullmatch(token.get_secret_value()):
+    def _verify_token(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not BEARER_TOKEN.fullmatch(token.get_secret_value()):
             raise ValueError("must be at least 16 letters, digits or -._~+/; `openssl rand -hex 32` makes one")
         return token
 
     @model_validator(mode="after")
-    def _is_safe_in_production(self) -> Self:
-        if self.environment != "production":
-            return self
-        if self.better_auth_url is not None and not _is_private(self.better_auth_url):
-            raise ValueError("BETTER_AUTH_URL must be https in production, or name a host of this machine or network")
-        if self.better_auth_secret is not None and self.better_auth_secret.get_secret_value() in PUBLIC_SECRETS:
-            raise ValueError("BETTER_AUTH_SECRET is a public one; `openssl rand -base64 32` makes a real one")
+    def _verify_together(self) -> Self:
+        """Refuse values that do not go with one another, or not with production."""
+        if self.trust_browser_traceparent and not self.cors_origins:
+            raise ValueError("TRUST_BROWSER_TRACEPARENT trusts the origins of CORS_ORIGINS, which names none")
+        if self.otel_bsp_max_export_batch_size > self.otel_bsp_max_queue_size:
+            raise ValueError("OTEL_BSP_MAX_EXPORT_BATCH_SIZE must not be over OTEL_BSP_MAX_QUEUE_SIZE")
+        if self.environment == "production":
+            if self.better_auth_url is not None and not is_private(self.better_auth_url):
+                raise ValueError(
+                    "BETTER_AUTH_URL must be https in production, or name a host of this machine or network"
+                )
+            if self.better_auth_secret is not None and self.better_auth_secret.get_secret_value() in PUBLIC_SECRETS:
+                raise ValueError("BETTER_AUTH_SECRET is a public one; `openssl rand -base64 32` makes a real one")
+        return self
+
+    @model_validator(mode="after")
+    def _verify_client_pair(self) -> Self:
+        certificate, key = self.for_traces("client_certificate"), self.for_traces("client_key")
+        try:
+            if certificate or key:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate or "", key, password="")
+        except OSError:
+            names = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and _KEY (or OTEL_EXPORTER_OTLP_TRACES_CLIENT_…)"
+            raise ValueError(f"{names} must be PEM files of one pair, without a password") from None
         return self
 
 
-def _is_private(url: str) -> bool:
-    """Tell whether nobody between here and `url` can swap the keys it serves, and so sign for any user.
+def is_private(url: str) -> bool:
+    """Tell whether nobody on the way to `url` can change the keys it serves, and so sign for any user.
 
-    A host without a dot (`http://auth:3000` in Compose) is resolved inside the deployment's own network alone.
+    A host without a dot (`http://auth:3000` in Compose) is resolved only inside the deployment's own network.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    is_near = "." not in host and ":" not in host
-    return parts.scheme == "https" or is_near or host in {"127.0.0.1", "::1"}
+    return parts.scheme == "https" or host in {"127.0.0.1", "::1"} or not re.search("[.:]", host)
 
 
 def refusal(error: ValidationError) -> SettingsError:
     """Return the error with a line for each variable that is wrong."""
-    lines = [(line["loc"], line["msg"].removeprefix("Value error, ")) for line in error.errors(include_input=False)]
-    named = [f"{str(location[0]).upper()}: {message}" if location else message for location, message in lines]
-    return SettingsError("\n".join(named))
+    lines = []
+    for detail in error.errors(include_input=False):
+        message = detail["msg"].removeprefix("Value error, ")
+        lines.append(f"{str(detail['loc'][0]).upper()}: {message}" if detail["loc"] else message)
+    return SettingsError("\n".join(dict.fromkeys(lines)))

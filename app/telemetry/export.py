@@ -1,7 +1,7 @@
-"""Where spans go: in batches, from a thread of its own, to an OTLP/HTTP receiver that may be slow, full or gone.
+"""Where spans go: in batches, from a thread of their own, to an OTLP/HTTP receiver that may be slow, full or gone.
 
-Whatever it is, a request waits for nothing here: what the receiver does not take and the queue does not hold is dropped
-and counted.
+No request waits for it. A span that the receiver does not take, or for which the queue has no room, is dropped and
+counted.
 """
 
 import logging
@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 from app.settings import Settings
 from app.settings.types import parse_headers
-from app.telemetry.once import Once
+from app.telemetry.once import Seen
 from app.telemetry.otlp_http import JsonExporter
 from app.telemetry.redaction import redact
 
@@ -27,42 +27,39 @@ PATH = "/v1/traces"  # https://opentelemetry.io/docs/specs/otel/protocol/exporte
 logger = logging.getLogger(__name__)
 
 
-def exporter(settings: Settings) -> SpanExporter | None:
-    """Return the exporter that the settings choose; none where they name no receiver."""
+def make_exporter(settings: Settings) -> SpanExporter | None:
+    """Return the exporter that the settings choose, or None if they name no receiver."""
     base = settings.otel_exporter_otlp_endpoint
-    endpoint = settings.otel_exporter_otlp_traces_endpoint or (base and base.removesuffix("/") + PATH)
+    endpoint = settings.otel_exporter_otlp_traces_endpoint or (base and str(base).removesuffix("/") + PATH)
     if settings.otel_sdk_disabled or settings.otel_traces_exporter == "none" or not endpoint:
         return None
-    secret = settings.otel_exporter_otlp_traces_headers or settings.otel_exporter_otlp_headers
-    headers = parse_headers(secret.get_secret_value())
-    timeout = settings.otel_exporter_otlp_traces_timeout or settings.otel_exporter_otlp_timeout
-    trusted = settings.otel_exporter_otlp_traces_certificate or settings.otel_exporter_otlp_certificate
-    gzip = (settings.otel_exporter_otlp_traces_compression or settings.otel_exporter_otlp_compression) == "gzip"
-    if (settings.otel_exporter_otlp_traces_protocol or settings.otel_exporter_otlp_protocol) == "http/json":
-        return JsonExporter(endpoint, headers, timeout, trusted, settings.client_files, gzip=gzip)
-    trusted_file, certificate, key = (str(path) if path else None for path in (trusted, *settings.client_files))
+    if settings.for_traces("protocol") == "http/json":
+        return JsonExporter(str(endpoint), settings)
+    files = [settings.for_traces(name) for name in ("certificate", "client_certificate", "client_key")]
+    authority, certificate, key = [str(file) if file else None for file in files]
     return OTLPSpanExporter(
-        endpoint,
-        certificate_file=trusted_file,
+        str(endpoint),
+        certificate_file=authority,
         client_certificate_file=certificate,
         client_key_file=key,
-        headers=headers,
-        timeout=timeout,
-        compression=Compression.Gzip if gzip else Compression.NoCompression,
+        headers=parse_headers(settings.for_traces("headers")),
+        timeout=settings.for_traces("timeout"),
+        compression=Compression(settings.for_traces("compression")),
     )
 
 
-class Export(BatchSpanProcessor):
-    """Queues ended spans for the exporter. `dropped` is how many were lost so far."""
+class SpanQueue(BatchSpanProcessor):
+    """Queues ended spans for the exporter."""
 
     def __init__(self, exporter: SpanExporter, settings: Settings) -> None:
-        self._counted = _Counted(exporter)
+        self._exporter = exporter
+        self._counts = CountingExporter(exporter)
         self._size = settings.otel_bsp_max_queue_size
         self._lock = Lock()
-        self._entered = self._refused = 0
-        self._warned, self._told = -WARN_EVERY_S, 0
+        self._queued = self._refused = 0
+        self._warned_at, self._warned_of = -WARN_EVERY_S, 0
         super().__init__(
-            self._counted,
+            self._counts,
             max_queue_size=self._size,
             schedule_delay_millis=settings.otel_bsp_schedule_delay,
             max_export_batch_size=settings.otel_bsp_max_export_batch_size,
@@ -70,71 +67,62 @@ class Export(BatchSpanProcessor):
 
     @property
     def dropped(self) -> int:
-        """Spans that were refused by a full queue or not taken by the receiver."""
-        return self._refused + self._counted.failed
+        """How many spans a full queue refused or the receiver did not take, so far."""
+        return self._refused + self._counts.failed
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Queue a span, unless the queue is full: the SDK's own would drop its oldest without telling how many."""
+        """Queue a span, unless the queue is full: the SDK's own would drop its oldest without a count."""
         if not (span.context and span.context.trace_flags.sampled):
             return
         with self._lock:
-            full = self._entered - self._counted.taken >= self._size
-            self._refused += full
-            self._entered += not full
-        if not full:
+            is_full = self._queued - self._counts.taken >= self._size
+            self._refused += is_full
+            self._queued += not is_full
+        if not is_full:
             super().on_end(span)
-        if self.dropped > self._told:
-            self._warn()
+        if self.dropped > self._warned_of and monotonic() - self._warned_at >= WARN_EVERY_S:
+            self._warned_at, self._warned_of = monotonic(), self.dropped
+            logger.warning("%d spans dropped so far: the collector does not take them", self._warned_of)
 
     def shutdown(self) -> None:
-        """Send what is queued, within SHUTDOWN_S; whatever is left then is lost, and said so."""
+        """Send what is queued, within SHUTDOWN_S. What is left then is lost, and the log says how much."""
         flush = Thread(target=super().shutdown, name="span flush", daemon=True)
         flush.start()
         flush.join(SHUTDOWN_S)
-        self._counted.shutdown()
-        lost = self._refused + self._entered - self._counted.delivered
+        self._exporter.shutdown()
+        lost = self._refused + self._queued - self._counts.delivered
         if lost:
             logger.warning("%d spans were dropped since the start: the collector did not take them", lost)
 
-    def _warn(self) -> None:
-        now = monotonic()
-        if now - self._warned >= WARN_EVERY_S:
-            self._warned, self._told = now, self.dropped
-            logger.warning("%d spans dropped so far: the collector does not take them", self._told)
 
-
-class _Counted(SpanExporter):
-    """Redacts and counts what goes through an exporter. A span that cannot be encoded costs no other of its batch."""
+class CountingExporter(SpanExporter):
+    """Redacts and counts what goes through `exporter`. The SDK's shutdown does not close it: `SpanQueue` does."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
-        self._closed = False
-        self._errors = Once()
+        self._logged = Seen()
         self.taken = self.delivered = self.failed = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send one batch."""
         self.taken += len(spans)
-        return self._send(spans)
+        self._send(spans)
+        return SpanExportResult.SUCCESS  # the SDK does not look at it
 
-    def _send(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def _send(self, spans: Sequence[ReadableSpan]) -> None:
+        """Send spans. If they cannot be encoded, send each half: one bad span costs no other of its batch."""
         try:
             result = self._exporter.export([redact(span) for span in spans])
         except Exception as error:
             if len(spans) > 1:
                 middle = len(spans) // 2
-                for half in (spans[:middle], spans[middle:]):
-                    self._send(half)
-                return SpanExportResult.SUCCESS  # each half is counted by itself, and nobody else asks
-            if self._errors.is_new(type(error)):  # without its message, which may hold a value
-                logger.warning("a span cannot be encoded: %s", type(error).__qualname__, exc_info=error)
+                self._send(spans[:middle])
+                self._send(spans[middle:])
+                return
             result = SpanExportResult.FAILURE
+            if self._logged.is_new(type(error)):  # without its message, which may hold a value
+                logger.warning("a span cannot be encoded: %s", type(error).__qualname__, exc_info=error)
         if result is SpanExportResult.SUCCESS:
             self.delivered += len(spans)
         else:
             self.failed += len(spans)
-        return result
-
-    def shutdown(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._exporter.shutdown()

@@ -15,7 +15,6 @@ MAX_NAME = 64
 MAX_CHARACTERS = 4096  # of one value
 UVICORN = "color_message"  # its message once more, for its own formatter
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", UVICORN}
-STANDARD_COUNT = len(vars(logging.makeLogRecord({})))  # a record with no more attributes has nothing added
 
 _encode = json.JSONEncoder(allow_nan=False, default=str).encode
 
@@ -24,7 +23,7 @@ class Line(NamedTuple):
     """What app.telemetry itself adds to a line, as the field `line` of `extra`."""
 
     fields: Mapping[str, Any] = {}
-    span: SpanContext | None = None  # whose line it is, where that is not the span at hand
+    span: SpanContext | None = None  # the span that the line belongs to, if it is not the current one
     tree: Sequence[str] | None = None  # a request's trace, for a terminal
 
 
@@ -36,12 +35,11 @@ def line_of(record: logging.LogRecord) -> Line:
 
 def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return what others added; past MAX_FIELDS, how many were left out."""
-    facts = vars(record)
-    if len(facts) - isinstance(facts.get("line"), Line) <= STANDARD_COUNT:
-        return {}
-    names = [name for name, value in facts.items() if name not in STANDARD and not isinstance(value, Line)]
-    fields = {text_of(name)[:MAX_NAME]: json_value(facts[name]) for name in names[:MAX_FIELDS]}
-    return fields | ({"fields_left_out": len(names) - MAX_FIELDS} if len(names) > MAX_FIELDS else {})
+    extra = {
+        name: value for name, value in vars(record).items() if name not in STANDARD and not isinstance(value, Line)
+    }
+    fields = {text_of(name)[:MAX_NAME]: json_value(extra[name]) for name in [*extra][:MAX_FIELDS]}
+    return fields | ({"fields_left_out": len(extra) - MAX_FIELDS} if len(extra) > MAX_FIELDS else {})
 
 
 def json_value(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Log lines of one shape, whoever writes them: JSON for a collector, or readable text in a terminal.
 
-No line holds the message of an exception in JSON: it may quote what a client sent. A database's message is in none.
+In JSON no line holds the message of an exception: it may quote what a client sent. A database's message is in none.
 """
 
 import json
@@ -21,11 +21,11 @@ from sqlalchemy.exc import DBAPIError
 from app.record import PROBES, Record
 from app.settings import Settings
 from app.telemetry.log_fields import Line, extra_fields, line_of, text_of
-from app.telemetry.tree import Trees, drawn
+from app.telemetry.tree import Trees, draw_tree
 
-COLOURS = {"DEBUG": "\033[2m", "INFO": "", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
+COLOURS = {"DEBUG": "\033[2m", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
 PLAIN = "\033[0m"
-FIRST_LINE_ONLY = {"asyncio", "py.warnings"}
+FIRST_LINE_ONLY = {"asyncio", "py.warnings"}  # values follow on the lines after it
 TALKATIVE = ("httpcore", "httpx", "sqlalchemy", "urllib3")  # below WARNING they write values, queries and headers
 
 logger = logging.getLogger("app.requests")
@@ -68,15 +68,16 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": message_of(record),
-            **identifiers(line),
+            **trace_of(line),
             **line.fields,
         }
         if record.exc_info and (error := record.exc_info[1]):
             entry["stack"] = stack(error)
         elif record.stack_info:
             entry["stack"] = record.stack_info
-        others = {f"extra.{name}" if name in entry else name: value for name, value in extra_fields(record).items()}
-        return _encode(entry | others)
+        for name, value in extra_fields(record).items():
+            entry[f"extra.{name}" if name in entry else name] = value
+        return _encode(entry)
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -89,18 +90,18 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line and what belongs to it."""
         own = line_of(record)
-        said = "" if own.tree is None else f"  {aside(own.fields)}"  # of a request
-        said += "".join(f"  {_encode(name)[1:-1]}={_encode(value)}" for name, value in extra_fields(record).items())
+        details = [] if own.tree is None else [summarize(own.fields)]  # only a request's line has a tree
+        details += [f"{_encode(name)[1:-1]}={_encode(value)}" for name, value in extra_fields(record).items()]
         time = datetime.fromtimestamp(record.created)  # noqa: DTZ006  the reader's own clock
-        line = printable(f"{time:%H:%M:%S} {record.levelname:7} {message_of(record)}{said}")
+        line = printable("  ".join([f"{time:%H:%M:%S} {record.levelname:7} {message_of(record)}", *details]))
         if self._colours:
             line = f"{COLOURS.get(record.levelname, '')}{line}{PLAIN}"
-        if trace_id := identifiers(own).get("trace_id"):
+        if trace_id := trace_of(own).get("trace_id"):
             line += f"  trace {trace_id}"
-        explained = [*(own.tree or ()), *([record.stack_info] if record.stack_info else [])]
+        below = [*(own.tree or ()), *([record.stack_info] if record.stack_info else [])]
         if record.exc_info and (error := record.exc_info[1]):
-            explained.append(stack(error, messages=True))
-        return "\n".join([line, *map(printable, explained)])
+            below.append(stack(error, messages=True))
+        return "\n".join([line, *map(printable, below)])
 
 
 def printable(text: str) -> str:
@@ -109,7 +110,7 @@ def printable(text: str) -> str:
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """Return a line's message; of some loggers only its first line, since values follow on those after it."""
+    """Return the message of a line, or only its first line."""
     try:
         message = record.getMessage()
     except Exception:  # noqa: BLE001  arguments that do not fit, which Python would print with a stack
@@ -117,8 +118,8 @@ def message_of(record: logging.LogRecord) -> str:
     return message.partition("\n")[0] if record.name in FIRST_LINE_ONLY else message
 
 
-def identifiers(line: Line) -> dict[str, str]:
-    """Return the trace that a line belongs to: the one it names, or the one at hand."""
+def trace_of(line: Line) -> dict[str, str]:
+    """Return the identifiers of the trace that a line belongs to: the one it names, or the current one."""
     context = line.span or get_current_span().get_span_context()
     if not context.is_valid:
         return {}
@@ -126,12 +127,12 @@ def identifiers(line: Line) -> dict[str, str]:
 
 
 def stack(error: BaseException, *, messages: bool = False) -> str:
-    """Return where `error` and what caused it were raised; their `messages` for a developer's eyes alone."""
+    """Return where `error` and what caused it were raised. Their `messages` are only for a developer's eyes."""
     parts: list[str] = []
     link: BaseException | None = error
-    while link and len(parts) < sys.getrecursionlimit():
-        said = f": {text_of(link)}" if messages and not isinstance(link, (DBAPIError, psycopg2.Error)) else ""
-        parts.append("".join(traceback.format_tb(link.__traceback__)) + type(link).__qualname__ + said)
+    while link and len(parts) < sys.getrecursionlimit():  # causes may form a circle
+        message = f": {text_of(link)}" if messages and not isinstance(link, (DBAPIError, psycopg2.Error)) else ""
+        parts.append("".join(traceback.format_tb(link.__traceback__)) + type(link).__qualname__ + message)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return "\ncaused by\n".join(parts)
 
@@ -146,31 +147,21 @@ class RequestLog:
         """Write the line; in a terminal a slow or failed request's trace with it."""
         context = request.span.get_span_context()
         spans = self._trees.take(context.trace_id) if self._trees else []
-        route, failed = request.route, request.broken or request.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        level = logging.DEBUG if route in PROBES else logging.WARNING if failed else logging.INFO
+        failed = request.broken or request.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        level = logging.DEBUG if request.route in PROBES else logging.WARNING if failed else logging.INFO
         if not logger.isEnabledFor(level):
             return
-        fields = facts(request)
-        tree = drawn(spans) if failed or fields["duration_ms"] >= self._slow_ms else []
-        extra = {"line": Line(fields, context, tree)}
-        logger.log(level, "%s %s %s", fields["method"], route or "-", request.status or "unanswered", extra=extra)
+        fields = request_fields(request)
+        tree = draw_tree(spans) if failed or fields["duration_ms"] >= self._slow_ms else []
+        message = f"{fields['method']} {request.route or '-'} {request.status or 'unanswered'}"
+        logger.log(level, "%s", message, extra={"line": Line(fields, context, tree)})
 
 
-def aside(fields: Mapping[str, Any]) -> str:
-    """Return what a reader in a terminal wants to know beside the message."""
-    count = fields["db_queries"]
-    asked = f", {count} {'query' if count == 1 else 'queries'} of {fields['db_ms']} ms" if count else ""
-    return f"{fields['duration_ms']} ms{asked}" + "".join(
-        f", {fields[name]}" for name in ("user_id", "code") if name in fields
-    )
-
-
-def facts(request: Record) -> dict[str, Any]:
+def request_fields(request: Record) -> dict[str, Any]:
     """Return what a request's line says."""
-    scope = request.scope
-    client = scope.get("client")
-    known = {
-        "method": scope["method"],
+    client = request.scope.get("client")
+    fields = {
+        "method": request.scope["method"],
         "route": request.route,
         "status": request.status or None,
         "duration_ms": round(((request.ended or perf_counter()) - request.started) * 1000, 1),
@@ -180,4 +171,12 @@ def facts(request: Record) -> dict[str, Any]:
         "code": request.code,
         "client": client[0] if client else None,
     }
-    return {name: value for name, value in known.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def summarize(fields: Mapping[str, Any]) -> str:
+    """Return what a reader in a terminal wants to know of a request beside the message."""
+    parts = [f"{fields['duration_ms']} ms"]
+    if count := fields["db_queries"]:
+        parts.append(f"{count} {'query' if count == 1 else 'queries'} of {fields['db_ms']} ms")
+    return ", ".join([*parts, *(fields[name] for name in ("user_id", "code") if name in fields)])

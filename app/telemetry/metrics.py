@@ -98,7 +98,6 @@ class Metrics:
             yield
         finally:
             watching.cancel()
-            self._exposition.close()
 
     async def _watch_loop(self) -> None:
         while True:

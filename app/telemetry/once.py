@@ -3,15 +3,15 @@
 MAX_SEEN = 100
 
 
-class Once:
-    """Knows what was seen before; after MAX_SEEN things nothing is new any more."""
+class Seen:
+    """Remembers things. After MAX_SEEN of them, nothing is new any more."""
 
     def __init__(self) -> None:
-        self._seen: set[object] = set()
+        self._things: set[object] = set()
 
     def is_new(self, thing: object) -> bool:
         """Tell whether it is seen for the first time."""
-        if thing in self._seen or len(self._seen) >= MAX_SEEN:
+        if thing in self._things or len(self._things) >= MAX_SEEN:
             return False
-        self._seen.add(thing)
+        self._things.add(thing)
         return True

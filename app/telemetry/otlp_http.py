@@ -1,27 +1,31 @@
 """OTLP over HTTP with JSON bodies (https://opentelemetry.io/docs/specs/otlp/#otlphttp): one connection, kept open."""
 
 import gzip
-import http.client
+import io
 import logging
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache, partial
 from http import HTTPStatus
-from pathlib import Path
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, RemoteDisconnected
 from socket import SHUT_RDWR, socket
-from threading import Event, Timer
+from threading import Event
 from time import monotonic
+from typing import Any
 from urllib.parse import urlsplit
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from app.telemetry.once import Once
+from app.settings import Settings
+from app.settings.types import parse_headers
 from app.telemetry.otlp_json import encode
 
 RETRYABLE = {429, 502, 503, 504}  # https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes
 FIRST_PAUSE_S = 1.0
 MAX_ANSWER_BYTES = 64 * 1024
+MAX_MESSAGES = 100
 HINTS = (
     dict.fromkeys((401, 403), ": see OTEL_EXPORTER_OTLP_HEADERS")
     | dict.fromkeys((301, 302, 307, 308, 404, 405), ": see OTEL_EXPORTER_OTLP_ENDPOINT, the path asked for was {path}")
@@ -32,121 +36,112 @@ logger = logging.getLogger(__name__)
 
 
 class JsonExporter(SpanExporter):
-    """Sends batches to `endpoint`, each within `timeout` seconds, retries included. Called by one thread at a time.
+    """Sends batches to `endpoint`, each within OTEL_EXPORTER_OTLP_TIMEOUT, retries included; called by one thread.
 
-    Only the set-up of a connection may take longer: each address of the host and TLS have the time that is left then,
-    and a look-up takes what libc does.
+    Only a new connection may take longer: each address of the host and TLS have the time that is left, and a look-up
+    takes what libc does.
     """
 
-    def __init__(
-        self,
-        endpoint: str,
-        headers: Mapping[str, str],
-        timeout: float,
-        trusted: Path | None,
-        client_files: tuple[Path | None, Path | None],
-        *,
-        gzip: bool,
-    ) -> None:
+    def __init__(self, endpoint: str, settings: Settings) -> None:
         url = urlsplit(endpoint)
-        assert url.hostname  # Settings saw to it
+        assert url.hostname  # Settings refuses a URL without
         self._path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-        self._headers = {**headers, "content-type": "application/json"} | ({"content-encoding": "gzip"} if gzip else {})
-        self._timeout, self._gzip = timeout, gzip
-        self._messages = Once()
-        self._stopped = Event()
-        self._sock: socket | None = None
-        self._connection = http.client.HTTPConnection(url.hostname, url.port, timeout=timeout)
+        self._timeout: float = settings.for_traces("timeout")
+        self._gzip = settings.for_traces("compression") == "gzip"
+        self._headers = {**parse_headers(settings.for_traces("headers")), "content-type": "application/json"}
+        if self._gzip:
+            self._headers["content-encoding"] = "gzip"
+        self._connection = HTTPConnection(url.hostname, url.port)
         if url.scheme == "https":
-            context = ssl.create_default_context(cafile=trusted)
-            certificate, key = client_files
-            if certificate:
-                context.load_cert_chain(certificate, key)
-            self._connection = http.client.HTTPSConnection(url.hostname, url.port, timeout=timeout, context=context)
+            context = ssl.create_default_context(cafile=settings.for_traces("certificate"))
+            if certificate := settings.for_traces("client_certificate"):
+                context.load_cert_chain(certificate, settings.for_traces("client_key"))
+            self._connection = HTTPSConnection(url.hostname, url.port, context=context)
+        self._warn_once = lru_cache(MAX_MESSAGES)(logger.warning)  # the next batch is likely to fail as well
+        self._stopped = Event()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send one batch; a receiver that asks for patience gets another try while there is time."""
+        """Send one batch. If the receiver asks for patience, try again while there is time."""
         body = encode(spans)
         body = gzip.compress(body, 1) if self._gzip else body
         deadline, pause = monotonic() + self._timeout, FIRST_PAUSE_S
-        while True:
+        while not self._stopped.is_set():
             status, wanted = self._post(body, deadline)
             if status < HTTPStatus.MULTIPLE_CHOICES:
                 return SpanExportResult.SUCCESS
             if status not in RETRYABLE:
-                self._tell(f"refuses spans with status {status}{self._hint(status)}")
-                return SpanExportResult.FAILURE
+                hint = HINTS.get(status, "").format(path=self._path.partition("?")[0])  # a query may hold a token
+                self._warn_once("the collector refuses spans with status %d%s", status, hint)
+                break
             wait = pause if wanted is None else wanted
-            if monotonic() + wait > deadline or self._stopped.wait(wait):
-                return SpanExportResult.FAILURE
+            if monotonic() + wait > deadline:
+                break
+            self._stopped.wait(wait)
             pause *= 2
-
-    def _hint(self, status: int) -> str:
-        return HINTS.get(status, "").format(path=self._path.partition("?")[0])  # a query may hold a token
-
-    def _tell(self, what: str) -> None:
-        """Log each message once: the next batch is likely to be refused as well."""
-        if self._messages.is_new(what):
-            logger.warning("the collector %s", what)
+        return SpanExportResult.FAILURE
 
     def _post(self, body: bytes, deadline: float) -> tuple[int, float | None]:
-        """Return the status and the pause that was asked for; without an answer 503.
+        """Return the status, and after how many seconds the receiver wants the batch again.
 
-        If a connection that was kept open was closed by the receiver, the pause is 0.
+        If there is no answer, return 503. If a reused connection was closed, retry at once.
         """
-        kept = self._connection.sock is not None
+        connection, is_reused = self._connection, self._connection.sock is not None
         try:
-            with self._connected(deadline):
-                return self._exchange(body)
-        except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
-            if kept and isinstance(error, (ConnectionError, http.client.RemoteDisconnected)):
+            connection.timeout = seconds_until(deadline)
+            if not is_reused:
+                connection.connect()
+            if connection.sock:  # unless `shutdown` has come in between
+                connection.sock.settimeout(seconds_until(deadline))
+            connection.request("POST", self._path, body, self._headers)
+            connection.response_class = partial(TimedResponse, deadline)  # type: ignore[assignment]  # it is only called
+            with connection.getresponse() as answer:
+                if len(answer.read(MAX_ANSWER_BYTES)) == MAX_ANSWER_BYTES:
+                    connection.close()
+                retry_after = answer.headers.get("retry-after", "")  # seconds, or a date, which is not read
+                return answer.status, float(retry_after) if retry_after.isdecimal() else None
+        except (OSError, HTTPException) as error:
+            connection.close()
+            if is_reused and isinstance(error, (ConnectionError, RemoteDisconnected)):
                 return HTTPStatus.SERVICE_UNAVAILABLE, 0.0
-            host = f"{self._connection.host}:{self._connection.port}"
-            self._tell(f"at {host} does not answer: {type(error).__name__}")
+            kind = type(error).__name__
+            self._warn_once("the collector at %s:%d does not answer: %s", connection.host, connection.port, kind)
             return HTTPStatus.SERVICE_UNAVAILABLE, None
 
-    @contextmanager
-    def _connected(self, deadline: float) -> Iterator[None]:
-        """Connect where that is still to be done, and cut the connection at `deadline`.
-
-        A socket's own time-out is for one wait, and a receiver that drips its answer ends every wait.
-        """
-        if self._connection.sock is None:
-            self._connection.timeout = max(0.0, deadline - monotonic())
-            self._connection.connect()
-        self._sock = self._connection.sock
-        if self._sock:  # unless `shutdown` has come in between
-            self._sock.settimeout(self._timeout)
-        cut = Timer(deadline - monotonic(), self._cut)
-        cut.daemon = True
-        cut.start()
-        try:
-            yield
-        finally:
-            cut.cancel()
-
-    def _exchange(self, body: bytes) -> tuple[int, float | None]:
-        self._connection.request("POST", self._path, body, self._headers)
-        with self._connection.getresponse() as answer:
-            read = answer.read(MAX_ANSWER_BYTES)
-            if len(read) == MAX_ANSWER_BYTES:
-                self._connection.close()
-            return answer.status, _seconds(answer.headers.get("retry-after"))
-
-    def _cut(self) -> None:
-        """Wake who waits for the socket, from another thread: to close it would not."""
-        if self._sock:
-            with suppress(OSError):
-                socket.shutdown(self._sock, SHUT_RDWR)  # SSLSocket's own takes TLS from the thread that waits
-
     def shutdown(self) -> None:
-        """Give up what is being sent, from another thread."""
+        """Give up what another thread is sending."""
         self._stopped.set()
-        self._cut()
+        if sock := self._connection.sock:
+            with suppress(OSError):  # `close` would not wake a thread that waits, nor does the method of SSLSocket
+                socket.shutdown(sock, SHUT_RDWR)
         self._connection.close()
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """Return a Retry-After of seconds; a date is not worth the parsing here."""
-    return float(retry_after) if retry_after and retry_after.isdecimal() else None
+class TimedResponse(HTTPResponse):
+    """An answer that is read until `deadline`. A socket's own time-out begins again with each byte of a slow answer."""
+
+    def __init__(self, deadline: float, sock: socket, **given: Any) -> None:
+        super().__init__(sock, **given)
+        self.fp = io.BufferedReader(TimedReader(sock, self.fp.detach(), deadline))
+
+
+class TimedReader(io.RawIOBase):
+    """Reads from a socket until `deadline`."""
+
+    def __init__(self, sock: socket, file: io.RawIOBase, deadline: float) -> None:
+        self._sock, self._file, self._deadline = sock, file, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(seconds_until(self._deadline))
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def seconds_until(deadline: float) -> float:
+    """Return how long a socket may wait: never 0, which to a socket means something else."""
+    return max(deadline - monotonic(), 0.001)

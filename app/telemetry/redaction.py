@@ -1,13 +1,13 @@
 """What a span must not tell, whoever made it: the message of an exception, and the query of a URL.
 
-Both may hold what a client sent. OpenTelemetry's SDK records an exception with its message, in its stack and in the
-status too; instrumentations of HTTP clients record the URL that they ask.
+Both may hold what a client sent. OpenTelemetry's SDK records an exception with its message, which is in its stack and
+in the status too. Instrumentations of HTTP clients record the URL that they call.
 """
 
 import re
 from collections.abc import Mapping
 from os.path import isfile
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import SpanKind, Status
@@ -27,7 +27,6 @@ def redact(span: ReadableSpan) -> ReadableSpan:
 
     Raises:
         ValueError: its kind is none, or one of its times; a receiver would refuse the whole batch.
-
     """
     scope, events = span.instrumentation_scope, span.events
     if scope and scope.name in OWN and not events and not span.status.description and span.name.isascii():
@@ -35,70 +34,50 @@ def redact(span: ReadableSpan) -> ReadableSpan:
     times = [span.start_time, span.end_time, *(event.timestamp for event in events)]
     if not isinstance(span.kind, SpanKind) or not all(isinstance(time, int) and 0 <= time < MAX_TIME for time in times):
         raise ValueError("a span without a kind or a time")
-    return Redacted(span)
+    return cast(ReadableSpan, RedactedSpan(span))
 
 
-class Redacted(ReadableSpan):
-    """A copy of a span, whose status names at most the type of an exception that is on the span as an event."""
+class RedactedSpan:
+    """Reads as the span does, but for the fields that are set here."""
 
     def __init__(self, span: ReadableSpan) -> None:
-        self._whole = span
-        super().__init__(
-            encodable(span.name),
-            span.context,
-            span.parent,
-            span.resource,
-            without_queries(span.attributes or {}),
-            [_without_message(event) for event in span.events],
-            span.links,
-            span.kind,
-            status=Status(span.status.status_code, _reason(span)),
-            start_time=span.start_time,
-            end_time=span.end_time,
-            instrumentation_scope=span.instrumentation_scope,
-        )
+        self._span = span
+        self.name = replace_surrogates(span.name)
+        self.attributes = remove_queries(span.attributes or {})
+        self.events = [remove_message(event) for event in span.events]
+        self.status = Status(span.status.status_code, find_reason(span))
 
-    @property
-    def dropped_attributes(self) -> int:
-        """Attributes beyond the limits."""
-        return self._whole.dropped_attributes
-
-    @property
-    def dropped_events(self) -> int:
-        """Events beyond the limit."""
-        return self._whole.dropped_events
-
-    @property
-    def dropped_links(self) -> int:
-        """Links beyond the limit."""
-        return self._whole.dropped_links
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._span, name)
 
 
-def encodable(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """Return a text that can be encoded: a lone surrogate becomes a question mark."""
     return str(text).encode("utf-8", "replace").decode()
 
 
-def without_queries(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return attributes whose URLs end before query and fragment."""
+def remove_queries(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes, with URLs that end before query and fragment."""
     kept = {name: value for name, value in attributes.items() if name != QUERY}
     return kept | {name: re.split(r"[?#]", str(kept[name]), maxsplit=1)[0] for name in URLS & kept.keys()}
 
 
-def _without_message(event: Event) -> Event:
-    attributes = without_queries(event.attributes or {})
-    told = attributes.pop(MESSAGE, None) is not None
+def remove_message(event: Event) -> Event:
+    """Return the event of an exception with its type and, of the stack, only the lines that name a file."""
+    attributes = remove_queries(event.attributes or {})
+    has_message = attributes.pop(MESSAGE, None) is not None
     stack = str(attributes.get(STACK, ""))
-    if told or TRACEBACK in stack:
+    if has_message or TRACEBACK in stack:
         frames = (frame[0] for frame in FRAME.finditer(stack) if isfile(frame[1]))  # noqa: PTH113  pathlib may raise
         attributes[STACK] = "\n".join(frames)
-    return Event(encodable(event.name), attributes, event.timestamp)
+    return Event(replace_surrogates(event.name), attributes, event.timestamp)
 
 
-def _reason(span: ReadableSpan) -> str | None:
+def find_reason(span: ReadableSpan) -> str | None:
+    """Return the status's description if it is ours, else at most the type of an exception that is an event too."""
     description = span.status.description or ""
     if span.instrumentation_scope and span.instrumentation_scope.name == APP:
         return description
-    kind = description.partition(":")[0]  # the SDK's: `ValueError: its message`
+    kind = description.partition(":")[0]  # the SDK's is `ValueError: its message`
     recorded = [str((event.attributes or {}).get(TYPE, "")) for event in span.events]
     return kind if kind in {part for name in recorded for part in (name, name.rpartition(".")[2])} else None

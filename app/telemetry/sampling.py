@@ -1,6 +1,5 @@
 """Which requests are traced: as OTEL_TRACES_SAMPLER says, or as a trusted caller decides. A browser never decides."""
 
-from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.context import Context
@@ -8,10 +7,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
-    DEFAULT_OFF,
-    DEFAULT_ON,
     ParentBased,
-    ParentBasedTraceIdRatio,
     Sampler,
     SamplingResult,
     TraceIdRatioBased,
@@ -22,26 +18,22 @@ from app.record import CURRENT
 from app.settings import Settings
 
 
-def sampler(settings: Settings) -> Sampler:
+def make_sampler(settings: Settings) -> Sampler:
     """Return the sampler of OTEL_TRACES_SAMPLER and its argument."""
-    samplers: dict[str, Callable[[Any], Sampler]] = {
-        "always_on": lambda _: ALWAYS_ON,
-        "always_off": lambda _: ALWAYS_OFF,
-        "traceidratio": TraceIdRatioBased,
-        "parentbased_always_on": lambda _: DEFAULT_ON,
-        "parentbased_always_off": lambda _: DEFAULT_OFF,
-        "parentbased_traceidratio": ParentBasedTraceIdRatio,
-    }
-    chosen = samplers[settings.otel_traces_sampler](settings.otel_traces_sampler_arg)
+    name, ratio = settings.otel_traces_sampler, TraceIdRatioBased(settings.otel_traces_sampler_arg)
+    samplers = {"always_on": ALWAYS_ON, "always_off": ALWAYS_OFF, "traceidratio": ratio}
+    sampler = samplers[name.removeprefix("parentbased_")]
+    if name not in samplers:
+        sampler = ParentBased(sampler)
     if not settings.trust_browser_traceparent:
-        return chosen
-    remote = BrowsersAsRoots(chosen)
-    # What is below the server span follows it: asked again, `traceidratio` would go by the browser's trace id.
-    return ParentBased(chosen, remote_parent_sampled=remote, remote_parent_not_sampled=remote)
+        return sampler
+    remote = BrowsersAsRoots(sampler)
+    # What is below the server span follows it. `traceidratio`, asked again, would go by the browser's trace id.
+    return ParentBased(sampler, remote_parent_sampled=remote, remote_parent_not_sampled=remote)
 
 
 class BrowsersAsRoots(Sampler):
-    """Decides on a request that follows a browser as on one that begins a trace.
+    """Decides on a request that follows a browser's trace as on one that begins a trace.
 
     Otherwise a client would decide: by the sampled flag, or by a trace id that is under the ratio's bound.
     """

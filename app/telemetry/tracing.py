@@ -12,8 +12,8 @@ from opentelemetry.trace import TracerProvider as AnyProvider
 from starlette.background import BackgroundTask
 
 from app.settings import Settings, SettingsError
-from app.telemetry.export import Export, exporter
-from app.telemetry.sampling import sampler
+from app.telemetry.export import SpanQueue, make_exporter
+from app.telemetry.sampling import make_sampler
 from app.telemetry.tree import Trees
 
 SERVICE = "task-api"
@@ -27,8 +27,8 @@ class Tracing:
     def __init__(self, settings: Settings, version: str, *, trees: bool) -> None:
         self._settings = settings
         self.trees = Trees() if trees and not settings.otel_sdk_disabled else None
-        sender = exporter(settings)
-        self._export = Export(sender, settings) if sender else None
+        sender = make_exporter(settings)
+        self._export = SpanQueue(sender, settings) if sender else None
         self._provider = self._new_provider(version)
         self.tracer: Tracer = self._provider.get_tracer("app", version)
 
@@ -71,7 +71,7 @@ class Tracing:
         try:
             provider = TracerProvider(
                 # Identifiers are wanted for logs all the same; nobody would read the spans.
-                sampler(self._settings) if processors else ALWAYS_OFF,
+                make_sampler(self._settings) if processors else ALWAYS_OFF,
                 resource(self._settings, version),
                 shutdown_on_exit=False,
                 span_limits=SpanLimits(max_attribute_length=SpanLimits().max_attribute_length or MAX_ATTRIBUTE),

@@ -14,7 +14,7 @@ MAX_SPANS = 200
 
 
 class Trees(SpanProcessor):
-    """Keeps the ended spans of the requests at hand until their line is written."""
+    """Keeps the ended spans of each request until its line is written."""
 
     def __init__(self) -> None:
         self._traces: OrderedDict[int, list[ReadableSpan]] = OrderedDict()
@@ -36,48 +36,57 @@ class Trees(SpanProcessor):
             return self._traces.pop(trace_id, [])
 
 
-def drawn(spans: list[ReadableSpan]) -> list[str]:
+def draw_tree(spans: list[ReadableSpan]) -> list[str]:
     """Return the lines of the tree that `spans`, of one trace, form."""
     known = {span.context.span_id for span in spans if span.context}
     children: dict[int | None, list[ReadableSpan]] = {}
     for span in sorted(spans, key=lambda span: span.start_time or 0):
         parent = span.parent.span_id if span.parent and span.parent.span_id in known else None
         children.setdefault(parent, []).append(span)
-    return [line for root in children.get(None, []) for line in _branch(root, children, "  ")]
+    return draw_children(None, children, "  ")
 
 
-def _branch(span: ReadableSpan, children: dict[int | None, list[ReadableSpan]], indent: str) -> list[str]:
-    assert span.context
+def draw_children(span_id: int | None, children: dict[int | None, list[ReadableSpan]], indent: str) -> list[str]:
+    """Return the lines of the spans below one."""
+    lines = []
+    for span in children.get(span_id, []):
+        assert span.context
+        lines.append(indent + describe(span))
+        lines += [f"{indent}              {detail}" for detail in statement_details(span.attributes or {})]
+        lines += draw_children(span.context.span_id, children, indent + "  ")
+    return lines
+
+
+def describe(span: ReadableSpan) -> str:
+    """Return how long a span took, its name, and how it failed."""
     milliseconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
+    attributes = span.attributes or {}
+    target = f" ({attributes['app.pool']!s})" if "app.pool" in attributes else ""
+    if span.kind is SpanKind.CLIENT and "http.request.method" in attributes:
+        target = f" {attributes.get('server.address')} {attributes.get('http.response.status_code', 'no answer')}"
     reason = (span.status.description or "").partition("\n")[0]
-    failed = f"  failed: {reason}" if reason and not span.status.is_ok else ""
-    facts = span.attributes or {}
-    of = f" ({facts['app.pool']!s})" if "app.pool" in facts else ""
-    if span.kind is SpanKind.CLIENT and "http.request.method" in facts:
-        of = f" {facts.get('server.address')} {facts.get('http.response.status_code', 'no answer')}"
-    name = span.name.partition("\n")[0]
-    lines = [f"{indent}{milliseconds:8.1f} ms  {name}{of}{failed}"]
-    lines += [f"{indent}              {detail}" for detail in _details(facts)]
-    below = children.get(span.context.span_id, [])
-    return lines + [line for child in below for line in _branch(child, children, indent + "  ")]
+    failure = f"  failed: {reason}" if reason and not span.status.is_ok else ""
+    return f"{milliseconds:8.1f} ms  {span.name.partition(chr(10))[0]}{target}{failure}"
 
 
-def _details(facts: Mapping[str, Any]) -> list[str]:
-    """Return what a slow statement's span says, for a reader: who asked, what, and how it was run."""
-    if not facts.get("app.db.slow"):
+def statement_details(attributes: Mapping[str, Any]) -> list[str]:
+    """Return which function ran a slow statement, its text, and its plan."""
+    if not attributes.get("app.db.slow"):
         return []
-    asked = f"{facts.get('code.function.name', '?')} ({facts.get('code.file.path')}:{facts.get('code.line.number')})"
-    plan = json.loads(str(facts.get("app.db.plan", "null")))
-    return [asked, " ".join(str(facts.get("db.query.text")).split()), *(_plan_lines(plan, "") if plan else [])]
+    function, path, line = (attributes.get(f"code.{name}") for name in ("function.name", "file.path", "line.number"))
+    plan = json.loads(str(attributes.get("app.db.plan", "null")))
+    statement = " ".join(str(attributes.get("db.query.text")).split())
+    return [f"{function or '?'} ({path}:{line})", statement, *(draw_plan(plan, "") if plan else [])]
 
 
-def _plan_lines(node: Mapping[str, Any], indent: str) -> list[str]:
-    on = f" on {node['Relation Name']}" if "Relation Name" in node else ""
-    via = f" using {node['Index Name']}" if "Index Name" in node else ""
+def draw_plan(node: Mapping[str, Any], indent: str) -> list[str]:
+    """Return the lines of a plan's node and of those below it."""
+    kind = ("Parallel " if node.get("Parallel Aware") else "") + node["Node Type"]
+    table = f" on {node['Relation Name']}" if "Relation Name" in node else ""
+    index = f" using {node['Index Name']}" if "Index Name" in node else ""
     loops = node.get("Actual Loops", 1)  # PostgreSQL gives averages of these
     rows = f"{node['Actual Rows'] * loops:,.0f}" if "Actual Rows" in node else f"about {node['Plan Rows']:,}"
     removed = sum(node[key] * loops for key in node if key.startswith("Rows Removed by"))
     thrown = f", {removed:,} thrown away" if removed else ""
-    below = [line for child in node.get("Plans", ()) for line in _plan_lines(child, indent + "  ")]
-    kind = ("Parallel " if node.get("Parallel Aware") else "") + node["Node Type"]
-    return [f"{indent}-> {kind}{on}{via}: {rows} rows{thrown}", *below]
+    below = [line for child in node.get("Plans", ()) for line in draw_plan(child, indent + "  ")]
+    return [f"{indent}-> {kind}{table}{index}: {rows} rows{thrown}", *below]

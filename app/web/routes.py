@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, 
 from app.auth.users import admit
 from app.errors import NotFound
 from app.record import current
-from app.telemetry.once import Once
+from app.telemetry.once import Seen
 from app.web.route import ApiRoute
 
 API = "/api"
@@ -107,7 +107,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, routes: Routes, handlers: Mapping[Any, ExceptionHandler]) -> None:
         self._app, self._routes, self._handlers = app, routes, handlers
-        self._open = Once()
+        self._open = Seen()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -11,11 +11,11 @@ from time import monotonic
 from typing import Any
 
 import httpx
+from pydantic import HttpUrl
 from rich.console import Console
 from rich.progress import Progress
 
 from app.settings import Settings, SettingsError
-from app.settings.types import http_url
 from devtools.client import ARCHIVED, ARCHIVIST, Endpoints, Tokens, fill_archive
 from devtools.traffic.actions import SHARES, Sample, User, exceed_limit, search_slowly
 from devtools.traffic.tally import Tally
@@ -67,7 +67,7 @@ def send_traffic(settings: Settings, url: str | None, rate: float, duration: flo
 
 def _parse_url(url: str) -> str:
     try:
-        return http_url(url).rstrip("/")
+        return str(HttpUrl(url)).rstrip("/")
     except ValueError:
         raise SettingsError("--url: must be a URL such as http://127.0.0.1:8000.") from None
 

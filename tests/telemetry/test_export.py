@@ -20,7 +20,7 @@ from opentelemetry.trace.propagation import set_span_in_context
 from opentelemetry.trace.span import NonRecordingSpan
 
 from app.settings import Settings
-from app.telemetry.export import Export, exporter
+from app.telemetry.export import SpanQueue, make_exporter
 from tests.otlp_receiver import Receiver, Span
 from tests.process import Process
 from tests.support import Api
@@ -46,10 +46,10 @@ VALUES: list[Any] = [
 def send_everything(protocol: str, receiver: Receiver) -> list[Span]:
     """Spans with all that a span may hold, through the exporter of `protocol`."""
     settings = Settings(otel_exporter_otlp_endpoint=receiver.url, otel_exporter_otlp_protocol=protocol)
-    chosen = exporter(settings)
+    chosen = make_exporter(settings)
     assert chosen
     provider = TracerProvider(resource=Resource({"service.name": "ü", "n": 1}), shutdown_on_exit=False)
-    provider.add_span_processor(Export(chosen, settings))
+    provider.add_span_processor(SpanQueue(chosen, settings))
     remote = SpanContext(
         1, 2, is_remote=True, trace_flags=TraceFlags(1), trace_state=TraceState([("a", "b"), ("c", "d")])
     )
@@ -97,10 +97,10 @@ def comparable(span: Span) -> str:
 def test_text_that_is_no_text_spoils_nothing(receiver: Receiver) -> None:
     """A lone surrogate in a value arrives as a question mark, and the batch with it."""
     settings = Settings(otel_exporter_otlp_endpoint=receiver.url)
-    chosen = exporter(settings)
+    chosen = make_exporter(settings)
     assert chosen
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(Export(chosen, settings))
+    provider.add_span_processor(SpanQueue(chosen, settings))
     provider.get_tracer("t").start_span("odd", attributes={"text": "a\ud800b"}).end()
     provider.shutdown()
     assert receiver.spans[0]["attributes"]["text"] == "a?b"

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 from app.settings import Settings
-from app.telemetry.export import exporter
+from app.telemetry.export import make_exporter
 from tests.redis_server import certify
 
 TIMEOUT_S = 1.0
@@ -55,7 +55,7 @@ def test_a_receiver_that_drips_its_answer_is_left_in_time(scheme: str, begin: by
     span = TracerProvider(shutdown_on_exit=False).get_tracer("t").start_span("s")
     assert isinstance(span, ReadableSpan)
     with dripping(begin, context if scheme == "https" else None) as port:
-        chosen = exporter(
+        chosen = make_exporter(
             Settings(
                 otel_exporter_otlp_endpoint=f"{scheme}://127.0.0.1:{port}",
                 otel_exporter_otlp_timeout=TIMEOUT_S,

@@ -185,7 +185,7 @@ def test_urls_end_before_their_query(traced: Serve, receiver: Receiver) -> None:
         {"url.full": "https://example.com/path"},
     )
     assert b"canary" not in b"".join(receiver.bodies)
-    assert b'"droppedAttributesCount":' in b"".join(receiver.bodies)
+    assert span["dropped"][0] > 0
 
 
 def test_an_instrumentation_that_comes_first_changes_no_names() -> None:

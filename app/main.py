@@ -167,7 +167,7 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
             yield
             await api.router._shutdown()
         finally:
-            await state.limits.close()
+            state.limits.close()
             state.workers.close()
             state.readiness.close()
             state.database.close()

@@ -13,8 +13,7 @@ from starlette.types import ASGIApp, Lifespan
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import health, migrations
-from app.auth.key_set import JwksVerifier, KeyCache
-from app.auth.users import Authenticator, SecretVerifier, Verifier
+from app.auth.authenticator import authenticator_for
 from app.db import event_loop
 from app.db.database import Database
 from app.errors import HANDLERS
@@ -89,7 +88,7 @@ def provide(api: Api, settings: Settings, draining: Event) -> None:
     api.state.database = database = Database.of(settings)
     database.listen(partial(event_loop.watch, refuse=settings.environment == "development"))
     api.state.workers = Workers(settings.database_pool_size)
-    api.state.authenticator = Authenticator(verifier_for(settings))
+    api.state.authenticator = authenticator_for(settings)
     api.state.limits = RateLimits(settings)
     api.state.readiness = Readiness(database, migrations.revisions(), draining)
 
@@ -133,17 +132,6 @@ def measure(api: Api, guard: Guard) -> Metrics:
     guard.on_refusal = metrics.requests.count_refusal
     api.on_start(metrics.requests.expect)
     return metrics
-
-
-def verifier_for(settings: Settings) -> Verifier:
-    """Return the verifier of the mode that `settings` choose: the keys at BETTER_AUTH_URL, else BETTER_AUTH_SECRET."""
-    issuer, audience = settings.jwt_issuer, settings.jwt_audience
-    if url := settings.better_auth_url:
-        if settings.better_auth_secret:
-            logger.info("BETTER_AUTH_URL is set: BETTER_AUTH_SECRET is not used for tokens")
-        return JwksVerifier(KeyCache(f"{url}{settings.better_auth_jwks_path}"), issuer or url, audience or url)
-    assert settings.better_auth_secret  # `serve` or the development defaults saw to it
-    return SecretVerifier(settings.better_auth_secret.get_secret_value(), issuer, audience)
 
 
 def shared(guarded: ASGIApp, settings: Settings) -> ASGIApp:

@@ -157,6 +157,5 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
         finally:
             state.limits.close()
             state.workers.close()
-            state.readiness.close()
             state.database.close()
             await state.tracing.close()

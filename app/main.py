@@ -59,7 +59,6 @@ def create_app(
         BrokenMigrations: the files in `app/migrations/versions` are not one line of revisions.
         NameTaken: a metric of prometheus_client's default registry has the name of one of the application's.
         RefusedRoute: a route of `entities` would answer under /api without a token, or is a WebSocket's.
-
     """
     settings = settings or Settings.complete()
     draining = draining or Event()
@@ -146,7 +145,7 @@ def shared(guarded: ASGIApp, settings: Settings) -> ASGIApp:
 
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
-    """Run the application's own handlers of startup and shutdown, and let go of what was opened at the end."""
+    """Open what the application serves with, run its own handlers of startup and shutdown, and close it again."""
     state = api.state
     await state.limits.open()
     async with state.metrics.running() if state.metrics else nullcontext():

@@ -26,12 +26,7 @@ class Keys(Protocol):
         """Return what is known of the keys just now: another object once they have changed. Never waits."""
 
     async def find(self, token: str) -> jwt.PyJWK:
-        """Return the key for `token`.
-
-        Raises:
-            InvalidToken: there is none.
-            Unavailable: nobody can say just now.
-        """
+        """Return the key for `token`, or raise InvalidToken or Unavailable."""
 
 
 class Secret:
@@ -58,10 +53,10 @@ class Verified(NamedTuple):
 
 
 class Authenticator:
-    """Answers for the user whom a request's Authorization header names.
+    """Tells who asks by the Authorization header of a request.
 
-    Remembers the newest MAX_REMEMBERED good tokens, so that a signature (30 to 105 us, on the event loop) is verified
-    once. A token is good for as long as it lasts, and the keys stay as they were.
+    It remembers the newest MAX_REMEMBERED good tokens, so that a signature (30 to 105 us, on the event loop) is
+    verified once: a token stays good while it lasts and the keys are the same.
     """
 
     def __init__(self, keys: Keys, issuer: str | None, audience: str | None) -> None:
@@ -72,9 +67,8 @@ class Authenticator:
         """Return the principal of the request with these `headers`.
 
         Raises:
-            Unauthenticated: no bearer token.
-            InvalidToken: one that is not good, or several.
-            Unavailable: there is no key to tell by.
+            Unauthenticated: there is no token, or it is not good.
+            Unavailable: the keys cannot be read.
         """
         token = bearer_token(headers)
         found = self._verified.get(token)

@@ -50,11 +50,7 @@ CurrentUser = Annotated[Principal, Depends(current_user)]
 
 
 async def current_administrator(user: CurrentUser) -> Administrator:
-    """Return the user as an administrator, who sees every user's rows.
-
-    Raises:
-        Forbidden: the token does not say that this is one.
-    """
+    """Return the user as an administrator, or raise Forbidden if the token does not say that this is one."""
     if not user.is_administrator:
         raise Forbidden
     return Administrator(user.user_id, is_administrator=True)

@@ -54,7 +54,7 @@ class KeySet:
         """Return the keys at hand, none once they are too old, and have old ones renewed. Never waits."""
         age = monotonic() - self._fetched
         if age > FRESH_S:
-            self._refresh()
+            self._begin_fetch()
         return self._keys if age <= STALE_S else {}
 
     async def find(self, token: str) -> jwt.PyJWK:
@@ -64,8 +64,7 @@ class KeySet:
             InvalidToken: the key server has no such key.
             AuthUnavailable: there are no keys, and none to be had within DEADLINE_S.
         """
-        key_id = _key_id(token)
-        keys = self.current()
+        key_id, keys = _key_id(token), self.current()
         if not keys:
             await self._wait_for_fetch()
         elif key_id not in keys and not self._unknown.locked():
@@ -79,11 +78,11 @@ class KeySet:
         return keys[key_id]
 
     async def _wait_for_fetch(self) -> None:
-        self._refresh()
+        self._begin_fetch()
         if self._fetch is not None:
             await asyncio.wait({self._fetch})
 
-    def _refresh(self) -> None:
+    def _begin_fetch(self) -> None:
         """Begin a fetch, unless one is under way, or ended less than COOLDOWN_S ago."""
         if self._fetch is None and monotonic() - self._ended >= COOLDOWN_S:
             self._fetch = asyncio.create_task(self._renew())
@@ -121,11 +120,7 @@ class KeySet:
 
 
 def usable_keys(body: bytes) -> KeysById:
-    """Return the usable keys of a JWK set by their ids; the only one of its set also by None.
-
-    Raises:
-        KeyError, RecursionError, TypeError, ValueError: `body` is not a JWK set (RFC 7517, 5).
-    """
+    """Return the usable keys of a JWK set (RFC 7517, 5) by their ids; the only one of its set also by None."""
     listed = json.loads(body)["keys"]
     if not isinstance(listed, list):
         raise TypeError("not a list of keys")
@@ -149,8 +144,8 @@ def _usable_key(jwk: Any) -> jwt.PyJWK | None:
 def _may_verify(jwk: dict[str, Any]) -> bool:
     """Tell whether the key is meant to verify (RFC 7517, 4.2 and 4.3), as one is that does not say."""
     operations = jwk.get("key_ops", ["verify"])
-    is_list = isinstance(operations, list) and all(isinstance(operation, str) for operation in operations)
-    return is_list and "verify" in operations and jwk.get("use", "sig") == "sig"
+    are_names = isinstance(operations, list) and all(isinstance(operation, str) for operation in operations)
+    return are_names and "verify" in operations and jwk.get("use", "sig") == "sig"
 
 
 def _key_id(token: str) -> str | None:

@@ -73,14 +73,11 @@ def verify_token(token: str, key: jwt.PyJWK, issuer: str | None, audience: str |
         raise InvalidToken from None
     header: dict[str, Any] = verified["header"]
     claims: dict[str, Any] = verified["payload"]
-    if "crit" in header or str(header.get("typ", "JWT")).lower() not in TYPES or not _has_numeric_dates(claims):
+    dates = [claims[name] for name in ("exp", "nbf", "iat") if name in claims]
+    are_numbers = all(type(date) in {int, float} for date in dates)  # RFC 7519, 2; PyJWT also takes "123" and true
+    if "crit" in header or str(header.get("typ", "JWT")).lower() not in TYPES or not are_numbers:
         raise InvalidToken
     return claims
-
-
-def _has_numeric_dates(claims: dict[str, Any]) -> bool:
-    """Tell whether the times are numbers (RFC 7519, 2): PyJWT also takes "123" and true."""
-    return all(type(claims[name]) in {int, float} for name in ("exp", "nbf", "iat") if name in claims)
 
 
 def principal_of(claims: dict[str, Any]) -> Principal:

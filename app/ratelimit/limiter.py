@@ -3,7 +3,7 @@
 import ipaddress
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import ceil
 from typing import Literal
 
@@ -14,7 +14,7 @@ from app.auth.tokens import ExpiredToken, Unauthenticated
 from app.errors import AppError
 from app.ratelimit.memory import MemoryStorage, Usage
 from app.ratelimit.redis import SharedStorage
-from app.record import Record, current
+from app.record import Record
 from app.settings import Settings
 from app.settings.limits import MEMORY, parse_limits
 
@@ -28,14 +28,14 @@ class RateLimited(AppError):
 
 
 class Budget(slowapi.Limiter):
-    """Limits on one kind of key; slowapi's class makes their storage.
+    """Limits on one kind of key; slowapi's class chooses their storage.
 
     Header fields are those of draft-ietf-httpapi-ratelimit-headers-10. Each of several limits has its window's name.
     """
 
-    def __init__(self, name: str, limits: str, key: Callable[[Request], str], storage_uri: str) -> None:
+    def __init__(self, name: str, limits: str, storage_uri: str) -> None:
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # that there is no configuration file ""
-            super().__init__(key, [limits], storage_uri=storage_uri, config_filename="")  # None would read `.env`
+            super().__init__(network_of, [limits], storage_uri=storage_uri, config_filename="")  # None would read .env
         storage = self.limiter.storage
         self.shared = storage if isinstance(storage, SharedStorage) else None
         self.memory = storage if isinstance(storage, MemoryStorage) else MemoryStorage()
@@ -53,14 +53,13 @@ class Budget(slowapi.Limiter):
         ]
         return {"RateLimit-Policy": self._policy, "RateLimit": ", ".join(left)}
 
-    def is_exceeded(self, usages: Sequence[Usage]) -> bool:
-        """Tell whether a request counted in these windows is one too many."""
-        return any(usage.used > limit.amount for limit, usage in zip(self.limits, usages, strict=True))
-
-    def retry_after(self, usages: Sequence[Usage]) -> int:
-        """Return in how many seconds every full window has ended."""
-        full = [usage.left for limit, usage in zip(self.limits, usages, strict=True) if usage.used >= limit.amount]
-        return max(1, ceil(max(full)))
+    def refusal(self, usages: Sequence[Usage]) -> RateLimited | None:
+        """Return the error if a request that is counted in these windows is one too many."""
+        windows = list(zip(self.limits, usages, strict=True))
+        if all(usage.used <= limit.amount for limit, usage in windows):
+            return None
+        longest = max(usage.left for limit, usage in windows if usage.used >= limit.amount)
+        return RateLimited(headers={"Retry-After": str(max(1, ceil(longest)))})
 
 
 class RateLimits:
@@ -73,8 +72,8 @@ class RateLimits:
 
     def __init__(self, settings: Settings) -> None:
         uri = settings.rate_limit_storage_uri.get_secret_value()
-        self._users = Budget("default", settings.rate_limit, user_of, uri)
-        self._strangers = Budget("unauthenticated", settings.rate_limit_unauthenticated, network_of, MEMORY)
+        self._users = Budget("default", settings.rate_limit, uri)
+        self._strangers = Budget("unauthenticated", settings.rate_limit_unauthenticated, MEMORY)
         self.outcomes: Counter[Outcome] = Counter()
         self.failures: Counter[str] = Counter()
 
@@ -115,15 +114,9 @@ class RateLimits:
 
     def _settle(self, record: Record, budget: Budget, usages: Sequence[Usage]) -> None:
         record.headers |= budget.header_fields(usages)
-        if budget.is_exceeded(usages):
+        if error := budget.refusal(usages):
             self.outcomes["limited"] += 1
-            raise RateLimited(headers={"Retry-After": str(budget.retry_after(usages))})
-
-
-def user_of(_: Request) -> str:
-    """Return the key of a verified user."""
-    user_id: str = current().principal.user_id
-    return user_id
+            raise error
 
 
 def network_of(request: Request) -> str:

@@ -1,6 +1,5 @@
 """create_app: the one place where everything is wired."""
 
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
@@ -38,8 +37,6 @@ VERSION = "0.1.0"
 ENTITIES = (tasks,)
 OUTCOMES = ("allowed", "limited", "fallback")
 FAILURES = ("token_missing", "token_invalid", "token_expired")
-
-logger = logging.getLogger(__name__)
 
 
 def create_app(

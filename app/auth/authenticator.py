@@ -4,7 +4,7 @@ import logging
 import time
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jwt
 from starlette.datastructures import Headers
@@ -19,18 +19,8 @@ MAX_REMEMBERED = 4096  # 4 MB of usual tokens, 36 MB of the longest
 logger = logging.getLogger(__name__)
 
 
-class Keys(Protocol):
-    """What tokens are verified with."""
-
-    def current(self) -> object:
-        """Return what is known of the keys just now: another object once they have changed. Never waits."""
-
-    async def find(self, token: str) -> jwt.PyJWK:
-        """Return the key for `token`, or raise InvalidToken or Unavailable."""
-
-
 class Secret:
-    """The one key of HS256: the secret that Better Auth holds as well."""
+    """The one key of HS256, the secret that Better Auth holds as well; in the place of a `KeySet`."""
 
     def __init__(self, secret: str) -> None:
         self._key = jwt.PyJWK({"kty": "oct", "k": urlsafe_b64encode(secret.encode()).decode()}, "HS256")
@@ -59,7 +49,7 @@ class Authenticator:
     verified once: a token stays good while it lasts and the keys are the same.
     """
 
-    def __init__(self, keys: Keys, issuer: str | None, audience: str | None) -> None:
+    def __init__(self, keys: KeySet | Secret, issuer: str | None, audience: str | None) -> None:
         self._keys, self._issuer, self._audience = keys, issuer, audience
         self._verified: OrderedDict[str, Verified] = OrderedDict()
 

@@ -40,7 +40,10 @@ class AuthUnavailable(Unavailable):
 
 
 class KeySet:
-    """The keys at one URL: renewed in the background once FRESH_S old, in use until STALE_S, one fetch at a time."""
+    """The keys at one URL: renewed in the background once FRESH_S old, in use until STALE_S, one fetch at a time.
+
+    Keys that have changed are another object.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -51,7 +54,7 @@ class KeySet:
         self._fetched = self._ended = float("-inf")
 
     def current(self) -> KeysById:
-        """Return the keys at hand, none once they are too old, and have old ones renewed. Never waits."""
+        """Return the keys at hand, none once they are too old; old ones are renewed meanwhile. Never waits."""
         age = monotonic() - self._fetched
         if age > FRESH_S:
             self._begin_fetch()

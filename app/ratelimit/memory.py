@@ -2,6 +2,7 @@
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -19,13 +20,12 @@ class Usage(NamedTuple):
     left: float
 
 
+@dataclass(slots=True)
 class Window:
     """What is kept of a key. `ends` is on the monotonic clock, which nobody sets back."""
 
-    __slots__ = ("ends", "used")
-
-    def __init__(self, ends: float) -> None:
-        self.used, self.ends = 0, ends
+    ends: float
+    used: int = 0
 
 
 class MemoryStorage(Storage):

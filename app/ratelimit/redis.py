@@ -4,16 +4,16 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.storage import RedisStorage
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.ratelimit.memory import Usage
+from app.thread_pool import ThreadPool
 
 DEADLINE_S = 0.2
 COOL_DOWN_S = 5.0
@@ -66,7 +66,7 @@ class SharedStorage(RedisStorage):
         }
         super().__init__(uri, **options)
         self._script = self.storage.register_script(COUNT)
-        self._threads = CapacityLimiter(CONNECTIONS)
+        self._threads = ThreadPool(CONNECTIONS, "rate-limit")
         self._recovery: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -87,13 +87,13 @@ class SharedStorage(RedisStorage):
         """Ask in a thread, since the client times out each of its waits, and this must end in DEADLINE_S in all."""
         keys = [self.prefixed_key(f"{{{key}}}/{limit.get_expiry()}") for limit in limits]
         arguments = [number for limit in limits for number in (limit.amount, limit.get_expiry() * 1000)]
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                found: Any = await to_thread.run_sync(
-                    self._script, keys, arguments, abandon_on_cancel=True, limiter=self._threads
-                )
-        except TimeoutError:
-            raise NoAnswer from None
+        loop, run = asyncio.get_running_loop(), copy_context().run  # the span of Redis belongs to the request's trace
+        answer = loop.run_in_executor(self._threads.executor, run, self._script, keys, arguments)
+        await asyncio.wait((answer,), timeout=DEADLINE_S)
+        if not answer.done():  # an answer counts that came while the event loop was busy
+            answer.cancel()  # what no thread has begun is never begun
+            raise NoAnswer
+        found: Any = answer.result()
         return [Usage(used, left / 1000) for used, left in zip(found[::2], found[1::2], strict=True)]
 
     def _leave(self, error: Exception) -> None:
@@ -116,4 +116,5 @@ class SharedStorage(RedisStorage):
         if self._recovery is not None:
             self._recovery.cancel()
             self._recovery = None
+        self._threads.close()
         self.storage.close()

@@ -66,25 +66,14 @@ def test_a_flood_of_unknown_keys(issuer_api: Api, issuer: KeyServer, server_hang
 
 def test_few_wait_for_an_unknown_key(issuer_api: Api, issuer: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the key server hangs, all but MAX_WAITING of the strangers are refused at once: they hold no place."""
-<<<<<<< HEAD
-    monkeypatch.setattr(jwks, "COOLDOWN_S", 0)
+    monkeypatch.setattr(key_set, "COOLDOWN_S", 0)
     assert get_tasks(issuer_api, ED.token(issuer.url)).status_code == 200
     issuer.behave = hang
     tokens = [ED.token(issuer.url, headers={"kid": f"stranger-{number}"}) for number in range(20)]
     with ThreadPoolExecutor(20) as strangers:
         asked = [strangers.submit(get_tasks, issuer_api, token) for token in tokens]
-        waiting = wait(asked, timeout=jwks.DEADLINE_S - 0.5).not_done
-    assert 1 <= len(waiting) <= jwks.MAX_WAITING
-=======
-    monkeypatch.setattr(key_set, "COOLDOWN_S", 0)
-    assert ask(issuer_api, ED.token(issuer.url)).status_code == 200
-    issuer.behave = hang
-    tokens = [ED.token(issuer.url, headers={"kid": f"stranger-{number}"}) for number in range(20)]
-    with ThreadPoolExecutor(20) as strangers:
-        asked = [strangers.submit(ask, issuer_api, token) for token in tokens]
         waiting = wait(asked, timeout=key_set.DEADLINE_S - 0.5).not_done
     assert 1 <= len(waiting) <= key_set.MAX_WAITING
->>>>>>> 2fa8400 (Name the modules of app.auth after what they hold)
     assert {request.result().status_code for request in asked} == {401}
 
 

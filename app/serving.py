@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EADDRNOTAVAIL
-from functools import partial
 from socket import AI_PASSIVE, SOCK_STREAM, create_server, gaierror, getaddrinfo, socket
 from threading import Event
 from time import monotonic
@@ -88,8 +87,10 @@ class Server(uvicorn.Server):
             return
         self._draining.set()
         self._captured_signals.append(sig)
-        stop = partial(setattr, self, "should_exit", True)
-        self._loop.call_soon_threadsafe(self._loop.call_later, self._delay_s, stop)
+        self._loop.call_soon_threadsafe(self._loop.call_later, self._delay_s, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Stop listening, answer what is on its way, close as uvicorn does, and drop clients that do not read."""

@@ -21,22 +21,19 @@ from app.ratelimit.limiter import RateLimits
 from app.settings import Settings
 from app.tasks.routes import router as tasks
 from app.telemetry import logs
-from app.telemetry.metrics import Metrics, counter, gauge
 from app.telemetry.server_span import BeforeSpan, RequestObserver, WithinSpan
 from app.telemetry.statements import StatementObserver
 from app.telemetry.tracing import Tracing
 from app.web.api import Api, Edge
 from app.web.cors import across_origins
 from app.web.guard import Guard
-from app.web.metrics import serve_metrics
+from app.web.metrics import measure
 from app.web.prefix import Prefix
 from app.web.threads import Workers
 from app.web.unexpected import answer_unexpected
 
 VERSION = "0.1.0"
 ENTITIES = (tasks,)
-OUTCOMES = ("allowed", "limited", "fallback")
-FAILURES = ("token_missing", "token_invalid", "token_expired")
 
 
 def create_app(
@@ -100,38 +97,13 @@ def observe(api: Api, settings: Settings, draining: Event) -> None:
     database.listen(partial(StatementObserver, tracer, measured, settings.slow_query_ms, database.explain))
     tracing.trace_requests(api)
     observer = RequestObserver(tracer, measured, logs.RequestLog(settings, tracing.trees))
-    edge = Edge(shared(guard, settings), api, settings.database_timeout_ms / 1000, observer, draining)
+    edge = Edge(add_cors_and_proxy(guard, settings), api, settings.database_timeout_ms / 1000, observer, draining)
     behind_prefix = settings.root_path or settings.forwarded_allow_ips
     api.surround(Prefix(edge, settings.root_path, settings.forwarded_allow_ips) if behind_prefix else edge)
 
 
-def measure(api: Api, guard: Guard) -> Metrics:
-    """Connect what Prometheus is to learn of with whoever knows it."""
-    state, workers = api.state, api.state.workers
-    readings = (
-        gauge("http_requests_in_progress", "Requests under way, probes aside.", lambda: guard.in_flight),
-        gauge(
-            "worker_threads",
-            "Threads that serve requests.",
-            lambda: {"busy": workers.busy, "idle": workers.size - workers.busy},
-            "state",
-        ),
-        gauge("db_client_connections", "Pooled connections.", state.database.connections, "state"),
-        gauge("db_client_connections_max", "Connections the pool may open.", lambda: state.settings.database_pool_size),
-        counter("rate_limit_requests", "Requests by verdict.", lambda: state.limits.outcomes, "outcome", OUTCOMES),
-        counter("auth_failures", "Requests without a good token.", lambda: state.limits.failures, "reason", FAILURES),
-        counter("otel_spans_dropped", "Spans the collector did not take.", lambda: state.tracing.dropped),
-    )
-    metrics = Metrics(state.settings, VERSION, readings)
-    metrics.measure_requests(api)
-    serve_metrics(api, metrics.encode, state.settings.metrics_token)
-    guard.on_refusal = metrics.requests.count_refusal
-    api.on_start(metrics.requests.expect)
-    return metrics
-
-
-def shared(guarded: ASGIApp, settings: Settings) -> ASGIApp:
-    """Wrap the application in what other origins and a proxy need, for refusals of the guard as well."""
+def add_cors_and_proxy(guarded: ASGIApp, settings: Settings) -> ASGIApp:
+    """Wrap the guard in what other origins and a proxy need, so that its refusals have it too."""
     app = across_origins(guarded, settings)
     if not settings.forwarded_allow_ips:
         return app

@@ -35,7 +35,7 @@ class Secret:
 
 
 class Verified(NamedTuple):
-    """Whose a good token is, until when in Unix seconds, and what was known of the keys."""
+    """Whose a good token is, until when (Unix seconds), and the keys it was verified with."""
 
     principal: Principal
     ends: int
@@ -46,7 +46,7 @@ class Authenticator:
     """Tells who asks by the Authorization header of a request.
 
     It remembers the newest MAX_REMEMBERED good tokens, so that a signature (30 to 105 us, on the event loop) is
-    verified once: a token stays good while it lasts and the keys are the same.
+    verified once: a token stays good while it lasts, until the keys are fetched again.
     """
 
     def __init__(self, keys: KeySet | Secret, issuer: str | None, audience: str | None) -> None:

@@ -40,21 +40,18 @@ class AuthUnavailable(Unavailable):
 
 
 class KeySet:
-    """The keys at one URL: renewed in the background once FRESH_S old, in use until STALE_S, one fetch at a time.
-
-    Keys that have changed are another object.
-    """
+    """The keys at one URL: renewed in the background once FRESH_S old, in use until STALE_S, one fetch at a time."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._tls = httpx.create_ssl_context()
         self._unknown = asyncio.Semaphore(MAX_WAITING)
         self._fetch: asyncio.Task[None] | None = None
-        self._body, self._keys = b"", KeysById()
+        self._keys = KeysById()
         self._fetched = self._ended = float("-inf")
 
     def current(self) -> KeysById:
-        """Return the keys at hand, none once they are too old; old ones are renewed meanwhile. Never waits."""
+        """Return the keys of the last fetch, none once they are too old; begin to renew old ones. Never waits."""
         age = monotonic() - self._fetched
         if age > FRESH_S:
             self._begin_fetch()
@@ -92,9 +89,7 @@ class KeySet:
 
     async def _renew(self) -> None:
         try:
-            body = await self._download()
-            if body != self._body:
-                self._keys, self._body = usable_keys(body), body
+            self._keys = usable_keys(await self._download())
             self._fetched = monotonic()
             if not self._keys:
                 logger.warning("%s serves no key that can verify a token", self._url)

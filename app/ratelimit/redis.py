@@ -99,7 +99,7 @@ class SharedStorage(RedisStorage):
     def _leave(self, error: Exception) -> None:
         if self._recovery is None:
             reason = type(error).__name__  # the message may hold the address
-            logger.warning("rate limits: Redis is of no use (%s), each process counts for itself until it is", reason)
+            logger.warning("rate limits: Redis does not count (%s), so each process counts for itself", reason)
             self._recovery = asyncio.create_task(self._recover(), context=Context())  # it outlives the request
 
     async def _recover(self) -> None:

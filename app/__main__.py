@@ -1,5 +1,6 @@
 """The command line of production: `python -m app --help`."""
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -7,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from app import migrations
+from app import command_line, migrations
 from app.command_line import import_application, readable_errors
-from app.command_line import serve as serve_with
-from app.settings import Settings, SettingsError
+from app.settings import MIN_SECRET_BYTES, Settings, SettingsError
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -19,7 +19,7 @@ cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 def serve() -> None:
     """Serve, against the database at DATABASE_URL, migrated before."""
     with readable_errors():
-        serve_with(Settings.complete())
+        command_line.serve(Settings.complete())
     logging.shutdown()
     os._exit(0)  # at once: the interpreter would wait for threads that wait for a frozen database
 
@@ -51,13 +51,16 @@ def token(
 
 
 @cli.command()
-def openapi(file: Annotated[Path | None, typer.Argument(help="Where to; none is the terminal.")] = None) -> None:
-    """Write the OpenAPI document, for generators of clients."""
+def openapi(file: Annotated[Path | None, typer.Argument(help="The terminal if not given.")] = None) -> None:
+    """Write the OpenAPI document, for generators of clients; it needs no database and no secret."""
     with readable_errors():
         import_application()
-        from app.openapi import document
+        from app.main import create_app
 
-        text = document()
+        unused = {"database_url": "postgresql://nowhere/nothing", "better_auth_secret": "-" * MIN_SECRET_BYTES}
+        settings = Settings.load(environment="development", **unused)
+        servers = {"servers": [{"url": settings.root_path}]} if settings.root_path else {}
+        text = json.dumps(create_app(settings).openapi() | servers, indent=2) + "\n"
         try:
             if file:
                 file.write_text(text)

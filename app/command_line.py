@@ -1,4 +1,4 @@
-"""What the commands of `app` and `devtools` share: they end with one line where something is wrong."""
+"""What the commands of `app` and `devtools` share: an error is one line on standard error."""
 
 import importlib
 import re
@@ -12,24 +12,16 @@ from app.settings import Settings, SettingsError
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """End with one line and exit code 2 for wrong settings, 1 for any other reason why the command cannot run."""
+    """End with the error's message and exit code 2 if the settings are wrong, 1 if the command cannot run."""
     try:
         yield
-    except SettingsError as error:
+    except (SettingsError, RuntimeError) as error:
         typer.echo(f"{error}", err=True)
-        raise typer.Exit(2) from None
-    except RuntimeError as error:
-        typer.echo(f"{error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
 
 
 def import_application() -> None:
-    """Import the application.
-
-    Raises:
-        SettingsError: OpenTelemetry's packages read some of OTEL_* when they are imported, and one of those is wrong.
-
-    """
+    """Raise SettingsError if OpenTelemetry's packages, which read some of OTEL_* on import, find one that is wrong."""
     try:
         importlib.import_module("app.telemetry.tracing")
     except (ValueError, re.error) as error:

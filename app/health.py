@@ -1,11 +1,13 @@
-"""Is this process alive, and can it serve? Asked every few seconds, so the answer is shared and never queued."""
+"""Is this process alive, and can it serve? Probers ask every few seconds, so they share an answer and never queue."""
 
 import asyncio
 import logging
+from contextvars import Context
 from threading import Event
 from time import monotonic
 from typing import Literal
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,31 +16,30 @@ from typing_extensions import TypedDict  # pydantic wants this one below Python 
 from app.db import deadline
 from app.db.database import Database
 from app.migrations import Revisions
-from app.thread_pool import ThreadPool
 
 CACHE_S = 1.0
-WAIT_S = 0.4  # whoever asks waits for 1 s as a rule (Kubernetes: timeoutSeconds)
+WAIT_S = 0.4  # a prober usually waits for 1 s (Kubernetes: timeoutSeconds)
 PROBE_TIMEOUT_S = 2.0
 
 logger = logging.getLogger(__name__)
 
 
 class Health(TypedDict):
-    """The verdict alone: details are for logs, not for strangers."""
+    """Only the verdict: details are for logs, not for strangers."""
 
     status: Literal["healthy", "unhealthy"]
 
 
 class Readiness:
-    """Whether the database answers with a schema that this code can serve, and this process means to stay.
+    """Whether the database answers with a schema that this code can serve, and this process is not draining.
 
-    Asks on a connection and a thread of its own, so that a busy pool is no reason to be taken out of service, and at
-    most once a second whoever asks.
+    It asks the database at most once a second, on a connection and a thread of its own: a busy pool is no reason to be
+    taken out of service.
     """
 
     def __init__(self, database: Database, revisions: Revisions, draining: Event) -> None:
         self._database, self._revisions, self._draining = database, revisions, draining
-        self._thread = ThreadPool(1, "readiness")
+        self._thread = CapacityLimiter(1)
         self._probe: asyncio.Task[None] | None = None
         self._ready, self._checked = False, -CACHE_S
 
@@ -46,36 +47,26 @@ class Readiness:
         """Return the verdict, at most CACHE_S old, within WAIT_S; a slower probe counts for CACHE_S once it ends."""
         is_known = monotonic() - self._checked < CACHE_S
         if not is_known:
-            ended, _ = await asyncio.wait([self._running_probe()], timeout=WAIT_S)
+            if self._probe is None or self._probe.done():
+                self._probe = asyncio.create_task(self._check(), context=Context())  # it outlives the request
+            ended, _ = await asyncio.wait([self._probe], timeout=WAIT_S)
             is_known = bool(ended)
         return is_known and self._ready and not self._draining.is_set()
-
-    def _running_probe(self) -> asyncio.Task[None]:
-        if self._probe is None or self._probe.done():
-            self._probe = asyncio.create_task(self._check())
-        return self._probe
 
     async def _check(self) -> None:
         ready = False
         try:
-            ready = await asyncio.get_running_loop().run_in_executor(self._thread.executor, self._answers)
+            ready = await to_thread.run_sync(self._ask_database, abandon_on_cancel=True, limiter=self._thread)
         finally:
             self._ready, self._checked = ready, monotonic()
 
-    def _answers(self) -> bool:
+    def _ask_database(self) -> bool:
         try:
             with deadline.ensure(PROBE_TIMEOUT_S):
                 return self._revisions.serve(self._database.revision())
         except SQLAlchemyError as error:
             logger.warning("not ready: the database did not answer (%s)", type(error).__name__)
             return False
-
-    def close(self) -> None:
-        """Let go of the thread without waiting for a probe that hangs."""
-        self._thread.close()
-        if self._probe:
-            self._probe.cancel()
-        self._probe = None
 
 
 router = APIRouter(prefix="/health", tags=["health"])

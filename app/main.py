@@ -1,6 +1,5 @@
 """create_app: the one place where everything is wired."""
 
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
@@ -13,8 +12,7 @@ from starlette.types import ASGIApp, Lifespan
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import health, migrations
-from app.auth.key_set import JwksVerifier, KeyCache
-from app.auth.users import Authenticator, SecretVerifier, Verifier
+from app.auth.authenticator import authenticator_for
 from app.db import event_loop
 from app.db.database import Database
 from app.errors import HANDLERS
@@ -23,7 +21,6 @@ from app.ratelimit.limiter import RateLimits
 from app.settings import Settings
 from app.tasks.routes import router as tasks
 from app.telemetry import logs
-from app.telemetry.metrics import Metrics, counter, gauge
 from app.telemetry.server_span import BeforeSpan, RequestObserver, WithinSpan
 from app.telemetry.slow_statements import SlowStatements
 from app.telemetry.statements import StatementObserver
@@ -31,17 +28,13 @@ from app.telemetry.tracing import Tracing
 from app.web.api import Api, Edge
 from app.web.cors import across_origins
 from app.web.guard import Guard
-from app.web.metrics import serve_metrics
+from app.web.metrics import measure
 from app.web.prefix import Prefix
 from app.web.threads import Workers
 from app.web.unexpected import answer_unexpected
 
 VERSION = "0.1.0"
 ENTITIES = (tasks,)
-OUTCOMES = ("allowed", "limited", "fallback")
-FAILURES = ("token_missing", "token_invalid", "token_expired")
-
-logger = logging.getLogger(__name__)
 
 
 def create_app(
@@ -61,7 +54,6 @@ def create_app(
         BrokenMigrations: the files in `app/migrations/versions` are not one line of revisions.
         NameTaken: a metric of prometheus_client's default registry has the name of one of the application's.
         RefusedRoute: a route of `entities` would answer under /api without a token, or is a WebSocket's.
-
     """
     settings = settings or Settings.complete()
     draining = draining or Event()
@@ -90,7 +82,7 @@ def provide(api: Api, settings: Settings, draining: Event) -> None:
     api.state.database = database = Database.from_settings(settings)
     database.listen(partial(event_loop.watch, refuse=settings.environment == "development"))
     api.state.workers = Workers(settings.database_pool_size)
-    api.state.authenticator = Authenticator(verifier_for(settings))
+    api.state.authenticator = authenticator_for(settings)
     api.state.limits = RateLimits(settings)
     api.state.readiness = Readiness(database, migrations.revisions(), draining)
 
@@ -107,49 +99,13 @@ def observe(api: Api, settings: Settings, draining: Event) -> None:
     database.listen(partial(StatementObserver, tracer, measured, slow))
     tracing.trace_requests(api)
     observer = RequestObserver(tracer, measured, logs.RequestLog(settings, tracing.trees))
-    edge = Edge(shared(guard, settings), api, settings.database_timeout_ms / 1000, observer, draining)
+    edge = Edge(add_cors_and_proxy(guard, settings), api, settings.database_timeout_ms / 1000, observer, draining)
     behind_prefix = settings.root_path or settings.forwarded_allow_ips
     api.surround(Prefix(edge, settings.root_path, settings.forwarded_allow_ips) if behind_prefix else edge)
 
 
-def measure(api: Api, guard: Guard) -> Metrics:
-    """Connect what Prometheus is to learn of with whoever knows it."""
-    state, workers = api.state, api.state.workers
-    readings = (
-        gauge("http_requests_in_progress", "Requests under way, probes aside.", lambda: guard.in_flight),
-        gauge(
-            "worker_threads",
-            "Threads that serve requests.",
-            lambda: {"busy": workers.busy, "idle": workers.size - workers.busy},
-            "state",
-        ),
-        gauge("db_client_connections", "Pooled connections.", state.database.connections, "state"),
-        gauge("db_client_connections_max", "Connections the pool may open.", lambda: state.settings.database_pool_size),
-        counter("rate_limit_requests", "Requests by verdict.", lambda: state.limits.outcomes, "outcome", OUTCOMES),
-        counter("auth_failures", "Requests without a good token.", lambda: state.limits.failures, "reason", FAILURES),
-        counter("otel_spans_dropped", "Spans the collector did not take.", lambda: state.tracing.dropped),
-    )
-    metrics = Metrics(state.settings, VERSION, readings)
-    metrics.measure_requests(api)
-    serve_metrics(api, metrics.encode, state.settings.metrics_token)
-    guard.on_refusal = metrics.requests.count_refusal
-    api.on_start(metrics.requests.expect)
-    return metrics
-
-
-def verifier_for(settings: Settings) -> Verifier:
-    """Return the verifier of the mode that `settings` choose: the keys at BETTER_AUTH_URL, else BETTER_AUTH_SECRET."""
-    issuer, audience = settings.jwt_issuer, settings.jwt_audience
-    if url := settings.better_auth_url:
-        if settings.better_auth_secret:
-            logger.info("BETTER_AUTH_URL is set: BETTER_AUTH_SECRET is not used for tokens")
-        return JwksVerifier(KeyCache(f"{url}{settings.better_auth_jwks_path}"), issuer or url, audience or url)
-    assert settings.better_auth_secret  # `serve` or the development defaults saw to it
-    return SecretVerifier(settings.better_auth_secret.get_secret_value(), issuer, audience)
-
-
-def shared(guarded: ASGIApp, settings: Settings) -> ASGIApp:
-    """Wrap the application in what other origins and a proxy need, for refusals of the guard as well."""
+def add_cors_and_proxy(guarded: ASGIApp, settings: Settings) -> ASGIApp:
+    """Wrap the guard in what other origins and a proxy need, so that its refusals have it too."""
     app = across_origins(guarded, settings)
     if not settings.forwarded_allow_ips:
         return app
@@ -160,7 +116,7 @@ def shared(guarded: ASGIApp, settings: Settings) -> ASGIApp:
 
 @asynccontextmanager
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
-    """Run the application's own handlers of startup and shutdown, and let go of what was opened at the end."""
+    """Open what the application serves with, run its own handlers of startup and shutdown, and close it again."""
     state = api.state
     await state.limits.open()
     async with state.metrics.running() if state.metrics else nullcontext():
@@ -169,8 +125,7 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
             yield
             await api.router._shutdown()
         finally:
-            await state.limits.close()
+            state.limits.close()
             state.workers.close()
-            state.readiness.close()
             state.database.close()
             await state.tracing.close()

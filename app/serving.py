@@ -1,4 +1,4 @@
-"""Serve the application: uvicorn, configured once for development and production, and how it leaves."""
+"""uvicorn, configured once for development and production: what is checked before it starts, and how it stops."""
 
 import asyncio
 import gc
@@ -25,7 +25,7 @@ from app.settings import Settings
 from app.web.protocol import BoundedProtocol
 
 KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 s), or they meet a closed connection
-LINGER_S = 1.0  # at most: a request that was on its way when the listener closed is still answered
+LINGER_S = 1.0  # a request that was on its way when the listener closed is still answered within this
 POLL_S = 0.02
 UNDEFINED_TABLE = "42P01"
 SHUTDOWN_S = 7.5  # for all of it but the flush of telemetry (2 s); what is slower is cut
@@ -43,51 +43,45 @@ def serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> No
     """Serve until SIGINT or SIGTERM; call `on_start` once connections are accepted.
 
     Raises:
-        NotServing: HOST and PORT cannot be listened on, the database cannot be reached, or its schema is older than
-            this code.
+        NotServing: HOST and PORT, or the database, cannot be used.
         BrokenMigrations: this code's own revisions are not in one line.
-
     """
     verify_address(settings)
     verify_database(settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises the signal once more when it is done
-
-    def begin() -> None:
-        gc.collect()
-        gc.freeze()  # what lives as long as the process is looked at by no later collection
-        on_start()
-
     with suppress(KeyboardInterrupt):
-        Server(settings, begin, create_only_app).run()
+        Server(settings, on_start, create_only_app).run()
 
 
 def create_only_app(settings: Settings, draining: Event) -> ASGIApp:
-    """Return the only application of this process, so that every span of the process is sent with its own."""
+    """Return the only application of this process, which sends every span of the process."""
     api = create_app(settings, draining)
     api.state.tracing.trace_process()
+    gc.collect()
+    gc.freeze()  # no later collection looks at what lives as long as the process
     return api
 
 
 class Server(uvicorn.Server):
-    """Uvicorn with the application in it; says when it has begun, and leaves without cutting anybody off.
+    """Uvicorn with the application in it.
 
-    At the first signal readiness fails and answers close their connections; `shutdown_delay_s` later, when the balancer
+    At the first signal readiness fails and answers close their connections. `shutdown_delay_s` later, when the balancer
     has noticed, no more connections are accepted, and requests in flight finish.
     """
 
     def __init__(self, settings: Settings, on_start: Callable[[], None], create: Create = create_app) -> None:
         self._draining, self._on_start, self._delay_s = Event(), on_start, settings.shutdown_delay_s
-        super().__init__(configuration(create(settings, self._draining), settings))
+        super().__init__(uvicorn_config(create(settings, self._draining), settings))
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Start as uvicorn does, then tell."""
+        """Start as uvicorn does, then call `on_start`."""
         await super().startup(sockets)
         if self.started:
             self._loop = asyncio.get_running_loop()
             self._on_start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain; a second signal does not wait."""
+        """Begin to drain; at a second signal stop at once."""
         if self._draining.is_set() or not self.started:
             super().handle_exit(sig, frame)
             return
@@ -99,7 +93,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Stop listening, answer what is on its way, close as uvicorn does, and leave those who do not read."""
+        """Stop listening, answer what is on its way, close as uvicorn does, and drop clients that do not read."""
         self._draining.set()
         for server in self.servers:
             server.close()
@@ -109,11 +103,11 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         for connection in self.server_state.connections:
             if isinstance(connection, BoundedProtocol) and connection.flow.write_paused:
-                connection.transport.abort()  # what was cut would wait without end to say so
+                connection.transport.abort()  # the answer that says it was cut would wait without end
 
 
-def configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """Return uvicorn's configuration for `app`."""
+def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """Return how uvicorn serves `app`."""
     return uvicorn.Config(
         app,
         host=settings.host,
@@ -132,12 +126,7 @@ def configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 def verify_address(settings: Settings) -> None:
-    """Check that HOST and PORT can be listened on, since uvicorn's own complaint names neither.
-
-    Raises:
-        NotServing: they cannot; the message names the variable.
-
-    """
+    """Raise NotServing if HOST and PORT cannot be listened on: uvicorn's own message names neither."""
     host, port = settings.host, settings.port
     try:
         for family, _, _, _, address in getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE):
@@ -151,13 +140,7 @@ def verify_address(settings: Settings) -> None:
 
 
 def verify_database(settings: Settings) -> None:
-    """Check that the database answers, that this code can serve its schema, and that policies can bind the login.
-
-    Raises:
-        NotServing: it does not; the message says what to do.
-        BrokenMigrations: there is no telling what this code's schema is.
-
-    """
+    """Raise NotServing if the database does not answer, its schema is too old, or the login lacks a role."""
     database = Database.from_settings(settings)
     try:
         login = database.login()

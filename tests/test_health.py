@@ -83,7 +83,6 @@ def test_an_older_schema_is_unready(database_url: str) -> None:
     database = Database(database_url, 1, 2)
     behind = Readiness(database, Revisions("0002_next", frozenset({migrations.revisions().head})), Event())
     assert asyncio.run(behind()) is False
-    behind.close()
     database.close()
 
 

@@ -1,29 +1,10 @@
-"""Who asks: the bearer token of a request, verified, as a `Principal`."""
+"""Who asks: the bearer token of a request, verified, as a `Principal`.
 
-from app.auth.users import (
-    MAX_VERIFIED,
-    Administrator,
-    Authenticator,
-    CurrentAdministrator,
-    CurrentUser,
-    Principal,
-    SecretVerifier,
-    VerifiedTokens,
-    Verifier,
-    admit,
-    current_user,
-)
+`dependencies` is what endpoints ask for, `authenticator` reads the header, `tokens` checks the token, `key_set` keeps
+the public keys of BETTER_AUTH_URL.
+"""
 
-__all__ = [
-    "MAX_VERIFIED",
-    "Administrator",
-    "Authenticator",
-    "CurrentAdministrator",
-    "CurrentUser",
-    "Principal",
-    "SecretVerifier",
-    "VerifiedTokens",
-    "Verifier",
-    "admit",
-    "current_user",
-]
+from app.auth.dependencies import CurrentAdministrator, CurrentUser
+from app.auth.principal import Administrator, Principal
+
+__all__ = ["Administrator", "CurrentAdministrator", "CurrentUser", "Principal"]

@@ -20,7 +20,6 @@ def token(settings: Settings, user_id: str, minutes: int, role: str | None = Non
 
     Raises:
         SettingsError: `user_id` is malformed, BETTER_AUTH_URL signs the tokens, or ENVIRONMENT is production.
-
     """
     if settings.better_auth_url is not None:
         raise SettingsError(
@@ -36,24 +35,16 @@ def token(settings: Settings, user_id: str, minutes: int, role: str | None = Non
 
 
 def check_user_id(user_id: str) -> None:
-    """Check that a token can name `user_id`.
-
-    Raises:
-        SettingsError: it cannot.
-
-    """
+    """Raise SettingsError if no token can name `user_id`."""
     if not SUBJECT.fullmatch(user_id):
         raise SettingsError("A user's id is 1 to 64 of the characters A-Z a-z 0-9 _ and -.")
 
 
 def with_secret(settings: Settings) -> Settings:
-    """Return the settings with a secret; where they name none, with the one in `.dev/secret`, which is made once.
-
-    Where BETTER_AUTH_URL is set they need none.
+    """Return the settings with a secret: if they need one and name none, that in `.dev/secret`, which is made once.
 
     Raises:
         SettingsError: ENVIRONMENT is production, or the file cannot be used.
-
     """
     if settings.environment == "production":
         raise SettingsError("This is a development command, and ENVIRONMENT says production.")

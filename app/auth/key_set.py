@@ -1,7 +1,7 @@
-"""Tokens signed with a key pair: the public keys at BETTER_AUTH_URL (RFC 7517), kept at hand, and their verifier.
+"""The public keys at BETTER_AUTH_URL (RFC 7517), kept at hand: a user whose key is known never waits.
 
 PyJWT's own client holds a lock across its request, has no bound on size or total time and asks again for each unknown
-key id, so one stranger or one slow key server would stall every user. Here a user whose key is known never waits.
+key id, so one stranger or one slow key server would stall every user.
 """
 
 import asyncio
@@ -16,19 +16,19 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from app.auth.tokens import InvalidToken, decode
+from app.auth.tokens import InvalidToken
 from app.errors import Unavailable
 
-FRESH_S = 300  # a key that was taken away is refused after this, a fetch, and what was asked meanwhile
+FRESH_S = 300  # a key that was taken away is refused after this and one fetch
 STALE_S = 3600  # how long a key server may be out of reach; a stolen key must not live on behind a blocked one
 COOLDOWN_S = 2  # between fetches: a new key is accepted within this and one fetch, whoever asks for what
 DEADLINE_S = 2
 CONNECT_S = 1  # and as much for TLS: httpcore closes the socket of a handshake that times out, not of a cancelled one
 MAX_BODY_BYTES = 64 * 1024
-MAX_WAITING = 8  # requests that wait for a key nobody has seen: strangers may not fill the server with theirs
+MAX_WAITING = 8  # requests that wait for an unknown key: strangers may not fill the server with theirs
 ALGORITHMS = {"EdDSA": Ed25519PublicKey, "ES256": EllipticCurvePublicKey, "RS256": RSAPublicKey}
 
-Keys = dict[str | None, jwt.PyJWK]
+KeysById = dict[str | None, jwt.PyJWK]
 
 logger = logging.getLogger(__name__)
 
@@ -39,34 +39,7 @@ class AuthUnavailable(Unavailable):
     code, detail = "auth_unavailable", "The keys that tokens are verified with cannot be read at the moment."
 
 
-class JwksVerifier:
-    """EdDSA, ES256 and RS256 by the key's own algorithm; `iss` and `aud` must be the ones named here.
-
-    Verifies on the event loop: 105 us for EdDSA, 86 for ES256, 50 for RS256 of 2048 bits; a thread's hop costs as much.
-    """
-
-    def __init__(self, cache: "KeyCache", issuer: str, audience: str) -> None:
-        self._cache, self._issuer, self._audience = cache, issuer, audience
-
-    def keys(self) -> Keys:
-        """Return the keys at hand."""
-        return self._cache.current()
-
-    async def claims(self, token: str) -> dict[str, Any]:
-        """Return the verified claims.
-
-        Raises:
-            ExpiredToken, InvalidToken: the token is not good, or of no key that the key server has.
-            AuthUnavailable: the key server has not answered, and no keys are at hand.
-
-        """
-        key = await self._cache.find(_key_id(token))
-        if key is None:
-            raise InvalidToken
-        return decode(token, key, key.algorithm_name, self._issuer, self._audience)
-
-
-class KeyCache:
+class KeySet:
     """The keys at one URL: renewed in the background once FRESH_S old, in use until STALE_S, one fetch at a time."""
 
     def __init__(self, url: str) -> None:
@@ -74,50 +47,49 @@ class KeyCache:
         self._tls = httpx.create_ssl_context()
         self._unknown = asyncio.Semaphore(MAX_WAITING)
         self._fetch: asyncio.Task[None] | None = None
-        self._body, self._keys = b"", Keys()
+        self._keys = KeysById()
         self._fetched = self._ended = float("-inf")
 
-    def current(self) -> Keys:
-        """Return the keys at hand, none once they are too old; see to it that they are renewed. Never waits."""
+    def current(self) -> KeysById:
+        """Return the keys of the last fetch, none once they are too old; begin to renew old ones. Never waits."""
         age = monotonic() - self._fetched
         if age > FRESH_S:
-            self._refresh()
+            self._begin_fetch()
         return self._keys if age <= STALE_S else {}
 
-    async def find(self, kid: str | None) -> jwt.PyJWK | None:
-        """Return the key named `kid`, for None the only one there is, or None; wait only for what is not at hand.
+    async def find(self, token: str) -> jwt.PyJWK:
+        """Return the key that `token` names, or the only one there is; wait only if it is not at hand.
 
         Raises:
+            InvalidToken: the key server has no such key.
             AuthUnavailable: there are no keys, and none to be had within DEADLINE_S.
-
         """
-        keys = self.current()
+        key_id, keys = _key_id(token), self.current()
         if not keys:
-            await self._wait()
-        elif kid not in keys and not self._unknown.locked():
+            await self._wait_for_fetch()
+        elif key_id not in keys and not self._unknown.locked():
             async with self._unknown:
-                await self._wait()
+                await self._wait_for_fetch()
         keys = self.current()
         if not keys:
             raise AuthUnavailable(retry_after=COOLDOWN_S)
-        return keys.get(kid)
+        if key_id not in keys:
+            raise InvalidToken
+        return keys[key_id]
 
-    async def _wait(self) -> None:
-        fetch = self._refresh()
-        if fetch is not None:
-            await asyncio.wait({fetch})
+    async def _wait_for_fetch(self) -> None:
+        self._begin_fetch()
+        if self._fetch is not None:
+            await asyncio.wait({self._fetch})
 
-    def _refresh(self) -> asyncio.Task[None] | None:
-        """Return the fetch under way, begun now unless the last one ended less than COOLDOWN_S ago."""
+    def _begin_fetch(self) -> None:
+        """Begin a fetch, unless one is under way, or ended less than COOLDOWN_S ago."""
         if self._fetch is None and monotonic() - self._ended >= COOLDOWN_S:
             self._fetch = asyncio.create_task(self._renew())
-        return self._fetch
 
     async def _renew(self) -> None:
         try:
-            body = await self._download()
-            if body != self._body:
-                self._keys, self._body = usable_keys(body), body
+            self._keys = usable_keys(await self._download())
             self._fetched = monotonic()
             if not self._keys:
                 logger.warning("%s serves no key that can verify a token", self._url)
@@ -128,7 +100,7 @@ class KeyCache:
             self._fetch, self._ended = None, monotonic()
 
     async def _download(self) -> bytes:
-        """Return the document: within DEADLINE_S in all however its bytes come, of this very URL, never inflated."""
+        """Return the document: within DEADLINE_S in all, from this very URL, never inflated."""
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         async with (
             asyncio.timeout(DEADLINE_S),
@@ -145,46 +117,39 @@ class KeyCache:
             return bytes(body)
 
 
-def usable_keys(body: bytes) -> Keys:
-    """Return the keys of a JWK set by their ids; the only one of its set also by None. Those of no use are left out.
-
-    Raises:
-        KeyError, RecursionError, TypeError, ValueError: `body` is not a JWK set (RFC 7517, 5).
-
-    """
+def usable_keys(body: bytes) -> KeysById:
+    """Return the usable keys of a JWK set (RFC 7517, 5) by their ids; the only one of its set also by None."""
     listed = json.loads(body)["keys"]
     if not isinstance(listed, list):
         raise TypeError("not a list of keys")
-    usable = [key for key in map(_usable, listed) if key is not None]
-    named: Keys = {key.key_id: key for key in usable if key.key_id}
-    return named | {None: usable[0]} if len(usable) == 1 else named
+    usable = [key for key in map(_usable_key, listed) if key is not None]
+    by_id: KeysById = {key.key_id: key for key in usable if key.key_id}
+    return by_id | {None: usable[0]} if len(usable) == 1 else by_id
 
 
-def _usable(jwk: Any) -> jwt.PyJWK | None:
-    """Return the key if it is public, for signatures, and of an algorithm, curve and length that we take."""
+def _usable_key(jwk: Any) -> jwt.PyJWK | None:
+    """Return the key if it is public, for signatures, and of an algorithm, curve and length that we accept."""
     try:
         key = jwt.PyJWK(jwk)
-        algorithm = key.Algorithm
-        algorithm.prepare_key(key.key)  # refuses a curve that is not its algorithm's
-        is_ours = isinstance(key.key, ALGORITHMS[key.algorithm_name])
-        is_named = isinstance(jwk.get("kid", ""), str)
-        is_usable = is_ours and is_named and _may_verify(jwk) and not algorithm.check_key_length(key.key)
+        key.Algorithm.prepare_key(key.key)  # refuses a curve that is not its algorithm's
+        is_ours = isinstance(key.key, ALGORITHMS[key.algorithm_name]) and not key.Algorithm.check_key_length(key.key)
+        is_usable = is_ours and isinstance(jwk.get("kid", ""), str) and _may_verify(jwk)
     except Exception:  # noqa: BLE001  a key that cannot be read must not cost the others; PyJWT raises many kinds
         return None
     return key if is_usable else None
 
 
 def _may_verify(jwk: dict[str, Any]) -> bool:
-    """Tell whether the key is meant to verify (RFC 7517, 4.2 and 4.3); one that does not say is."""
+    """Tell whether the key is meant to verify (RFC 7517, 4.2 and 4.3), as one is that does not say."""
     operations = jwk.get("key_ops", ["verify"])
-    is_list = isinstance(operations, list) and all(isinstance(operation, str) for operation in operations)
-    return is_list and "verify" in operations and jwk.get("use", "sig") == "sig"
+    are_names = isinstance(operations, list) and all(isinstance(operation, str) for operation in operations)
+    return are_names and "verify" in operations and jwk.get("use", "sig") == "sig"
 
 
 def _key_id(token: str) -> str | None:
     """Return the `kid` of the token's header (RFC 7515, 4.1.4), the one thing read before the token is verified."""
     try:
-        kid: str | None = jwt.get_unverified_header(token).get("kid")
-    except Exception:  # noqa: BLE001  see app.auth.tokens.decode
+        key_id: str | None = jwt.get_unverified_header(token).get("kid")
+    except Exception:  # noqa: BLE001  as in app.auth.tokens.verify_token
         raise InvalidToken from None
-    return kid
+    return key_id

@@ -1,4 +1,4 @@
-"""What a token says (RFC 6750, RFC 7515, RFC 7519), and the refusals of those that are not good."""
+"""Where a token is checked (RFC 6750, RFC 7515, RFC 7519), and the refusals of those that are not good."""
 
 import re
 from typing import Any, ClassVar
@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 import jwt
 from starlette.datastructures import Headers
 
+from app.auth.principal import Principal
 from app.errors import AppError
 
 LEEWAY_S = 30
 MAX_TOKEN_BYTES = 8192
-TOKEN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2}")  # RFC 7515, 7.1; PyJWT passes over what is not base64url
-ADMIN = "admin"  # Better Auth's own name for the role
-SUBJECT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+TOKEN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2}")  # RFC 7515, 7.1; PyJWT ignores what is not base64url
+SUBJECT = re.compile(r"[A-Za-z0-9_-]{1,64}")  # an opaque id: no e-mail address, no kilobytes
 TYPES = {"jwt", "at+jwt"}  # RFC 7519, 5.1 and RFC 9068, 2.1
 
 
@@ -56,47 +56,37 @@ def bearer_token(headers: Headers) -> str:
     return token
 
 
-def decode(token: str, key: Any, algorithm: str, issuer: str | None, audience: str | None) -> dict[str, Any]:
-    """Return the claims of `token`, its signature and times checked against `key` by `algorithm` alone.
+def verify_token(token: str, key: jwt.PyJWK, issuer: str | None, audience: str | None) -> dict[str, Any]:
+    """Return the claims of `token`; its signature is checked by the key's own algorithm, whatever the token says.
 
     Raises:
-        ExpiredToken, InvalidToken: whatever is wrong; PyJWT's errors have no common class (InvalidKeyError is no
-            InvalidTokenError, and hostile input raises ValueError and RecursionError too), so all are caught.
-
+        ExpiredToken, InvalidToken: whatever is wrong.
     """
     options: Any = {"require": ["exp", "sub"], "verify_aud": audience is not None}
     try:
         verified = jwt.decode_complete(
-            token, key, [algorithm], options, issuer=issuer, audience=audience, leeway=LEEWAY_S
+            token, key, [key.algorithm_name], options, issuer=issuer, audience=audience, leeway=LEEWAY_S
         )
     except jwt.ExpiredSignatureError:
         raise ExpiredToken from None
-    except Exception:  # noqa: BLE001  see Raises
+    except Exception:  # noqa: BLE001  InvalidKeyError is no InvalidTokenError; hostile input raises RecursionError too
         raise InvalidToken from None
     header: dict[str, Any] = verified["header"]
     claims: dict[str, Any] = verified["payload"]
-    if "crit" in header or str(header.get("typ", "JWT")).lower() not in TYPES or not _has_numeric_dates(claims):
+    dates = [claims[name] for name in ("exp", "nbf", "iat") if name in claims]
+    are_numbers = all(type(date) in {int, float} for date in dates)  # RFC 7519, 2; PyJWT also takes "123" and true
+    if "crit" in header or str(header.get("typ", "JWT")).lower() not in TYPES or not are_numbers:
         raise InvalidToken
     return claims
 
 
-def _has_numeric_dates(claims: dict[str, Any]) -> bool:
-    """Tell whether the times are numbers (RFC 7519, 2): PyJWT also takes "123" and true."""
-    return all(type(claims[name]) in {int, float} for name in ("exp", "nbf", "iat") if name in claims)
+def principal_of(claims: dict[str, Any]) -> Principal:
+    """Return the user whom verified `claims` name.
 
-
-def subject(claims: dict[str, Any]) -> str:
-    """Return the `sub` of verified `claims`: an opaque id, so neither an e-mail address nor a kilobyte of anything."""
-    sub = claims["sub"]
+    Better Auth's admin plugin keeps the `role`, its jwt plugin signs it; several roles are separated by commas
+    (https://better-auth.com/docs/plugins/admin#roles).
+    """
+    sub, role = claims["sub"], claims.get("role")
     if not isinstance(sub, str) or not SUBJECT.fullmatch(sub):
         raise InvalidToken
-    return sub
-
-
-def is_administrator(claims: dict[str, Any]) -> bool:
-    """Tell whether the `role` of verified `claims` holds `admin`; several roles are separated by commas.
-
-    Better Auth's admin plugin keeps it, its jwt plugin signs it (https://better-auth.com/docs/plugins/admin#roles).
-    """
-    role = claims.get("role")
-    return isinstance(role, str) and ADMIN in role.split(",")
+    return Principal(sub, is_administrator=isinstance(role, str) and "admin" in role.split(","))

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Engine, Executable, Row, event, exc, text
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
-from app.auth.users import Administrator, CurrentUser, Principal
+from app.auth.dependencies import CurrentUser
+from app.auth.principal import Administrator, Principal
 from app.db import deadline
 from app.db.errors import translated_errors, unavailable
 from app.db.pool import ANSWER_S, PREAMBLES, engine_for, preamble

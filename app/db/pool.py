@@ -14,7 +14,7 @@ from sqlalchemy import Engine, create_engine, event, exc
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 from sqlalchemy.util.queue import Queue
 
-from app.auth.users import Principal
+from app.auth.principal import Principal
 from app.db import deadline
 from app.db.roles import ROLES
 from app.record import CURRENT

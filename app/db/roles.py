@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from app.auth.users import Administrator, Principal
+from app.auth.principal import Administrator, Principal
 
 ROLE, ADMIN_ROLE = Principal.role, Administrator.role
 ROLES = (ROLE, ADMIN_ROLE)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from sqlalchemy import Executable, Row, Select, Update
 
-from app.auth.users import Principal
+from app.auth.principal import Principal
 from app.db.database import Database, Rows
 from app.db.statements import Listing, Order, set_fields
 from app.errors import AppError, DatabaseBusy, NotFound

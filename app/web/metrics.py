@@ -1,4 +1,4 @@
-"""GET /metrics: for anyone, or only with METRICS_TOKEN where that is set."""
+"""What the application's parts count for Prometheus, and GET /metrics: for anyone, or only with METRICS_TOKEN."""
 
 import hmac
 from collections.abc import Awaitable, Callable
@@ -7,10 +7,40 @@ from fastapi import FastAPI, Request, Response
 from pydantic import SecretStr
 
 from app.auth.tokens import InvalidToken, Unauthenticated
+from app.telemetry.metrics import Metrics, counter, gauge
+from app.web.api import Api
+from app.web.guard import Guard
 
 PATH = "/metrics"
+OUTCOMES = ("allowed", "limited", "fallback")
+FAILURES = ("token_missing", "token_invalid", "token_expired")
 
 Encode = Callable[[str], Awaitable[tuple[bytes, str]]]
+
+
+def measure(api: Api, guard: Guard) -> Metrics:
+    """Return the metrics of the application, which read what its parts count, and serve them."""
+    state, workers = api.state, api.state.workers
+    readings = (
+        gauge("http_requests_in_progress", "Requests under way, probes aside.", lambda: guard.in_flight),
+        gauge(
+            "worker_threads",
+            "Threads that serve requests.",
+            lambda: {"busy": workers.busy, "idle": workers.size - workers.busy},
+            "state",
+        ),
+        gauge("db_client_connections", "Pooled connections.", state.database.connections, "state"),
+        gauge("db_client_connections_max", "Connections the pool may open.", lambda: state.settings.database_pool_size),
+        counter("rate_limit_requests", "Requests by verdict.", lambda: state.limits.outcomes, "outcome", OUTCOMES),
+        counter("auth_failures", "Requests without a good token.", lambda: state.limits.failures, "reason", FAILURES),
+        counter("otel_spans_dropped", "Spans the collector did not take.", lambda: state.tracing.dropped),
+    )
+    metrics = Metrics(state.settings, api.version, readings)
+    metrics.measure_requests(api)
+    serve_metrics(api, metrics.encode, state.settings.metrics_token)
+    guard.on_refusal = metrics.requests.count_refusal
+    api.on_start(metrics.requests.expect)
+    return metrics
 
 
 def serve_metrics(api: FastAPI, encode: Encode, token: SecretStr | None) -> None:

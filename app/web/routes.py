@@ -16,7 +16,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Match, WebSocketRoute
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
-from app.auth.users import admit
+from app.auth.dependencies import admit
 from app.errors import NotFound
 from app.record import current
 from app.telemetry.once import Seen

@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from app.auth import key_set as jwks
+from app.auth import key_set
 from tests.key_server import (
     EC,
     ED,
@@ -61,19 +61,19 @@ def test_a_flood_of_unknown_keys(issuer_api: Api, issuer: KeyServer, server_hang
             get_tasks_promptly(issuer_api, EC.token(issuer.url, f"user-{len(statuses)}"))
             assert time.monotonic() - begin < 60
     assert set(statuses) == {401}
-    assert issuer.fetches - before <= 2 + (time.monotonic() - begin) / jwks.COOLDOWN_S
+    assert issuer.fetches - before <= 2 + (time.monotonic() - begin) / key_set.COOLDOWN_S
 
 
 def test_few_wait_for_an_unknown_key(issuer_api: Api, issuer: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the key server hangs, all but MAX_WAITING of the strangers are refused at once: they hold no place."""
-    monkeypatch.setattr(jwks, "COOLDOWN_S", 0)
+    monkeypatch.setattr(key_set, "COOLDOWN_S", 0)
     assert get_tasks(issuer_api, ED.token(issuer.url)).status_code == 200
     issuer.behave = hang
     tokens = [ED.token(issuer.url, headers={"kid": f"stranger-{number}"}) for number in range(20)]
     with ThreadPoolExecutor(20) as strangers:
         asked = [strangers.submit(get_tasks, issuer_api, token) for token in tokens]
-        waiting = wait(asked, timeout=jwks.DEADLINE_S - 0.5).not_done
-    assert 1 <= len(waiting) <= jwks.MAX_WAITING
+        waiting = wait(asked, timeout=key_set.DEADLINE_S - 0.5).not_done
+    assert 1 <= len(waiting) <= key_set.MAX_WAITING
     assert {request.result().status_code for request in asked} == {401}
 
 
@@ -81,7 +81,7 @@ def test_a_new_key_is_accepted_at_once(issuer_api: Api, issuer: KeyServer) -> No
     """A key that appeared is found by the first token that names it, and one that appears right after within 5 s."""
     assert get_tasks(issuer_api, ED.token(issuer.url)).status_code == 200
     first, second = ed25519_key("first"), ed25519_key("second")
-    until_cool = time.monotonic() + jwks.COOLDOWN_S
+    until_cool = time.monotonic() + key_set.COOLDOWN_S
     issuer.behave = publish(ED.jwk(), first.jwk())
     while time.monotonic() < until_cool:
         time.sleep(0.05)
@@ -103,7 +103,7 @@ def test_a_new_key_is_accepted_during_a_flood(issuer_api: Api, issuer: KeyServer
 
 def test_a_key_that_was_taken_away(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Is refused once the keys were renewed, also with a token that was good a moment ago; so is a set emptied."""
-    monkeypatch.setattr(jwks, "FRESH_S", 0)
+    monkeypatch.setattr(key_set, "FRESH_S", 0)
     with key_server(publish(ED.jwk(), EC.jwk())) as server, serve(better_auth_url=server.url) as api:
         assert outcome(api, ED.token(server.url)) == outcome(api, EC.token(server.url)) == (200, None)
         token = ED.token(server.url)

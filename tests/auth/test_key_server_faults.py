@@ -11,7 +11,7 @@ from socket import socket
 import httpx
 import pytest
 
-from app.auth import key_set as jwks
+from app.auth import key_set
 from tests.key_server import (
     ED,
     PROMPT_S,
@@ -63,12 +63,12 @@ FAULTY: dict[str, Behaviour] = {
 @pytest.mark.parametrize("fault", FAULTY)
 def test_no_keys(serve: Serve, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     """Whatever the key server does: 503 with Retry-After within the deadline, once it is well again 200."""
-    monkeypatch.setattr(jwks, "COOLDOWN_S", 0.2)
+    monkeypatch.setattr(key_set, "COOLDOWN_S", 0.2)
     with key_server(FAULTY[fault]) as server, serve(better_auth_url=server.url) as api:
         token = ED.token(server.url)
         begin = time.monotonic()
         response = get_tasks(api, token)
-        assert time.monotonic() - begin < jwks.DEADLINE_S + 1
+        assert time.monotonic() - begin < key_set.DEADLINE_S + 1
         assert (response.status_code, response.json()["code"]) == UNAVAILABLE
         assert "retry-after" in response.headers
         assert server.sent < 20 * 2**20  # what the sockets' buffers take
@@ -87,7 +87,7 @@ def test_a_key_server_that_is_down(serve: Serve) -> None:
             with serve(better_auth_url=f"{scheme}://{address}") as api:
                 begin = time.monotonic()
                 assert outcome(api, ED.token(f"{scheme}://{address}")) == UNAVAILABLE
-                assert time.monotonic() - begin < jwks.DEADLINE_S + 1
+                assert time.monotonic() - begin < key_set.DEADLINE_S + 1
 
 
 def test_requests_that_find_no_keys_share_one_fetch(serve: Serve) -> None:
@@ -113,8 +113,8 @@ def test_liveness_does_not_wait_for_keys(serve: Serve) -> None:
 @pytest.mark.parametrize("fault", [hang, drip, FAULTY["an error"]], ids=["hang", "drip", "error"])
 def test_users_with_a_known_key_never_wait(serve: Serve, monkeypatch: pytest.MonkeyPatch, fault: Behaviour) -> None:
     """While keys that are due cannot be renewed they stay in use, and nobody notices."""
-    monkeypatch.setattr(jwks, "FRESH_S", 0)
-    monkeypatch.setattr(jwks, "COOLDOWN_S", 1)
+    monkeypatch.setattr(key_set, "FRESH_S", 0)
+    monkeypatch.setattr(key_set, "COOLDOWN_S", 1)
     with key_server(publish(ED.jwk())) as server, serve(better_auth_url=server.url) as api:
         assert get_tasks(api, ED.token(server.url)).status_code == 200
         server.behave, before = fault, server.fetches
@@ -127,9 +127,9 @@ def test_users_with_a_known_key_never_wait(serve: Serve, monkeypatch: pytest.Mon
 
 def test_keys_are_not_used_for_ever(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys that could not be renewed for STALE_S count as none, also for a token that was good a moment ago."""
-    monkeypatch.setattr(jwks, "FRESH_S", 0)
-    monkeypatch.setattr(jwks, "STALE_S", 1)
-    monkeypatch.setattr(jwks, "COOLDOWN_S", 0.5)
+    monkeypatch.setattr(key_set, "FRESH_S", 0)
+    monkeypatch.setattr(key_set, "STALE_S", 1)
+    monkeypatch.setattr(key_set, "COOLDOWN_S", 0.5)
     with key_server(publish(ED.jwk())) as server, serve(better_auth_url=server.url) as api:
         token = ED.token(server.url)
         assert get_tasks(api, token).status_code == 200

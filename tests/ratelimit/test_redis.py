@@ -107,7 +107,7 @@ def test_trouble_with_redis_is_not_ours(
             assert bob.get("/api/tasks").status_code == 200
         assert redis_server.used("bob") == before + 1
     left, back = transitions(caplog)
-    assert "Redis is of no use" in left
+    assert "Redis does not count" in left
     assert "Redis counts again" in back
 
 

@@ -31,7 +31,7 @@ def catch_all(done: list[str]) -> APIRouter:
 def running(*routers: APIRouter) -> Iterator[FastAPI]:
     app = create_app(NOWHERE, entities=routers)
     yield app
-    for resource in (app.state.workers, app.state.readiness, app.state.database):
+    for resource in (app.state.workers, app.state.database):
         resource.close()
 
 

@@ -1,1 +1,1 @@
-"""Traffic as the users of a task API make it."""
+"""Traffic as users of tasks make it."""

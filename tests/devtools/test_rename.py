@@ -191,7 +191,7 @@ def test_make_says_why_not(tmp_path: Path) -> None:
 
 
 def rename_entity(project: Path) -> None:
-    """Make memos of the tasks: in their folders as README's recipe does, elsewhere but for what libraries name."""
+    """Make memos of the tasks: in their folders as the recipe does, elsewhere but for what libraries name."""
     for old in ("app/tasks", "tests/tasks", "app/migrations/versions/0001_task.py"):
         (project / old).rename(project / old.replace("task", "memo"))
     for name, text in texts(project).items():

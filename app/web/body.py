@@ -11,9 +11,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 
-from app.errors import MalformedBody, UnsupportedMediaType
+from app.errors import FieldError, InvalidRequest, MalformedBody, UnsupportedMediaType
 
 UNCOMPRESSED = "Send the body uncompressed, without Content-Encoding."
+LONG_NUMBER: FieldError = {"pointer": "", "message": "must hold no number of over 4,300 digits"}
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -53,13 +54,16 @@ class StrictField(ModelField):
     """A part of a body that is a `Body`, or holds some: validated as JSON, in which a date is text and 5 is no "5"."""
 
     def validate(self, value: Any, values: Any = None, *, loc: tuple[int | str, ...] = ()) -> tuple[Any, list[Any]]:  # noqa: ARG002  FastAPI's signature
-        """Return what `value`, the JSON that FastAPI read, stands for, and what is wrong with it."""
-        return self.validate_json(json.dumps(value), loc)
+        """Return what `value` stands for, and what is wrong with it: the JSON itself, or what FastAPI read from it.
 
-    def validate_json(self, text: str | bytes, loc: tuple[int | str, ...]) -> tuple[Any, list[Any]]:
-        """Return what `text` stands for, and what is wrong with it, at its place `loc`."""
+        Raises:
+            MalformedBody: it is nested too deep to be written as JSON again.
+        """
         try:
+            text = value if isinstance(value, bytes) else json.dumps(value)
             return self._type_adapter.validate_json(text), []
+        except RecursionError:
+            raise MalformedBody from None
         except ValidationError as error:
             found = error.errors(include_url=False, include_input=False)
             return None, [{**line, "loc": (*loc, *line["loc"]), "input": None} for line in found]
@@ -100,36 +104,22 @@ def refuse_compressed(request: Request) -> None:
         raise UnsupportedMediaType(UNCOMPRESSED, headers={"Accept-Encoding": "identity"})
 
 
-async def refuse_malformed(request: Request) -> None:
-    """Check that a body, where there is one, is JSON.
+async def read_json(request: Request) -> Any:
+    """Return what a body holds, where there is one.
 
     Raises:
         UnsupportedMediaType: it does not say that it is JSON in UTF-8.
         MalformedBody: it is none (RFC 8259), or in another encoding: Python's own parser would take UTF-16, and NaN.
-
+        InvalidRequest: a number has more digits than Python reads.
     """
     body = await request.body()
     if not body:
-        return
+        return None
     _refuse_type(request)
-    if not is_json(body):
-        raise MalformedBody
-
-
-async def read_strict(request: Request, field: StrictField) -> tuple[Any, list[Any]]:
-    """Return what the body stands for as `field`, and what is wrong with it; its JSON is read once.
-
-    Raises:
-        UnsupportedMediaType, MalformedBody: as `refuse_malformed`.
-
-    """
-    body = await request.body()
-    _refuse_type(request)
-    value, errors = field.validate_json(body, ("body",))
-    suspect = errors or b"NaN" in body or b"Infinity" in body  # pydantic takes both where any value will do
-    if suspect and not is_json(body):
-        raise MalformedBody
-    return value, errors
+    try:
+        return DECODER.decode(body.decode())
+    except (ValueError, RecursionError):
+        raise MalformedBody from None
 
 
 def _refuse_type(request: Request) -> None:
@@ -140,14 +130,15 @@ def _refuse_type(request: Request) -> None:
         raise UnsupportedMediaType
 
 
-def is_json(body: bytes) -> bool:
-    """Tell malformed JSON (400) from JSON that cannot be accepted (422), such as an escaped lone surrogate."""
+def _read_integer(digits: str) -> int:
     try:
-        json.loads(body.decode(), parse_int=str, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return False
-    return True
+        return int(digits)
+    except ValueError:
+        raise InvalidRequest(errors=[LONG_NUMBER]) from None
 
 
 def _refuse_constant(name: str) -> Never:
     raise ValueError(name)
+
+
+DECODER = json.JSONDecoder(parse_int=_read_integer, parse_constant=_refuse_constant)

@@ -11,9 +11,9 @@ from fastapi.routing import APIRoute, _effective_route_context_var
 from app.auth.dependencies import admit, current_user
 from app.record import current
 from app.web.arguments import arguments_of
-from app.web.body import make_strict, refuse_compressed, refuse_malformed
+from app.web.body import make_strict, read_json, refuse_compressed
 from app.web.docs import problems
-from app.web.query import QueryNames
+from app.web.query import Overrides, QueryNames, override
 from app.web.threads import in_thread
 
 COMMON = (401, 408, 413, 414, 422, 429, 431, 500, 503)
@@ -23,13 +23,13 @@ RESULT = "app.result"
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class Overrides:
-    """What FastAPI asks for replacements of dependencies, for a route that was made before its application."""
+class CurrentApplication:
+    """Where FastAPI finds `dependency_overrides` for a route that was made before its application."""
 
     @property
-    def dependency_overrides(self) -> dict[Callable[..., Any], Callable[..., Any]]:
+    def dependency_overrides(self) -> Overrides:
         """Those of the application at hand."""
-        overrides: dict[Callable[..., Any], Callable[..., Any]] = current().app.dependency_overrides
+        overrides: Overrides = current().app.dependency_overrides
         return overrides
 
 
@@ -37,7 +37,7 @@ class ApiRoute(APIRoute):
     """A route that answers only for a verified user, within the user's limits.
 
     FastAPI parses the body before any dependency runs, so a dependency could not refuse a stranger first. Under /api
-    the gate has asked for the token before (app.web.routes), elsewhere the route does. An endpoint that blocks runs in
+    the gate has asked for the token before (app.web.gate), elsewhere the route does. An endpoint that blocks runs in
     one of the application's threads.
     """
 
@@ -58,19 +58,19 @@ class ApiRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         """Return the handler: token, then limit, then query and body, then the endpoint."""
         route = self._effective()
-        route.dependency_overrides_provider = provider = route.dependency_overrides_provider or Overrides()
-        names = QueryNames(route.dependant)
-        self._is_strict = make_strict(route.dependant)
-        solve, gather, has_body = self._solving(), self._gathering(route), route.body_field is not None
+        route.dependency_overrides_provider = provider = route.dependency_overrides_provider or CurrentApplication()
+        dependant, has_body = route.dependant, route.body_field is not None
+        self._is_strict = make_strict(dependant)
+        names, solve, gather = QueryNames(dependant), self._solving(), self._gathering(route)
 
         async def handler(request: Request) -> Response:
             record = current()
             if record.principal is None:
                 await admit(record, request)
-            if overrides := provider.dependency_overrides:
-                names.overridden(overrides).refuse_odd(request.scope["query_string"])
-            else:
-                names.refuse_odd(request.scope["query_string"])
+            overrides = provider.dependency_overrides
+            if query_string := request.scope["query_string"]:
+                known = QueryNames(override(dependant, overrides)) if overrides else names
+                known.check(query_string)
             if has_body:
                 refuse_compressed(request)
             response = await (solve if overrides or not gather else gather)(request)
@@ -79,42 +79,36 @@ class ApiRoute(APIRoute):
 
         return handler
 
-    def _gathering(self, route: "ApiRoute") -> Handler | None:
-        """Return the handler that gathers the endpoint's arguments by itself; None where only FastAPI can."""
-        arguments, serialize = arguments_of(route.dependant), self._serializer(route)
-        if arguments is None:
-            return None
-
-        async def gather(request: Request) -> Response:
-            result = await arguments.call(request)
-            return result if isinstance(result, Response) else await serialize(request, result)
-
-        return gather
-
     def _solving(self) -> Handler:
         """Return FastAPI's handler, which parses the body and solves the dependencies."""
         solve, is_strict = super().get_route_handler(), self._is_strict
 
         async def checked(request: Request) -> Response:
-            await refuse_malformed(request)
+            await read_json(request)
             return await solve(request)
 
         return checked if is_strict else solve
 
-    def _serializer(self, route: "ApiRoute") -> Callable[[Request, Any], Coroutine[Any, Any, Response]]:
-        """Return how FastAPI makes an answer of what an endpoint of this route returned."""
+    def _gathering(self, route: "ApiRoute") -> Handler | None:
+        """Return the handler that gathers the endpoint's arguments by itself; None where only FastAPI can."""
+        arguments = arguments_of(route.dependant)
+        if arguments is None:
+            return None
         whole, body = route.dependant, route.body_field
         route.dependant, route.body_field = Dependant(call=_result, request_param_name="request"), None
         try:
-            answer = super().get_route_handler()
+            serialize = super().get_route_handler()
         finally:
             route.dependant, route.body_field = whole, body
 
-        async def serialize(request: Request, result: Any) -> Response:
+        async def gather(request: Request) -> Response:
+            result = await arguments.call(request)
+            if isinstance(result, Response):
+                return result
             request.scope[RESULT] = result
-            return await answer(request)
+            return await serialize(request)
 
-        return serialize
+        return gather
 
     def _effective(self) -> "ApiRoute":
         """Return what the handler is made for: this route, or this route as a router that holds it was included."""
@@ -123,7 +117,7 @@ class ApiRoute(APIRoute):
 
 
 async def _result(request: Request) -> Any:
-    """Return what the endpoint returned before."""
+    """Return what the endpoint returned before: FastAPI makes an answer of it."""
     return request.scope[RESULT]
 
 

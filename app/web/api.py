@@ -17,15 +17,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.record import CURRENT, Headers, Record
 from app.web.docs import complete
+from app.web.gate import Gate, RefusedRoute, Routes, is_api
 from app.web.route import ApiRoute
-from app.web.routes import Gate, RefusedRoute, Routes, is_api
 
 EVERYWHERE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 # `no-store` would also keep a browser from using its own copy with an ETag.
 PRIVATE = (*EVERYWHERE, (b"cache-control", b"private, no-cache"), (b"vary", b"Authorization"))
 OVERRIDABLE = frozenset(name for name, _ in PRIVATE) - {b"vary"}
 CLOSE = (b"connection", b"close")
-UNEXPECTED = (500, Exception)
 NO_LIFESPAN = type(APIRouter().lifespan_context)
 
 
@@ -100,7 +99,8 @@ class Api(FastAPI):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.effective_routes = Routes(self)
+        self.effective_routes = Routes(self.router)
+        self.router.middleware_stack = Gate(self.router.middleware_stack, self.effective_routes)
         self.inside: ASGIApp = super().__call__
         self._around: ASGIApp = self.inside
         self._enclosing: list[Middleware] = []
@@ -155,8 +155,7 @@ class Api(FastAPI):
         self.effective_routes.verify()
         self._on_start(self.effective_routes)
         added = self.user_middleware
-        handlers = {kind: handler for kind, handler in self.exception_handlers.items() if kind not in UNEXPECTED}
-        self.user_middleware = [*self._enclosing, *added, Middleware(Gate, self.effective_routes, handlers)]
+        self.user_middleware = [*self._enclosing, *added]
         try:
             return super().build_middleware_stack()
         finally:

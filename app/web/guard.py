@@ -3,15 +3,15 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from starlette._utils import get_route_path
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import AppError, NotFound, Overloaded, Unavailable, problem
 from app.record import PROBES, current
-from app.web.routes import Routes
-from app.web.upload import BODY_TIMEOUT_S, BodyTimeout, Upload, too_large
+from app.web.body_reader import BodyReader, BodyTooLarge, Disconnected, read_whole
+from app.web.gate import Routes
 
 MAX_BODY_BYTES = 128 * 1024
 MAX_HEADERS = 100
@@ -35,41 +35,22 @@ class HeadersTooLarge(AppError):
     status, code, detail = 431, "headers_too_large", f"The headers are over {MAX_HEADER_BYTES} bytes or {MAX_HEADERS}."
 
 
-class Disconnected(Exception):
-    """The client left before its body was complete: nobody is there to answer."""
-
-
 class Place:
-    """One of the requests in flight, from its body's arrival until its answer begins."""
+    """One of the requests in flight, from its body's arrival until its answer begins.
 
-    def __init__(self, places: "Places") -> None:
-        self._places = places
-        self._held = True
-        places.free -= 1
+    Raises:
+        Overloaded: there is none left.
+    """
+
+    def __init__(self, taken: "set[Place]", maximum: int) -> None:
+        if len(taken) >= maximum:
+            raise Overloaded
+        self._taken = taken
+        taken.add(self)
 
     def leave(self) -> None:
-        """Give the place back, once."""
-        if self._held:
-            self._held = False
-            self._places.free += 1
-
-
-class Places:
-    """Room for so many requests at once; `free` are left."""
-
-    def __init__(self, number: int) -> None:
-        self.number = self.free = number
-
-    def take(self) -> Place:
-        """Return a place.
-
-        Raises:
-            Overloaded: there is none left.
-
-        """
-        if not self.free:
-            raise Overloaded
-        return Place(self)
+        """Give the place back."""
+        self._taken.discard(self)
 
 
 class Guard:
@@ -82,14 +63,15 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, routes: Routes, max_in_flight: int) -> None:
-        self._app, self._routes = app, routes
-        self._requests, self._uploads = Places(max_in_flight), Places(max_in_flight)
+        self._app, self._routes, self._max_in_flight = app, routes, max_in_flight
+        self._requests: set[Place] = set()
+        self._uploads: set[Place] = set()
         self.on_refusal: Callable[[str, int], None] = lambda _, __: None
 
     @property
     def in_flight(self) -> int:
         """Requests that hold a place now."""
-        return sum(places.number - places.free for places in (self._requests, self._uploads))
+        return len(self._requests) + len(self._uploads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,11 +79,8 @@ class Guard:
             return
         record = current()
         try:
-            refuse_head(scope)
-            places, receive = await self._take_body(scope, receive)
-            if not isinstance(receive, Upload):
-                record.start_deadline()
-            await self._serve(places, scope, receive, send)
+            check_head(scope)
+            await self._serve(scope, await self._receive_body(scope, receive), send)
         except Disconnected:
             return
         except AppError as error:
@@ -118,45 +97,34 @@ class Guard:
             if not record.status:
                 await problem(AppError())(scope, receive, send)
 
-    async def _take_body(self, scope: Scope, receive: Receive) -> tuple[Places, Receive]:
-        """Return the body to be received again, or the way to receive one that is larger than usual."""
-        length = _value(scope["headers"], b"content-length")
-        is_chunked = _value(scope["headers"], b"transfer-encoding") is not None
-        if not is_chunked and not int(length or 0):
-            return self._requests, receive
+    async def _receive_body(self, scope: Scope, receive: Receive) -> Receive:
+        """Read the body; return how to receive it again, or the reader of one that is larger than usual."""
+        headers = dict(scope["headers"])
+        length = int(headers.get(b"content-length") or 0)
+        is_chunked = b"transfer-encoding" in headers
+        if not length and not is_chunked:
+            current().start_deadline()
+            return receive
         bound = self._routes.body_bound(scope, MAX_BODY_BYTES)
-        if int(length or 0) > bound:
-            raise too_large(bound)
-        if bound > MAX_BODY_BYTES and (is_chunked or int(length or 0) > MAX_BODY_BYTES):
-            return self._uploads, Upload(receive, bound)
-        return self._requests, Replay(await read_body(receive, bound), receive)
+        if length > bound:
+            raise BodyTooLarge(bound)
+        if bound > MAX_BODY_BYTES and (is_chunked or length > MAX_BODY_BYTES):
+            return BodyReader(receive, bound)
+        return await read_whole(receive, bound)
 
-    async def _serve(self, places: Places, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if get_route_path(scope) in PROBES:
             await self._app(scope, receive, send)
             return
-        current().place = place = places.take()
+        taken = self._uploads if isinstance(receive, BodyReader) else self._requests
+        current().place = place = Place(taken, self._max_in_flight)
         try:
             await self._app(scope, receive, send)
         finally:
             place.leave()
 
 
-class Replay:
-    """Receives a body that was read before."""
-
-    def __init__(self, body: bytes, receive: Receive) -> None:
-        self._receive = receive
-        self._body: bytes | None = body
-
-    async def __call__(self) -> Message:
-        if self._body is None:
-            return await self._receive()
-        body, self._body = self._body, None
-        return {"type": "http.request", "body": body, "more_body": False}
-
-
-def refuse_head(scope: Scope) -> None:
+def check_head(scope: Scope) -> None:
     """Raise for a target or headers over their bounds, and for a path that is none."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_TARGET_BYTES:
@@ -168,36 +136,3 @@ def refuse_head(scope: Scope) -> None:
         raise NotFound
     if len(path) > MAX_DIGITS and LONG_NUMBER.search(path):  # a pattern `{id:int}` would raise
         raise NotFound
-
-
-async def read_body(receive: Receive, bound: int) -> bytes:
-    """Return the whole body.
-
-    Raises:
-        BodyTooLarge: it is over `bound` bytes.
-        BodyTimeout: it did not arrive within BODY_TIMEOUT_S.
-        Disconnected: the client left.
-
-    """
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _read(receive, bound)
-    except TimeoutError:
-        raise BodyTimeout(headers={"Connection": "close"}) from None
-
-
-async def _read(receive: Receive, bound: int) -> bytes:
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        body += message.get("body", b"")
-        if len(body) > bound:
-            raise too_large(bound)
-        if not message.get("more_body", False):
-            return bytes(body)
-
-
-def _value(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
-    return next((value for name, value in headers if name == wanted), None)

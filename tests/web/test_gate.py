@@ -10,8 +10,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Match
 from starlette.types import Scope
 
+from app.web.gate import RefusedRoute
 from app.web.route import ApiRoute, Handler
-from app.web.routes import RefusedRoute
 from tests.web.open_routes import ask, catch_all, leaf, running
 
 

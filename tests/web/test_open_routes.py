@@ -15,8 +15,8 @@ from starlette.routing import Mount, Route, Router
 
 from app.auth import CurrentUser
 from app.main import create_app
+from app.web.gate import RefusedRoute
 from app.web.route import ApiRoute
-from app.web.routes import RefusedRoute
 from tests.web.open_routes import GOOD, NOWHERE, ask, catch_all, leaf, running
 
 

@@ -13,9 +13,9 @@ from fastapi.testclient import TestClient
 from app.auth import CurrentUser
 from app.main import create_app
 from app.settings import Settings
+from app.web.gate import RefusedRoute
 from app.web.guard import MAX_BODY_BYTES
 from app.web.route import ApiRoute
-from app.web.routes import RefusedRoute
 from tests.support import SECRET, UNLIMITED, Api, make_token, run_api
 from tests.telemetry.scrapes import scrape
 from tests.web.cases import AUTH

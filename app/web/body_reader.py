@@ -1,4 +1,4 @@
-"""Bodies that are larger or slower than a route takes, and those that an endpoint reads as they arrive."""
+"""How a body is received: within its bound and in time, as a whole or by its endpoint piece by piece."""
 
 import asyncio
 
@@ -20,17 +20,23 @@ class BodyTimeout(AppError):
 class BodyTooLarge(AppError):
     """The body is larger than its route takes."""
 
-    status, code, detail = 413, "body_too_large", "The body is too large."
+    status, code = 413, "body_too_large"
+
+    def __init__(self, bound: int) -> None:
+        super().__init__(f"The body is over {bound} bytes.")
 
 
-class Upload:
-    """Receives a body piece by piece, within its bound and in time; the request's deadline begins when it is complete.
+class Disconnected(Exception):
+    """The client left before its body was complete: nobody is there to answer."""
+
+
+class BodyReader:
+    """Receives a body piece by piece; the request's deadline begins when it is complete.
 
     After BODY_TIMEOUT_S it must have come with UPLOAD_BYTES_PER_S, from its beginning on.
 
     Raises:
-        BodyTooLarge, BodyTimeout: where the endpoint, or FastAPI for it, reads on.
-
+        BodyTooLarge, BodyTimeout: to whoever reads on: the guard, FastAPI or the endpoint.
     """
 
     def __init__(self, receive: Receive, bound: int) -> None:
@@ -50,13 +56,30 @@ class Upload:
             raise BodyTimeout(headers={"Connection": "close"}) from None
         self._size += len(message.get("body", b""))
         if self._size > self._bound and not current().status:
-            raise too_large(self._bound)
+            raise BodyTooLarge(self._bound)
         if not message.get("more_body", False):
             self._is_complete = True
             current().start_deadline()
         return message
 
 
-def too_large(bound: int) -> BodyTooLarge:
-    """Return the refusal of a body over `bound` bytes."""
-    return BodyTooLarge(f"The body is over {bound} bytes.")
+async def read_whole(receive: Receive, bound: int) -> Receive:
+    """Read the whole body now, and return how to receive it again.
+
+    Raises:
+        BodyTooLarge, BodyTimeout: as BodyReader.
+        Disconnected: the client left.
+    """
+    read, body, more = BodyReader(receive, bound), bytearray(), True
+    while more:
+        message = await read()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    messages: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again

@@ -4,12 +4,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from threading import Event
-from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Lifespan
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from starlette.types import Lifespan
 
 from app import health, migrations
 from app.auth.authenticator import authenticator_for
@@ -26,10 +24,10 @@ from app.telemetry.slow_statements import SlowStatements
 from app.telemetry.statements import StatementObserver
 from app.telemetry.tracing import Tracing
 from app.web.api import Api, Edge
-from app.web.cors import across_origins
+from app.web.cors import allow_origins
 from app.web.guard import Guard
 from app.web.metrics import measure
-from app.web.prefix import Prefix
+from app.web.proxy import Proxy
 from app.web.threads import Workers
 from app.web.unexpected import answer_unexpected
 
@@ -91,27 +89,18 @@ def observe(api: Api, settings: Settings, draining: Event) -> None:
     """Put the layers around the application that guard it and tell of it, from the inside out."""
     api.state.tracing = tracing = Tracing(settings, VERSION, trees=logs.in_terminal(settings))
     tracer, database = tracing.tracer, api.state.database
-    guard = Guard(BeforeSpan(api.inside, settings), api.effective_routes, settings.max_in_flight)
+    guard = Guard(BeforeSpan(api.inner, settings), api.effective_routes, settings.max_in_flight)
     api.state.metrics = metrics = measure(api, guard) if settings.metrics_enabled else None
-    api.enclose(Middleware(WithinSpan, tracer, answer_unexpected))
+    api.keep_outside(Middleware(WithinSpan, tracer, answer_unexpected))
     measured = metrics.database if metrics else None
     slow = SlowStatements(settings.slow_query_ms, database.explain)
     database.listen(partial(StatementObserver, tracer, measured, slow))
     tracing.trace_requests(api)
     observer = RequestObserver(tracer, measured, logs.RequestLog(settings, tracing.trees))
-    edge = Edge(add_cors_and_proxy(guard, settings), api, settings.database_timeout_ms / 1000, observer, draining)
-    behind_prefix = settings.root_path or settings.forwarded_allow_ips
-    api.surround(Prefix(edge, settings.root_path, settings.forwarded_allow_ips) if behind_prefix else edge)
-
-
-def add_cors_and_proxy(guarded: ASGIApp, settings: Settings) -> ASGIApp:
-    """Wrap the guard in what other origins and a proxy need, so that its refusals have it too."""
-    app = across_origins(guarded, settings)
-    if not settings.forwarded_allow_ips:
-        return app
-    behind: Any = ProxyHeadersMiddleware  # uvicorn's types for ASGI are not Starlette's
-    proxied: ASGIApp = behind(app, list(settings.forwarded_allow_ips))
-    return proxied
+    app = allow_origins(guard, settings)
+    if settings.root_path or settings.forwarded_allow_ips:
+        app = Proxy(app, settings.root_path, settings.forwarded_allow_ips)
+    api.outer = Edge(app, api, settings.database_timeout_ms / 1000, observer, draining)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from app.errors import AppError, problem
 from app.settings import Settings
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-ASKED = (
+REQUEST_HEADERS = (
     "Authorization",
     "Content-Type",
     "Idempotency-Key",
@@ -21,7 +21,7 @@ ASKED = (
     "traceparent",
     "tracestate",
 )
-EXPOSED = (
+ANSWER_HEADERS = (
     "ETag",
     "Idempotency-Replayed",
     "Link",
@@ -59,13 +59,13 @@ class Cors(CORSMiddleware):
     def allow_explicit_origin(headers: MutableHeaders, origin: str) -> None:
         """Let scripts of `origin` read an answer and its timing (https://www.w3.org/TR/resource-timing/)."""
         CORSMiddleware.allow_explicit_origin(headers, origin)
-        headers["Access-Control-Expose-Headers"] = ", ".join(EXPOSED)
+        headers["Access-Control-Expose-Headers"] = ", ".join(ANSWER_HEADERS)
         headers.append("Timing-Allow-Origin", origin)
 
 
-def across_origins(app: ASGIApp, settings: Settings) -> ASGIApp:
+def allow_origins(app: ASGIApp, settings: Settings) -> ASGIApp:
     """Return `app` for the origins of CORS_ORIGINS as well; without any, as it is."""
     if not settings.cors_origins:
         return app
-    asked = (*ASKED, *settings.cors_headers)
-    return Cors(app, allow_origins=settings.cors_origins, allow_methods=METHODS, allow_headers=asked)
+    allowed = (*REQUEST_HEADERS, *settings.cors_headers)
+    return Cors(app, allow_origins=settings.cors_origins, allow_methods=METHODS, allow_headers=allowed)

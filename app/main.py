@@ -13,7 +13,6 @@ from app import health, migrations
 from app.auth.authenticator import authenticator_for
 from app.db import event_loop
 from app.db.database import Database
-from app.errors import HANDLERS
 from app.health import Readiness
 from app.ratelimit.limiter import RateLimits
 from app.settings import Settings
@@ -27,9 +26,9 @@ from app.web.api import Api, Edge
 from app.web.cors import allow_origins
 from app.web.guard import Guard
 from app.web.metrics import measure
+from app.web.problems import HANDLERS, answer_unexpected
 from app.web.proxy import Proxy
 from app.web.threads import Workers
-from app.web.unexpected import answer_unexpected
 
 VERSION = "0.1.0"
 ENTITIES = (tasks,)

@@ -97,7 +97,6 @@ def refuse_compressed(request: Request) -> None:
 
     Raises:
         UnsupportedMediaType: it is compressed, or coded otherwise (RFC 9110, 12.5.3 and 15.5.16).
-
     """
     codings = ",".join(request.headers.getlist("content-encoding")).lower()
     if not {coding.strip() for coding in codings.split(",")} <= {"", "identity"}:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import AppError, NotFound, Overloaded, Unavailable, problem
+from app.errors import AppError, NotFound, Overloaded, Unavailable
 from app.record import PROBES, current
 from app.web.body_reader import BodyReader, BodyTooLarge, Disconnected, read_whole
 from app.web.gate import Routes
+from app.web.problems import problem
 
 MAX_BODY_BYTES = 128 * 1024
 MAX_HEADERS = 100

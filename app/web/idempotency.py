@@ -18,7 +18,6 @@ async def idempotency_key(
 
     Raises:
         InvalidRequest: several keys, or one that is none.
-
     """
     if idempotency_key is None:
         return None

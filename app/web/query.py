@@ -12,7 +12,8 @@ from fastapi.dependencies.utils import _get_param_aliases, _get_param_model, get
 from fastapi.security import APIKeyQuery
 from pydantic import AliasChoices, AliasPath
 
-from app.errors import FieldError, InvalidRequest, pointer_to
+from app.errors import FieldError, InvalidRequest
+from app.web.problems import pointer_to
 
 Overrides = dict[Callable[..., Any], Callable[..., Any]]
 

@@ -1,7 +1,4 @@
-"""The application that `create_app` returns: FastAPI, with its layers around whatever a team adds, and the edge of all.
-
-The edge begins the record of a request, and sends what every answer carries.
-"""
+"""The application that `create_app` returns: FastAPI, with its layers around whatever a team adds, and their edge."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
@@ -29,20 +26,20 @@ NO_LIFESPAN = type(APIRouter().lifespan_context)
 
 
 class Observer(Protocol):
-    """Who learns of a request from its record."""
+    """Who watches requests, by their records."""
 
     def answer(self, record: Record) -> Headers:
-        """Take note that the answer begins; return the headers that tell of it."""
+        """Note that the answer begins; return headers for it."""
 
     def end(self, record: Record) -> None:
-        """Take note that the answer is sent, or that nothing more will be sent."""
+        """Note that the answer is sent, or that nothing more will be sent."""
 
 
 class Edge:
-    """Wraps `send` for all layers: whatever answers, the headers of the record and of every answer go with it.
+    """The outermost layer: begins the record of a request, and adds its headers and the usual ones to the answer.
 
-    Keeps answers from being sniffed, from leaking their URL, and API answers from shared caches, unless the endpoint
-    said otherwise. Once `draining` is set, every answer asks the client to come back on another connection.
+    The usual ones keep answers from being sniffed, from leaking their URL, and API answers from shared caches, unless
+    the endpoint set its own. Once `draining` is set, every answer closes its connection.
     """
 
     def __init__(self, app: ASGIApp, api: Any, timeout_s: float, observer: Observer, draining: Event) -> None:
@@ -58,7 +55,7 @@ class Edge:
 
         async def send_on(message: Message) -> None:
             if record.broken:
-                return  # what has broken off is not completed by a layer that does not know it
+                return  # a middleware may not know that the answer broke off, and complete it
             if message["type"] == "http.response.start":
                 self._begin(record, message)
             await send(message)

@@ -1,4 +1,4 @@
-"""Cross-origin requests, for the origins of CORS_ORIGINS alone."""
+"""Cross-origin requests, for the origins of CORS_ORIGINS only."""
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
@@ -10,29 +10,10 @@ from app.settings import Settings
 from app.web.problems import problem
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-REQUEST_HEADERS = (
-    "Authorization",
-    "Content-Type",
-    "Idempotency-Key",
-    "If-Match",
-    "If-None-Match",
-    "b3",  # this and the rest: what tracing in browsers sends
-    "baggage",
-    "sentry-trace",
-    "traceparent",
-    "tracestate",
-)
-ANSWER_HEADERS = (
-    "ETag",
-    "Idempotency-Replayed",
-    "Link",
-    "Location",
-    "RateLimit",
-    "RateLimit-Policy",
-    "Retry-After",
-    "Server-Timing",
-    "X-Trace-Id",
-)
+TRACING_HEADERS = ("b3", "baggage", "sentry-trace", "traceparent", "tracestate")  # what tracing in browsers sends
+REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", *TRACING_HEADERS)
+LIMIT_HEADERS = ("RateLimit", "RateLimit-Policy", "Retry-After")
+ANSWER_HEADERS = ("ETag", "Idempotency-Replayed", "Link", "Location", "Server-Timing", "X-Trace-Id", *LIMIT_HEADERS)
 
 
 class CorsRefused(AppError):
@@ -47,13 +28,13 @@ class Cors(CORSMiddleware):
     def preflight_response(self, request_headers: Headers) -> Response:
         """Answer a preflight request (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
         response = super().preflight_response(request_headers)
+        origin = request_headers["origin"]
         if response.status_code != CorsRefused.status:
             return response
-        if not self.is_allowed_origin(request_headers["origin"]):
+        if not self.is_allowed_origin(origin):
             return problem(CorsRefused())
         refused = problem(CorsRefused("A method or header is not allowed across origins; CORS_HEADERS allows more."))
-        # Without this header the browser's own message would blame the origin.
-        CORSMiddleware.allow_explicit_origin(refused.headers, request_headers["origin"])
+        CORSMiddleware.allow_explicit_origin(refused.headers, origin)  # or the browser's message blames the origin
         return refused
 
     @staticmethod

@@ -165,6 +165,34 @@ def test_a_long_number_in_a_path_names_nothing() -> None:
     assert call_routers(router, act=lambda client: client.get(f"/numbers/{'9' * 4000}")).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["gathered", "solved"])
+def test_no_depth_or_length_of_json_is_an_error_of_ours(path: str) -> None:
+    """Whether FastAPI solves what the endpoint asks for or not: too deep or too long for Python is the client's fault."""
+    router = api_router()
+
+    class Anything(Body):
+        value: Any
+
+    @router.post("/gathered")
+    async def gathered(_: Anything) -> None:
+        """Take anything."""
+
+    @router.post("/solved")
+    async def solved(_: Anything, response: Response) -> None:
+        response.headers["x-solved"] = "yes"
+
+    values = ["[" * depth + "]" * depth for depth in (1, 50, *range(800, 1000, 4), 5000)] + ["9" * 4000, "9" * 5000]
+
+    async def act(client: Client) -> list[int]:
+        bodies = [f'{{"value": {value}}}' for value in values]
+        headers = {"Content-Type": "application/json"}
+        return [(await client.post(f"/api/{path}", content=body, headers=headers)).status_code for body in bodies]
+
+    statuses = call_routers(router, act=act)
+    assert (statuses[0], statuses[1], statuses[-2], statuses[-1]) == (200, 200, 200, 422)
+    assert set(statuses[2:-2]) <= {400, 422}
+
+
 class Handler:
     async def __call__(self, _: Request, error: Exception) -> Response:
         return PlainTextResponse(type(error).__name__, 418)

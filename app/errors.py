@@ -43,13 +43,13 @@ class AppError(HTTPException):
 
 
 class NotFound(AppError):
-    """No such thing, or none that this user may see: the two are told apart nowhere."""
+    """No such thing, or none that this user may see: an answer never says which of the two."""
 
     status, code, detail = 404, "not_found", "There is no such resource."
 
 
 class Forbidden(AppError):
-    """It is known who asks, and this is not for that user."""
+    """The user is known, and may not do this."""
 
     status, code, detail = 403, "forbidden", "This is for administrators alone."
 
@@ -57,8 +57,8 @@ class Forbidden(AppError):
 class Conflict(AppError):
     """What is stored stands in the way: a row that is there already, or one that is missing.
 
-    Which of the two is not told, nor whose row it is. `__cause__` is SQLAlchemy's error, whose `orig.diag` names the
-    constraint: whoever can say more catches this and raises an error of its own.
+    The answer says neither which of the two nor whose row it is. `__cause__` is SQLAlchemy's error, whose `orig.diag`
+    names the constraint: an entity that can say more catches this and raises an error of its own.
     """
 
     status, code, detail = 409, "conflict", "The change contradicts what is stored. Nothing was changed."
@@ -98,7 +98,7 @@ class Unavailable(AppError):
 
 
 class Overloaded(Unavailable):
-    """This process cannot do in time all that it is asked to do; waiting would only make all of it late."""
+    """This process has more requests than it can answer in time; if they waited, all would be late."""
 
     code, detail = "overloaded", "The service has more to do than it can for the moment."
 

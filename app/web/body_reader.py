@@ -45,7 +45,7 @@ class BodyReader:
         self._is_complete = False
 
     async def __call__(self) -> Message:
-        if self._is_complete or current().status:  # whoever waits for the client to leave reads on as well
+        if self._is_complete or current().status:  # FastAPI reads on to learn that the client left
             return await self._receive()
         try:
             async with asyncio.timeout_at(self._until + self._size / UPLOAD_BYTES_PER_S):

@@ -17,7 +17,7 @@ ANSWER_HEADERS = ("ETag", "Idempotency-Replayed", "Link", "Location", "Server-Ti
 
 
 class CorsRefused(AppError):
-    """A preflight for what no script may do here; the browser, which asked, refuses it as well."""
+    """A preflight for what no script may do here; the browser refuses it as well."""
 
     status, code, detail = 400, "cors_refused", "This origin is not in CORS_ORIGINS."
 

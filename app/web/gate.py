@@ -40,11 +40,14 @@ class Routes:
 
     def __iter__(self) -> Iterator[RouteContext]:
         """Give each effective route, those of included routers with their whole path."""
+        self._refresh()
+        return iter(self._routes)
+
+    def _refresh(self) -> None:
         version = self._router._get_routes_version() + len(self._router.routes)  # as FastAPI itself sees changes
         if version != self._version:
             self._routes, self._version = tuple(iter_route_contexts(self._router.routes)), version
             self._has_bounds = any(_bound(route) is not None for route in self._routes)
-        return iter(self._routes)
 
     def find(self, scope: Scope) -> tuple[RouteContext | None, Match]:
         """Return the route that FastAPI chooses for a request, and whether its method fits as well."""
@@ -59,7 +62,7 @@ class Routes:
 
     def body_bound(self, scope: Scope, usual: int) -> int:
         """Return the `max_body_size` of the request's route in bytes, or the `usual` one where it sets none."""
-        iter(self)
+        self._refresh()
         route = self.find(scope)[0] if self._has_bounds else None
         bound = _bound(route) if route else None
         return usual if bound is None else bound
@@ -86,9 +89,9 @@ class Routes:
 class Gate:
     """Stands before the router: chooses the route, and lets nobody under /api whose token was not verified.
 
-    Whatever FastAPI makes of a path under /api, who asks is verified and counted before. An open route is not used
-    there: a pattern such as /{name}/things, asked for as /api/things, a catch-all, a mounted application. HEAD is
-    answered as GET where no route knows it (RFC 9110, 9.3.2).
+    Every request under /api is verified and counted before FastAPI sees it. An open route is never used there: a
+    pattern such as /{name}/things that matches /api/things, a catch-all, a mounted application. HEAD is answered as GET
+    where no route knows it (RFC 9110, 9.3.2).
     """
 
     def __init__(self, app: ASGIApp, routes: Routes) -> None:
@@ -137,7 +140,7 @@ class Gate:
 
 
 class HeadSent(Exception):
-    """The head of an answer is all that was asked for."""
+    """The request was a HEAD, and its answer's head is sent."""
 
 
 class Sender:

@@ -41,7 +41,7 @@ class Page(BaseModel):
 
 
 def path_of(request: Request) -> str:
-    """Return the path that a client asked for, with the prefix of a proxy, as a header can hold it.
+    """Return the path of a request, with the prefix of a proxy, as a header can hold it.
 
     A path and no URL: nothing of the Host header comes back.
     """

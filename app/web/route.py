@@ -1,4 +1,4 @@
-"""The route class of everything under /api: who asks, and how often, is settled before what was sent is looked at."""
+"""The route class of everything under /api: the token and the limit are checked before the query and the body."""
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, cast
@@ -24,11 +24,11 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class CurrentApplication:
-    """Where FastAPI finds `dependency_overrides` for a route that was made before its application."""
+    """Gives FastAPI the `dependency_overrides` for a route that was made before its application."""
 
     @property
     def dependency_overrides(self) -> Overrides:
-        """Those of the application at hand."""
+        """Those of the application that serves the request."""
         overrides: Overrides = current().app.dependency_overrides
         return overrides
 
@@ -37,8 +37,8 @@ class ApiRoute(APIRoute):
     """A route that answers only for a verified user, within the user's limits.
 
     FastAPI parses the body before any dependency runs, so a dependency could not refuse a stranger first. Under /api
-    the gate has asked for the token before (app.web.gate), elsewhere the route does. An endpoint that blocks runs in
-    one of the application's threads.
+    the gate has checked the token before (app.web.gate), elsewhere the route does. An endpoint that blocks runs in one
+    of the application's threads.
     """
 
     def __init__(

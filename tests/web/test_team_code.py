@@ -167,7 +167,7 @@ def test_a_long_number_in_a_path_names_nothing() -> None:
 
 @pytest.mark.parametrize("path", ["gathered", "solved"])
 def test_no_depth_or_length_of_json_is_an_error_of_ours(path: str) -> None:
-    """Whether FastAPI solves what the endpoint asks for or not: too deep or too long for Python is the client's fault."""
+    """Whoever gathers the arguments: too deep or too long for Python is the client's fault."""
     router = api_router()
 
     class Anything(Body):

@@ -64,22 +64,31 @@ class BodyReader:
 
 
 async def read_whole(receive: Receive, bound: int) -> Receive:
-    """Read the whole body now, and return how to receive it again.
+    """Read the whole body now, within BODY_TIMEOUT_S, and return how to receive it again.
 
     Raises:
         BodyTooLarge, BodyTimeout: as BodyReader.
         Disconnected: the client left.
     """
-    read, body, more = BodyReader(receive, bound), bytearray(), True
-    while more:
-        message = await read()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    messages: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            body = await _read(BodyReader(receive, bound))
+    except TimeoutError:
+        raise BodyTimeout(headers={"Connection": "close"}) from None
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive_again() -> Message:
         return messages.pop() if messages else await receive()
 
     return receive_again
+
+
+async def _read(receive: Receive) -> bytes:
+    body, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return bytes(body)

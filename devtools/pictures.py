@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "pictures"
 JAEGER = "jaegertracing/jaeger:2.20.0"
 OTLP = "http://127.0.0.1:4318"
-USER, TASKS, SEARCH = "alice", 200_000, "Number 777 of"
+USER, TASKS, SEARCH = "alice", 200_000, "Number 800 of"
 COLUMNS, WIDTH = 118, 1200
 QUIET_S = 2.0  # of a terminal that has written all
 TERMINAL = """<!DOCTYPE html><meta charset="utf-8"><style>

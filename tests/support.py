@@ -32,7 +32,7 @@ def make_token(
 ) -> str:
     """Return a token that is valid unless an argument makes it invalid. A claim of None is left out."""
     now = int(time.time())
-    payload = {"sub": sub, "iat": now, "exp": now + 600} | claims
+    payload = {"sub": sub, "iat": now, "exp": now + 3600} | claims
     return jwt.encode({k: v for k, v in payload.items() if v is not None}, key, algorithm, headers)
 
 

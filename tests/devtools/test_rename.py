@@ -210,7 +210,7 @@ def test_a_renamed_copy_passes_the_tests(tmp_path: Path) -> None:
     run(copy, *RUFF, "format", "--check")
     rename_entity(copy)
     run(copy, *RUFF, "check", "--fix")  # the order of imports is another one
-    run(copy, sys.executable, "-m", "pytest", "-q", "-n", "2", "-m", "not slow")
+    run(copy, sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "worksteal", "-m", "not slow")
     run(copy, "make", "clean")  # its databases are elsewhere
     assert mentions(copy, NAME) == []
     assert [str(path) for path in copy.rglob("*task*")] == []

@@ -19,8 +19,7 @@ from app.settings import Settings
 from app.tasks.routes import router as tasks
 from app.telemetry import logs
 from app.telemetry.server_span import BeforeSpan, RequestObserver, WithinSpan
-from app.telemetry.slow_statements import SlowStatements
-from app.telemetry.statements import StatementObserver
+from app.telemetry.statements import SlowStatements, StatementObserver
 from app.telemetry.tracing import Tracing
 from app.web.api import Api, Edge
 from app.web.cors import allow_origins

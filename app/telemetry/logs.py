@@ -8,28 +8,42 @@ import logging
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg2
-from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
+from opentelemetry.trace import SpanContext, format_span_id, format_trace_id, get_current_span
 from sqlalchemy.exc import DBAPIError
 
 from app.record import PROBES, Record
 from app.settings import Settings
-from app.telemetry.log_fields import Line, extra_fields, line_of, text_of
 from app.telemetry.tree import Trees, draw_tree
 
 COLOURS = {"DEBUG": "\033[2m", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
 PLAIN = "\033[0m"
 FIRST_LINE_ONLY = {"asyncio", "py.warnings"}  # values follow on the lines after it
 TALKATIVE = ("httpcore", "httpx", "sqlalchemy", "urllib3")  # below WARNING they write values, queries and headers
+# Of what code adds to a line by `extra` (https://docs.python.org/3/library/logging.html#logging.Logger.debug):
+MAX_FIELDS = 32
+MAX_NAME = 64
+MAX_CHARACTERS = 4096  # of one value
+UVICORN = "color_message"  # its message once more, for its own formatter
+STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", UVICORN}
 
 logger = logging.getLogger("app.requests")
 _encode = json.JSONEncoder(default=str).encode  # `json.dumps` would make one for each line
+_encode_strictly = json.JSONEncoder(allow_nan=False, default=str).encode
+
+
+class Line(NamedTuple):
+    """What app.telemetry itself adds to a line, as the field `line` of `extra`."""
+
+    fields: Mapping[str, Any] = {}
+    span: SpanContext | None = None  # the span that the line belongs to, if it is not the current one
+    tree: Sequence[str] | None = None  # a request's trace, for a terminal
 
 
 def in_terminal(settings: Settings) -> bool:
@@ -180,3 +194,42 @@ def summarize(fields: Mapping[str, Any]) -> str:
     if count := fields["db_queries"]:
         parts.append(f"{count} {'query' if count == 1 else 'queries'} of {fields['db_ms']} ms")
     return ", ".join([*parts, *(fields[name] for name in ("user_id", "code") if name in fields)])
+
+
+def line_of(record: logging.LogRecord) -> Line:
+    """Return what app.telemetry added; what others call `line` is a field like any other."""
+    line = vars(record).get("line")
+    return line if isinstance(line, Line) else Line()
+
+
+def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what others added; past MAX_FIELDS, how many were left out."""
+    extra = {
+        name: value for name, value in vars(record).items() if name not in STANDARD and not isinstance(value, Line)
+    }
+    fields = {text_of(name)[:MAX_NAME]: json_value(extra[name]) for name in [*extra][:MAX_FIELDS]}
+    return fields | ({"fields_left_out": len(extra) - MAX_FIELDS} if len(extra) > MAX_FIELDS else {})
+
+
+def json_value(value: Any) -> Any:
+    """Return the value as JSON holds it, else its text; of a long one the beginning."""
+    if type(value) is str:
+        return cut(value)
+    try:
+        text = _encode_strictly(value)
+    except Exception:  # noqa: BLE001  whatever a value does when it is read, its line is written
+        return cut(text_of(value))
+    return json.loads(text) if len(text) <= MAX_CHARACTERS else cut(text)
+
+
+def text_of(value: Any) -> str:
+    """Return the text of a value, or its type where it has none."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  see above
+        return f"<{type(value).__qualname__}>"
+
+
+def cut(text: str) -> str:
+    """Return the first MAX_CHARACTERS of a text, marked where more follow."""
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"

@@ -7,11 +7,11 @@ import logging
 from asyncio import CancelledError, get_running_loop
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from time import perf_counter
+from time import perf_counter, time_ns
 
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
-from opentelemetry.trace import StatusCode, Tracer, get_current_span
+from opentelemetry.trace import SpanKind, StatusCode, Tracer, get_current_span
 from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -19,10 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.record import PROBES, Headers, Record, current
 from app.settings import Settings
-from app.telemetry.callers import Callers
-from app.telemetry.database_metrics import DatabaseMetrics
-from app.telemetry.logs import RequestLog
-from app.telemetry.spans import failure_event, record_span, record_waits
+from app.telemetry.logs import RequestLog, stack
+from app.telemetry.metrics import DatabaseMetrics
+from app.telemetry.sampling import Callers
 
 N_PLUS_ONE = 5  # runs of one statement in one request
 BROKEN = "answer_broken"
@@ -158,3 +157,36 @@ def note_failure(record: Record, error: BaseException) -> None:
         logger.error("the answer broke off: %s", kind, exc_info=error)
     else:
         logger.error("unexpected error: %s", kind, exc_info=error)
+
+
+def failure_event(error: BaseException) -> dict[str, str]:
+    """Return the attributes of an exception: its type and where it was raised, without its message."""
+    return {"exception.type": type(error).__qualname__, "exception.stacktrace": stack(error)}
+
+
+def record_waits(tracer: Tracer, record: Record) -> None:
+    """Make a span of each wait of a request that was long or in vain."""
+    while record.waits:
+        pool, start, end, error = record.waits.pop()
+        attributes = {"app.pool": pool} | ({"error.type": error} if error else {})
+        record_span(tracer, "pool wait", start, end, attributes, {"exception.type": error} if error else None)
+
+
+def record_span(
+    tracer: Tracer,
+    name: str,
+    start: float,
+    end: float,
+    attributes: dict[str, str] | None = None,
+    failure: dict[str, str] | None = None,
+) -> None:
+    """Make a span below the current one, from `start` to `end` by `perf_counter`; `failure` is what went wrong."""
+    if not get_current_span().get_span_context().is_valid:
+        return
+    since_epoch = time_ns() - int(perf_counter() * 1e9)
+    span = tracer.start_span(name, None, SpanKind.INTERNAL, attributes, (), since_epoch + int(start * 1e9))
+    if failure:
+        span.set_status(StatusCode.ERROR, failure["exception.type"])
+        if "exception.stacktrace" in failure:
+            span.add_event("exception", failure)
+    span.end(since_epoch + int(end * 1e9))

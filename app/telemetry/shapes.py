@@ -13,7 +13,7 @@ from sqlalchemy import Compiled, Select, Table, UpdateBase
 from sqlalchemy.engine import URL
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from app.telemetry.database_metrics import DatabaseMetrics, Series
+from app.telemetry.metrics import DatabaseMetrics, Series
 from app.telemetry.plans import mask
 
 POSTGRES_PORT = 5432

@@ -22,20 +22,19 @@ from app.record import PROBES, Record
 from app.settings import Settings
 from app.telemetry.tree import Trees, draw_tree
 
-COLOURS = {"DEBUG": "\033[2m", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
-PLAIN = "\033[0m"
+PLAIN, FAINT, YELLOW, RED = "\033[0m", "\033[2m", "\033[33m", "\033[31m"
+COLOURS = {"DEBUG": FAINT, "WARNING": YELLOW, "ERROR": RED, "CRITICAL": RED}
 FIRST_LINE_ONLY = {"asyncio", "py.warnings"}  # values follow on the lines after it
 TALKATIVE = ("httpcore", "httpx", "sqlalchemy", "urllib3")  # below WARNING they write values, queries and headers
 # Of what code adds to a line by `extra` (https://docs.python.org/3/library/logging.html#logging.Logger.debug):
 MAX_FIELDS = 32
 MAX_NAME = 64
 MAX_CHARACTERS = 4096  # of one value
-UVICORN = "color_message"  # its message once more, for its own formatter
-STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", UVICORN}
+STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+STANDARD.add("color_message")  # uvicorn's message once more, for its own formatter
 
 logger = logging.getLogger("app.requests")
-_encode = json.JSONEncoder(default=str).encode  # `json.dumps` would make one for each line
-_encode_strictly = json.JSONEncoder(allow_nan=False, default=str).encode
+_encode = json.JSONEncoder(allow_nan=False, default=str).encode  # `json.dumps` would make one for each line
 
 
 class Line(NamedTuple):
@@ -216,7 +215,7 @@ def json_value(value: Any) -> Any:
     if type(value) is str:
         return cut(value)
     try:
-        text = _encode_strictly(value)
+        text = _encode(value)
     except Exception:  # noqa: BLE001  whatever a value does when it is read, its line is written
         return cut(text_of(value))
     return json.loads(text) if len(text) <= MAX_CHARACTERS else cut(text)

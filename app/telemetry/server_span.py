@@ -24,7 +24,6 @@ from app.telemetry.metrics import DatabaseMetrics
 from app.telemetry.sampling import Callers
 
 N_PLUS_ONE = 5  # runs of one statement in one request
-BROKEN = "answer_broken"
 with suppress_http_instrumentation():
     UNTRACED = get_current()  # the context of probes, which would outnumber the users
 
@@ -152,8 +151,7 @@ def note_failure(record: Record, error: BaseException) -> None:
     record.span.set_status(StatusCode.ERROR, kind)
     record.span.add_event("exception", event)
     if record.status and not record.ended:
-        record.broken = True
-        record.code, record.status = BROKEN, HTTPStatus.INTERNAL_SERVER_ERROR
+        record.broken, record.code, record.status = True, "answer_broken", HTTPStatus.INTERNAL_SERVER_ERROR
         logger.error("the answer broke off: %s", kind, exc_info=error)
     else:
         logger.error("unexpected error: %s", kind, exc_info=error)

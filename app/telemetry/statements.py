@@ -130,8 +130,7 @@ class StatementObserver(EngineTracer):
     def _after_cur_exec(self, _conn: Any, cursor: Any, _statement: Any, _params: Any, context: Any, _many: Any) -> None:
         notices = take_notices(cursor)
         if run := self._finish(context):
-            if run.span.is_recording():
-                run.span.set_attribute("db.response.returned_rows", max(cursor.rowcount, 0))
+            run.span.set_attribute("db.response.returned_rows", max(cursor.rowcount, 0))
             self._slow.explain(run, executed_plan(notices) if notices else {})
             run.span.end()
 
@@ -179,7 +178,7 @@ def log_administrator(user_id: str, shape: Shape) -> None:
 
 def take_notices(cursor: Any) -> list[str]:
     """Return the connection's notices and forget them: SQLAlchemy would log them, literals included."""
-    notices: list[str] = list(cursor.connection.notices) if cursor and cursor.connection.notices else []
+    notices: list[str] = list(cursor.connection.notices) if cursor else []
     if notices:
         cursor.connection.notices.clear()
     return notices

@@ -94,7 +94,7 @@ def observe(api: Api, settings: Settings, draining: Event) -> None:
     slow = SlowStatements(settings.slow_query_ms, database.explain)
     database.listen(partial(StatementObserver, tracer, measured, slow))
     tracing.trace_requests(api)
-    observer = RequestObserver(tracer, measured, logs.RequestLog(settings, tracing.trees))
+    observer = RequestObserver(settings, tracing, measured)
     app = allow_origins(guard, settings)
     if settings.root_path or settings.forwarded_allow_ips:
         app = Proxy(app, settings.root_path, settings.forwarded_allow_ips)

@@ -47,11 +47,14 @@ class Exposition:
             if taken:
                 raise NameTaken(f"The application has metrics of its own named {', '.join(taken)}: rename yours.")
 
-    async def encode(self, form: str) -> bytes:
-        """Return all metrics as OPENMETRICS or, where the `form` is empty, as text."""
+    async def encode(self, accept: str) -> tuple[bytes, str]:
+        """Return all metrics and their content type: OpenMetrics, with exemplars, if the Accept header asks for it."""
+        # Only the type's name counts: the library raises TypeError for some versions, and echoes others.
+        form = OPENMETRICS if "application/openmetrics-text" in accept else ""
         own = choose_encoder(form + UTF8 if form else "")[0](self._own)
         parts = [own, *await self._encode_default(form)]
-        return b"".join(part.removesuffix(EOF) for part in parts) + (EOF if form else b"")
+        body = b"".join(part.removesuffix(EOF) for part in parts) + (EOF if form else b"")
+        return body, choose_encoder(form)[1].partition("; escaping=")[0]
 
     async def _encode_default(self, form: str) -> list[bytes]:
         """Return what the default registry adds. A team's collector may wait, so a thread reads it."""

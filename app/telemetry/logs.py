@@ -10,17 +10,13 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from http import HTTPStatus
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import psycopg2
 from opentelemetry.trace import SpanContext, format_span_id, format_trace_id, get_current_span
 from sqlalchemy.exc import DBAPIError
 
-from app.record import PROBES, Record
 from app.settings import Settings
-from app.telemetry.tree import Trees, draw_tree
 
 PLAIN, FAINT, YELLOW, RED = "\033[0m", "\033[2m", "\033[33m", "\033[31m"
 COLOURS = {"DEBUG": FAINT, "WARNING": YELLOW, "ERROR": RED, "CRITICAL": RED}
@@ -33,7 +29,6 @@ MAX_CHARACTERS = 4096  # of one value
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 STANDARD.add("color_message")  # uvicorn's message once more, for its own formatter
 
-logger = logging.getLogger("app.requests")
 _encode = json.JSONEncoder(allow_nan=False, default=str).encode  # `json.dumps` would make one for each line
 
 
@@ -148,43 +143,6 @@ def stack(error: BaseException, *, messages: bool = False) -> str:
         parts.append("".join(traceback.format_tb(link.__traceback__)) + type(link).__qualname__ + message)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return "\ncaused by\n".join(parts)
-
-
-class RequestLog:
-    """Writes the line of each request, once it is answered."""
-
-    def __init__(self, settings: Settings, trees: Trees | None) -> None:
-        self._slow_ms, self._trees = settings.slow_query_ms, trees
-
-    def write(self, request: Record) -> None:
-        """Write the line; in a terminal a slow or failed request's trace with it."""
-        context = request.span.get_span_context()
-        spans = self._trees.take(context.trace_id) if self._trees else []
-        failed = request.broken or request.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        level = logging.DEBUG if request.route in PROBES else logging.WARNING if failed else logging.INFO
-        if not logger.isEnabledFor(level):
-            return
-        fields = request_fields(request)
-        tree = draw_tree(spans) if failed or fields["duration_ms"] >= self._slow_ms else []
-        message = f"{fields['method']} {request.route or '-'} {request.status or 'unanswered'}"
-        logger.log(level, "%s", message, extra={"line": Line(fields, context, tree)})
-
-
-def request_fields(request: Record) -> dict[str, Any]:
-    """Return what a request's line says."""
-    client = request.scope.get("client")
-    fields = {
-        "method": request.scope["method"],
-        "route": request.route,
-        "status": request.status or None,
-        "duration_ms": round(((request.ended or perf_counter()) - request.started) * 1000, 1),
-        "db_ms": round(request.query_seconds * 1000, 1),
-        "db_queries": request.queries,
-        "user_id": request.principal and request.principal.user_id,
-        "code": request.code,
-        "client": client[0] if client else None,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def summarize(fields: Mapping[str, Any]) -> str:

@@ -20,7 +20,6 @@ from fastapi import FastAPI
 from fastapi.routing import RouteContext
 from opentelemetry.trace import format_trace_id, get_current_span
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, Summary, disable_created_metrics
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_fastapi_instrumentator import Instrumentator
@@ -29,7 +28,7 @@ from sqlmodel import SQLModel
 
 from app.record import current
 from app.settings import Settings
-from app.telemetry.exposition import OPENMETRICS, Exposition
+from app.telemetry.exposition import Exposition
 
 LAG_EVERY_S = 0.25
 LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -95,18 +94,11 @@ class Metrics:
         )
         for reading in readings:
             self.registry.register(reading)
-        self._exposition = Exposition(self.registry)
+        self.encode = Exposition(self.registry).encode
 
     def measure_requests(self, api: FastAPI) -> None:
         """Measure each request to `api`. To be called before it serves."""
         Instrumentator(should_group_status_codes=False).add(self.requests).instrument(api)
-
-    async def encode(self, accept: str) -> tuple[bytes, str]:
-        """Return all metrics and their content type: OpenMetrics, with exemplars, if the Accept header asks for it."""
-        # Only the type's name counts: the library raises TypeError for some versions, and echoes others.
-        form = OPENMETRICS if "application/openmetrics-text" in accept else ""
-        _, content_type = choose_encoder(form)
-        return await self._exposition.encode(form), content_type.partition("; escaping=")[0]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

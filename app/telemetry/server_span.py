@@ -1,4 +1,4 @@
-"""The server span, which the instrumentation makes: what is kept from it, and what is put on it and in the answer.
+"""The server span, which the instrumentation makes: what is kept from it, and what is put on it, in the answer and log.
 
 One layer is just outside of the instrumentation, one just inside.
 """
@@ -8,6 +8,7 @@ from asyncio import CancelledError, get_running_loop
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from time import perf_counter, time_ns
+from typing import Any
 
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
@@ -19,9 +20,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.record import PROBES, Headers, Record, current
 from app.settings import Settings
-from app.telemetry.logs import RequestLog, stack
+from app.telemetry.logs import Line, stack
 from app.telemetry.metrics import DatabaseMetrics
 from app.telemetry.sampling import Callers
+from app.telemetry.tracing import Tracing
+from app.telemetry.tree import draw_tree
 
 N_PLUS_ONE = 5  # runs of one statement in one request
 with suppress_http_instrumentation():
@@ -33,8 +36,9 @@ logger = logging.getLogger("app.requests")
 class RequestObserver:
     """Tells of each request: in its answer, on its span and in the log."""
 
-    def __init__(self, tracer: Tracer, metrics: DatabaseMetrics | None, log: RequestLog) -> None:
-        self._tracer, self._metrics, self._log = tracer, metrics, log
+    def __init__(self, settings: Settings, tracing: Tracing, metrics: DatabaseMetrics | None) -> None:
+        self._slow_ms, self._metrics = settings.slow_query_ms, metrics
+        self._tracer, self._trees = tracing.tracer, tracing.trees
 
     def answer(self, record: Record) -> Headers:
         """Put what is known now on the span, which ends with the answer; return the headers that lead to the trace."""
@@ -56,7 +60,37 @@ class RequestObserver:
 
     def end(self, record: Record) -> None:
         """Write the request's line, once the layers inside have ended their spans."""
-        get_running_loop().call_soon(self._log.write, record)
+        get_running_loop().call_soon(self._log, record)
+
+    def _log(self, record: Record) -> None:
+        """Write the line; in a terminal a slow or failed request's trace with it."""
+        context = record.span.get_span_context()
+        spans = self._trees.take(context.trace_id) if self._trees else []
+        failed = record.broken or record.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        level = logging.DEBUG if record.route in PROBES else logging.WARNING if failed else logging.INFO
+        if not logger.isEnabledFor(level):
+            return
+        fields = request_fields(record)
+        tree = draw_tree(spans) if failed or fields["duration_ms"] >= self._slow_ms else []
+        message = f"{fields['method']} {record.route or '-'} {record.status or 'unanswered'}"
+        logger.log(level, "%s", message, extra={"line": Line(fields, context, tree)})
+
+
+def request_fields(record: Record) -> dict[str, Any]:
+    """Return what a request's line says."""
+    client = record.scope.get("client")
+    fields = {
+        "method": record.scope["method"],
+        "route": record.route,
+        "status": record.status or None,
+        "duration_ms": round(((record.ended or perf_counter()) - record.started) * 1000, 1),
+        "db_ms": round(record.query_seconds * 1000, 1),
+        "db_queries": record.queries,
+        "user_id": record.principal and record.principal.user_id,
+        "code": record.code,
+        "client": client[0] if client else None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def totals(record: Record) -> dict[str, str | int | float | bool]:

@@ -196,7 +196,7 @@ def load_authority(path: FilePath) -> ssl.SSLContext:
         raise ValueError("the file holds no certificate") from None
 
 
-def keep(parse: Callable[[Any], object]) -> AfterValidator:
+def check_with(parse: Callable[[Any], object]) -> AfterValidator:
     """Return a validator that refuses what `parse` refuses, and keeps the value as it is."""
 
     def verify(value: Any) -> Any:
@@ -219,8 +219,8 @@ RootPath = Annotated[str, AfterValidator(parse_prefix)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(parse_origin)], ...], NoDecode, BeforeValidator(split)]
 FieldNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(parse_field_names)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(parse_networks), BeforeValidator(split)]
-Proxies = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), keep(parse_networks)]
-OtlpHeaders = Annotated[SecretStr, keep(parse_headers)]
-Authority = Annotated[FilePath, keep(load_authority)]
-RateLimits = Annotated[str, keep(parse_limits)]
+Proxies = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), check_with(parse_networks)]
+OtlpHeaders = Annotated[SecretStr, check_with(parse_headers)]
+Authority = Annotated[FilePath, check_with(load_authority)]
+RateLimits = Annotated[str, check_with(parse_limits)]
 StorageUri = Annotated[SecretStr, AfterValidator(parse_storage)]

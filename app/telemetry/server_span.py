@@ -43,7 +43,7 @@ class RequestObserver:
     def answer(self, record: Record) -> Headers:
         """Put what is known now on the span, which ends with the answer; return the headers that lead to the trace."""
         if record.span.is_recording():
-            record.span.set_attributes(totals(record))
+            record.span.set_attributes(request_attributes(record))
             record_waits(self._tracer, record)
         if self._metrics and record.connection_wait is not None:
             self._metrics.observe_wait(record.thread_wait + record.connection_wait)
@@ -93,7 +93,7 @@ def request_fields(record: Record) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def totals(record: Record) -> dict[str, str | int | float | bool]:
+def request_attributes(record: Record) -> dict[str, str | int | float | bool]:
     """Return what the server span says of the whole request."""
     repeat = max(record.repeats.values(), default=0)
     server = record.scope.get("server")

@@ -10,7 +10,8 @@ import typer
 
 from app import command_line, migrations
 from app.command_line import import_application, readable_errors
-from app.settings import MIN_SECRET_BYTES, Settings, SettingsError
+from app.settings import Settings, SettingsError
+from app.settings.types import MIN_SECRET_BYTES
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 

@@ -19,8 +19,7 @@ from app.settings import Settings
 from app.tasks.routes import router as tasks
 from app.telemetry import logs
 from app.telemetry.server_span import BeforeSpan, RequestObserver, WithinSpan
-from app.telemetry.slow_statements import SlowStatements
-from app.telemetry.statements import StatementObserver
+from app.telemetry.statements import SlowStatements, StatementObserver
 from app.telemetry.tracing import Tracing
 from app.web.api import Api, Edge
 from app.web.cors import allow_origins
@@ -95,7 +94,7 @@ def observe(api: Api, settings: Settings, draining: Event) -> None:
     slow = SlowStatements(settings.slow_query_ms, database.explain)
     database.listen(partial(StatementObserver, tracer, measured, slow))
     tracing.trace_requests(api)
-    observer = RequestObserver(tracer, measured, logs.RequestLog(settings, tracing.trees))
+    observer = RequestObserver(settings, tracing, measured)
     app = allow_origins(guard, settings)
     if settings.root_path or settings.forwarded_allow_ips:
         app = Proxy(app, settings.root_path, settings.forwarded_allow_ips)

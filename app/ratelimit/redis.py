@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any
@@ -13,7 +14,6 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.ratelimit.memory import Usage
-from app.thread_pool import ThreadPool
 
 DEADLINE_S = 0.2
 COOL_DOWN_S = 5.0
@@ -66,7 +66,7 @@ class SharedStorage(RedisStorage):
         }
         super().__init__(uri, **options)
         self._script = self.storage.register_script(COUNT)
-        self._threads = ThreadPool(CONNECTIONS, "rate-limit")
+        self._threads = ThreadPoolExecutor(CONNECTIONS, "rate-limit")
         self._recovery: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -88,7 +88,7 @@ class SharedStorage(RedisStorage):
         keys = [self.prefixed_key(f"{{{key}}}/{limit.get_expiry()}") for limit in limits]
         arguments = [number for limit in limits for number in (limit.amount, limit.get_expiry() * 1000)]
         loop, run = asyncio.get_running_loop(), copy_context().run  # the span of Redis belongs to the request's trace
-        answer = loop.run_in_executor(self._threads.executor, run, self._script, keys, arguments)
+        answer = loop.run_in_executor(self._threads, run, self._script, keys, arguments)
         await asyncio.wait((answer,), timeout=DEADLINE_S)
         if not answer.done():  # an answer counts that came while the event loop was busy
             answer.cancel()  # what no thread has begun is never begun
@@ -116,5 +116,6 @@ class SharedStorage(RedisStorage):
         if self._recovery is not None:
             self._recovery.cancel()
             self._recovery = None
-        self._threads.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads = ThreadPoolExecutor(CONNECTIONS, "rate-limit")  # for an application that is started again
         self.storage.close()

@@ -17,6 +17,8 @@ from pydantic_settings import NoDecode
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as the hash
+BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")  # RFC 6750, 2.1
 PATH = re.compile(r"/(?!/)(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")  # RFC 3986, 3.3
 PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")  # RFC 3986, 2.3 and 3.3: no segment that means another
 MAX_PREFIX = 256
@@ -51,6 +53,20 @@ def parse_postgres_url(url: SecretStr) -> SecretStr:
         if scheme in {"postgres", "postgresql", "postgresql+psycopg2"} and make_url(normalized).database:
             return SecretStr(normalized)
     raise ValueError("must be a PostgreSQL URL such as postgresql://user:password@host/database")
+
+
+def parse_secret(secret: SecretStr) -> SecretStr:
+    """Return the secret, which is long enough for HS256."""
+    if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+        raise ValueError(f"must be at least {MIN_SECRET_BYTES} bytes; `openssl rand -base64 32` makes one")
+    return secret
+
+
+def parse_token(token: SecretStr) -> SecretStr:
+    """Return the token, which a header can hold."""
+    if not BEARER_TOKEN.fullmatch(token.get_secret_value()):
+        raise ValueError("must be at least 16 letters, digits or -._~+/; `openssl rand -hex 32` makes one")
+    return token
 
 
 def parse_base_url(value: str) -> str:
@@ -180,7 +196,7 @@ def load_authority(path: FilePath) -> ssl.SSLContext:
         raise ValueError("the file holds no certificate") from None
 
 
-def keep(parse: Callable[[Any], object]) -> AfterValidator:
+def check_with(parse: Callable[[Any], object]) -> AfterValidator:
     """Return a validator that refuses what `parse` refuses, and keeps the value as it is."""
 
     def verify(value: Any) -> Any:
@@ -195,14 +211,16 @@ Seconds = Annotated[float, Field(gt=0, le=60)]
 Protocol = Literal["http/json", "http/protobuf"]
 Compression = Literal["none", "gzip"]
 PostgresUrl = Annotated[SecretStr, AfterValidator(parse_postgres_url)]
+Hs256Secret = Annotated[SecretStr, AfterValidator(parse_secret)]
+BearerToken = Annotated[SecretStr, AfterValidator(parse_token)]
 BaseUrl = Annotated[str, AfterValidator(parse_base_url)]
 UrlPath = Annotated[str, AfterValidator(parse_path)]
 RootPath = Annotated[str, AfterValidator(parse_prefix)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(parse_origin)], ...], NoDecode, BeforeValidator(split)]
 FieldNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), AfterValidator(parse_field_names)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(parse_networks), BeforeValidator(split)]
-Proxies = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), keep(parse_networks)]
-OtlpHeaders = Annotated[SecretStr, keep(parse_headers)]
-Authority = Annotated[FilePath, keep(load_authority)]
-RateLimits = Annotated[str, keep(parse_limits)]
+Proxies = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split), check_with(parse_networks)]
+OtlpHeaders = Annotated[SecretStr, check_with(parse_headers)]
+Authority = Annotated[FilePath, check_with(load_authority)]
+RateLimits = Annotated[str, check_with(parse_limits)]
 StorageUri = Annotated[SecretStr, AfterValidator(parse_storage)]

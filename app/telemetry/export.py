@@ -16,7 +16,6 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 from app.settings import Settings
 from app.settings.types import parse_headers
-from app.telemetry.once import Seen
 from app.telemetry.otlp_http import JsonExporter
 from app.telemetry.redaction import redact
 
@@ -100,7 +99,7 @@ class CountingExporter(SpanExporter):
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
-        self._logged = Seen()
+        self._logged: set[type[Exception]] = set()
         self.taken = self.delivered = self.failed = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -120,7 +119,8 @@ class CountingExporter(SpanExporter):
                 self._send(spans[middle:])
                 return
             result = SpanExportResult.FAILURE
-            if self._logged.is_new(type(error)):  # without its message, which may hold a value
+            if type(error) not in self._logged:  # without its message, which may hold a value
+                self._logged.add(type(error))
                 logger.warning("a span cannot be encoded: %s", type(error).__qualname__, exc_info=error)
         if result is SpanExportResult.SUCCESS:
             self.delivered += len(spans)

@@ -14,13 +14,13 @@ from anyio import Lock
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 
-from app.telemetry.log_fields import text_of
-from app.telemetry.once import Seen
+from app.telemetry.logs import text_of
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 UTF8 = "; escaping=allow-utf-8"  # our names need no escaping; not to look for it saves a third of the cost
 EOF = b"# EOF\n"  # how OpenMetrics ends
 WAIT_S = 1.0
+MAX_LOGGED = 100  # messages, each of them once
 
 logger = logging.getLogger(__name__)
 
@@ -33,32 +33,28 @@ class Exposition:
     """The metrics of `own`, and of the default registry.
 
     A metric of the default registry is left out if it fails, takes too long or has a taken name. The log says so once.
+    One that is there at the start and has a taken name raises NameTaken.
     """
 
     def __init__(self, own: CollectorRegistry) -> None:
         self._own = own
-        self._own_names: set[str] = set()
-        self._logged = Seen()
+        self._own_names = {base_name(metric) for metric in own.collect()}
+        self._logged: set[str] = set()
         self._turn = Lock()
         self._thread = ThreadPoolExecutor(1, "metrics")  # begins its thread with the first scrape
         self._abandoned: Future[list[bytes]] | None = None  # a reading that takes too long
-
-    def refuse_taken(self) -> None:
-        """Check the names of the metrics that are in the default registry by now.
-
-        Raises:
-            NameTaken: one of them has a name that is taken.
-        """
-        self._own_names = {base_name(metric) for metric in self._own.collect()}
         for taken, _ in self._read_each("", "describe"):
             if taken:
                 raise NameTaken(f"The application has metrics of its own named {', '.join(taken)}: rename yours.")
 
-    async def encode(self, form: str) -> bytes:
-        """Return all metrics as OPENMETRICS or, where the `form` is empty, as text."""
+    async def encode(self, accept: str) -> tuple[bytes, str]:
+        """Return all metrics and their content type: OpenMetrics, with exemplars, if the Accept header asks for it."""
+        # Only the type's name counts: the library raises TypeError for some versions, and echoes others.
+        form = OPENMETRICS if "application/openmetrics-text" in accept else ""
         own = choose_encoder(form + UTF8 if form else "")[0](self._own)
         parts = [own, *await self._encode_default(form)]
-        return b"".join(part.removesuffix(EOF) for part in parts) + (EOF if form else b"")
+        body = b"".join(part.removesuffix(EOF) for part in parts) + (EOF if form else b"")
+        return body, choose_encoder(form)[1].partition("; escaping=")[0]
 
     async def _encode_default(self, form: str) -> list[bytes]:
         """Return what the default registry adds. A team's collector may wait, so a thread reads it."""
@@ -98,7 +94,8 @@ class Exposition:
 
     def _log(self, message: str, error: Exception | None = None) -> None:
         """Log a message, once."""
-        if self._logged.is_new(message):
+        if message not in self._logged and len(self._logged) < MAX_LOGGED:
+            self._logged.add(message)
             logger.error("%s", message, exc_info=error)
 
 

@@ -8,28 +8,36 @@ import logging
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from http import HTTPStatus
-from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg2
-from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
+from opentelemetry.trace import SpanContext, format_span_id, format_trace_id, get_current_span
 from sqlalchemy.exc import DBAPIError
 
-from app.record import PROBES, Record
 from app.settings import Settings
-from app.telemetry.log_fields import Line, extra_fields, line_of, text_of
-from app.telemetry.tree import Trees, draw_tree
 
-COLOURS = {"DEBUG": "\033[2m", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
-PLAIN = "\033[0m"
+PLAIN, FAINT, YELLOW, RED = "\033[0m", "\033[2m", "\033[33m", "\033[31m"
+COLOURS = {"DEBUG": FAINT, "WARNING": YELLOW, "ERROR": RED, "CRITICAL": RED}
 FIRST_LINE_ONLY = {"asyncio", "py.warnings"}  # values follow on the lines after it
 TALKATIVE = ("httpcore", "httpx", "sqlalchemy", "urllib3")  # below WARNING they write values, queries and headers
+# Of what code adds to a line by `extra` (https://docs.python.org/3/library/logging.html#logging.Logger.debug):
+MAX_FIELDS = 32
+MAX_NAME = 64
+MAX_CHARACTERS = 4096  # of one value
+STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+STANDARD.add("color_message")  # uvicorn's message once more, for its own formatter
 
-logger = logging.getLogger("app.requests")
-_encode = json.JSONEncoder(default=str).encode  # `json.dumps` would make one for each line
+_encode = json.JSONEncoder(allow_nan=False, default=str).encode  # `json.dumps` would make one for each line
+
+
+class Line(NamedTuple):
+    """What app.telemetry itself adds to a line, as the field `line` of `extra`."""
+
+    fields: Mapping[str, Any] = {}
+    span: SpanContext | None = None  # the span that the line belongs to, if it is not the current one
+    tree: Sequence[str] | None = None  # a request's trace, for a terminal
 
 
 def in_terminal(settings: Settings) -> bool:
@@ -137,46 +145,48 @@ def stack(error: BaseException, *, messages: bool = False) -> str:
     return "\ncaused by\n".join(parts)
 
 
-class RequestLog:
-    """Writes the line of each request, once it is answered."""
-
-    def __init__(self, settings: Settings, trees: Trees | None) -> None:
-        self._slow_ms, self._trees = settings.slow_query_ms, trees
-
-    def write(self, request: Record) -> None:
-        """Write the line; in a terminal a slow or failed request's trace with it."""
-        context = request.span.get_span_context()
-        spans = self._trees.take(context.trace_id) if self._trees else []
-        failed = request.broken or request.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        level = logging.DEBUG if request.route in PROBES else logging.WARNING if failed else logging.INFO
-        if not logger.isEnabledFor(level):
-            return
-        fields = request_fields(request)
-        tree = draw_tree(spans) if failed or fields["duration_ms"] >= self._slow_ms else []
-        message = f"{fields['method']} {request.route or '-'} {request.status or 'unanswered'}"
-        logger.log(level, "%s", message, extra={"line": Line(fields, context, tree)})
-
-
-def request_fields(request: Record) -> dict[str, Any]:
-    """Return what a request's line says."""
-    client = request.scope.get("client")
-    fields = {
-        "method": request.scope["method"],
-        "route": request.route,
-        "status": request.status or None,
-        "duration_ms": round(((request.ended or perf_counter()) - request.started) * 1000, 1),
-        "db_ms": round(request.query_seconds * 1000, 1),
-        "db_queries": request.queries,
-        "user_id": request.principal and request.principal.user_id,
-        "code": request.code,
-        "client": client[0] if client else None,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
-
-
 def summarize(fields: Mapping[str, Any]) -> str:
     """Return what a reader in a terminal wants to know of a request beside the message."""
     parts = [f"{fields['duration_ms']} ms"]
     if count := fields["db_queries"]:
         parts.append(f"{count} {'query' if count == 1 else 'queries'} of {fields['db_ms']} ms")
     return ", ".join([*parts, *(fields[name] for name in ("user_id", "code") if name in fields)])
+
+
+def line_of(record: logging.LogRecord) -> Line:
+    """Return what app.telemetry added; what others call `line` is a field like any other."""
+    line = vars(record).get("line")
+    return line if isinstance(line, Line) else Line()
+
+
+def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what others added; past MAX_FIELDS, how many were left out."""
+    extra = {
+        name: value for name, value in vars(record).items() if name not in STANDARD and not isinstance(value, Line)
+    }
+    fields = {text_of(name)[:MAX_NAME]: json_value(extra[name]) for name in [*extra][:MAX_FIELDS]}
+    return fields | ({"fields_left_out": len(extra) - MAX_FIELDS} if len(extra) > MAX_FIELDS else {})
+
+
+def json_value(value: Any) -> Any:
+    """Return the value as JSON holds it, else its text; of a long one the beginning."""
+    if type(value) is str:
+        return cut(value)
+    try:
+        text = _encode(value)
+    except Exception:  # noqa: BLE001  whatever a value does when it is read, its line is written
+        return cut(text_of(value))
+    return json.loads(text) if len(text) <= MAX_CHARACTERS else cut(text)
+
+
+def text_of(value: Any) -> str:
+    """Return the text of a value, or its type where it has none."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  see above
+        return f"<{type(value).__qualname__}>"
+
+
+def cut(text: str) -> str:
+    """Return the first MAX_CHARACTERS of a text, marked where more follow."""
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"

@@ -72,7 +72,7 @@ def _attributes(document: Node, server_ms: float | None) -> Attributes:
 
 
 def _measurements(root: Node, nodes: list[Node], server_ms: float) -> dict[str, Any]:
-    removed = sum(_rows_removed(node) for node in nodes)
+    removed = sum(rows_removed(node) for node in nodes)
     hit, read = root.get("Shared Hit Blocks"), root.get("Shared Read Blocks")
     rows = sum(round(float(node.get("Actual Rows", 0)) * int(node.get("Actual Loops", 1))) for node in nodes)
     locks = any(node["Node Type"] in LOCKING for node in nodes)
@@ -93,7 +93,7 @@ def _nodes(node: Node) -> Iterator[Node]:
         yield from _nodes(child)
 
 
-def _rows_removed(node: Node) -> int:
+def rows_removed(node: Node) -> int:
     """Return the rows a node threw away; PostgreSQL gives the average of its loops."""
     return sum(round(node[key] * node.get("Actual Loops", 1)) for key in node if key.startswith("Rows Removed by"))
 
@@ -137,9 +137,9 @@ def _depth(node: Node) -> int:
 
 def _cut(node: Node, levels: int) -> dict[str, Any]:
     """Return a node with so many levels of its tree."""
-    children = node.get("Plans", ())
-    if not children:
-        return dict(node)
-    if levels == 1:
-        return {key: item for key, item in node.items() if key != "Plans"} | {"Plans Omitted": len(children)}
-    return {**node, "Plans": [_cut(child, levels - 1) for child in children]}
+    own, children = dict(node), node.get("Plans", ())
+    if children and levels == 1:
+        own["Plans Omitted"] = len(own.pop("Plans"))
+    elif children:
+        own["Plans"] = [_cut(child, levels - 1) for child in children]
+    return own

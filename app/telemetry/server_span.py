@@ -1,4 +1,4 @@
-"""The server span, which the instrumentation makes: what is kept from it, and what is put on it and in the answer.
+"""The server span, which the instrumentation makes: what is kept from it, and what is put on it, in the answer and log.
 
 One layer is just outside of the instrumentation, one just inside.
 """
@@ -7,11 +7,12 @@ import logging
 from asyncio import CancelledError, get_running_loop
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from time import perf_counter
+from time import perf_counter, time_ns
+from typing import Any
 
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
-from opentelemetry.trace import StatusCode, Tracer, get_current_span
+from opentelemetry.trace import SpanKind, StatusCode, Tracer, get_current_span
 from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -19,13 +20,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.record import PROBES, Headers, Record, current
 from app.settings import Settings
-from app.telemetry.callers import Callers
-from app.telemetry.database_metrics import DatabaseMetrics
-from app.telemetry.logs import RequestLog
-from app.telemetry.spans import failure_event, record_span, record_waits
+from app.telemetry.logs import Line, stack
+from app.telemetry.metrics import DatabaseMetrics
+from app.telemetry.sampling import Callers
+from app.telemetry.tracing import Tracing
+from app.telemetry.tree import draw_tree
 
 N_PLUS_ONE = 5  # runs of one statement in one request
-BROKEN = "answer_broken"
 with suppress_http_instrumentation():
     UNTRACED = get_current()  # the context of probes, which would outnumber the users
 
@@ -35,13 +36,14 @@ logger = logging.getLogger("app.requests")
 class RequestObserver:
     """Tells of each request: in its answer, on its span and in the log."""
 
-    def __init__(self, tracer: Tracer, metrics: DatabaseMetrics | None, log: RequestLog) -> None:
-        self._tracer, self._metrics, self._log = tracer, metrics, log
+    def __init__(self, settings: Settings, tracing: Tracing, metrics: DatabaseMetrics | None) -> None:
+        self._slow_ms, self._metrics = settings.slow_query_ms, metrics
+        self._tracer, self._trees = tracing.tracer, tracing.trees
 
     def answer(self, record: Record) -> Headers:
         """Put what is known now on the span, which ends with the answer; return the headers that lead to the trace."""
         if record.span.is_recording():
-            record.span.set_attributes(totals(record))
+            record.span.set_attributes(request_attributes(record))
             record_waits(self._tracer, record)
         if self._metrics and record.connection_wait is not None:
             self._metrics.observe_wait(record.thread_wait + record.connection_wait)
@@ -58,10 +60,40 @@ class RequestObserver:
 
     def end(self, record: Record) -> None:
         """Write the request's line, once the layers inside have ended their spans."""
-        get_running_loop().call_soon(self._log.write, record)
+        get_running_loop().call_soon(self._log, record)
+
+    def _log(self, record: Record) -> None:
+        """Write the line; in a terminal a slow or failed request's trace with it."""
+        context = record.span.get_span_context()
+        spans = self._trees.take(context.trace_id) if self._trees else []
+        failed = record.broken or record.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        level = logging.DEBUG if record.route in PROBES else logging.WARNING if failed else logging.INFO
+        if not logger.isEnabledFor(level):
+            return
+        fields = request_fields(record)
+        tree = draw_tree(spans) if failed or fields["duration_ms"] >= self._slow_ms else []
+        message = f"{fields['method']} {record.route or '-'} {record.status or 'unanswered'}"
+        logger.log(level, "%s", message, extra={"line": Line(fields, context, tree)})
 
 
-def totals(record: Record) -> dict[str, str | int | float | bool]:
+def request_fields(record: Record) -> dict[str, Any]:
+    """Return what a request's line says."""
+    client = record.scope.get("client")
+    fields = {
+        "method": record.scope["method"],
+        "route": record.route,
+        "status": record.status or None,
+        "duration_ms": round(((record.ended or perf_counter()) - record.started) * 1000, 1),
+        "db_ms": round(record.query_seconds * 1000, 1),
+        "db_queries": record.queries,
+        "user_id": record.principal and record.principal.user_id,
+        "code": record.code,
+        "client": client[0] if client else None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def request_attributes(record: Record) -> dict[str, str | int | float | bool]:
     """Return what the server span says of the whole request."""
     repeat = max(record.repeats.values(), default=0)
     server = record.scope.get("server")
@@ -153,8 +185,40 @@ def note_failure(record: Record, error: BaseException) -> None:
     record.span.set_status(StatusCode.ERROR, kind)
     record.span.add_event("exception", event)
     if record.status and not record.ended:
-        record.broken = True
-        record.code, record.status = BROKEN, HTTPStatus.INTERNAL_SERVER_ERROR
+        record.broken, record.code, record.status = True, "answer_broken", HTTPStatus.INTERNAL_SERVER_ERROR
         logger.error("the answer broke off: %s", kind, exc_info=error)
     else:
         logger.error("unexpected error: %s", kind, exc_info=error)
+
+
+def failure_event(error: BaseException) -> dict[str, str]:
+    """Return the attributes of an exception: its type and where it was raised, without its message."""
+    return {"exception.type": type(error).__qualname__, "exception.stacktrace": stack(error)}
+
+
+def record_waits(tracer: Tracer, record: Record) -> None:
+    """Make a span of each wait of a request that was long or in vain."""
+    while record.waits:
+        pool, start, end, error = record.waits.pop()
+        attributes = {"app.pool": pool} | ({"error.type": error} if error else {})
+        record_span(tracer, "pool wait", start, end, attributes, {"exception.type": error} if error else None)
+
+
+def record_span(
+    tracer: Tracer,
+    name: str,
+    start: float,
+    end: float,
+    attributes: dict[str, str] | None = None,
+    failure: dict[str, str] | None = None,
+) -> None:
+    """Make a span below the current one, from `start` to `end` by `perf_counter`; `failure` is what went wrong."""
+    if not get_current_span().get_span_context().is_valid:
+        return
+    since_epoch = time_ns() - int(perf_counter() * 1e9)
+    span = tracer.start_span(name, None, SpanKind.INTERNAL, attributes, (), since_epoch + int(start * 1e9))
+    if failure:
+        span.set_status(StatusCode.ERROR, failure["exception.type"])
+        if "exception.stacktrace" in failure:
+            span.add_event("exception", failure)
+    span.end(since_epoch + int(end * 1e9))

@@ -3,7 +3,6 @@
 https://opentelemetry.io/docs/specs/semconv/database/postgresql/
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,9 +10,8 @@ from opentelemetry.trace import Span
 from opentelemetry.util.types import AttributeValue
 from sqlalchemy import Compiled, Select, Table, UpdateBase
 from sqlalchemy.engine import URL
-from sqlalchemy.sql.compiler import SQLCompiler
 
-from app.telemetry.database_metrics import DatabaseMetrics, Series
+from app.telemetry.metrics import DatabaseMetrics, Series
 from app.telemetry.plans import mask
 
 POSTGRES_PORT = 5432
@@ -70,19 +68,14 @@ def server_attributes(url: URL) -> Attributes:
 
 def operation_of(compiled: Compiled | str) -> str:
     """Return the SQL command."""
-    if isinstance(compiled, SQLCompiler):
-        commands = {"INSERT": compiled.isinsert, "UPDATE": compiled.isupdate, "DELETE": compiled.isdelete}
-        if found := [command for command, is_it in commands.items() if is_it]:
-            return found[0]
+    statement = getattr(compiled, "statement", None)
+    if isinstance(statement, UpdateBase):
+        return statement.__visit_name__.upper()
     return (str(compiled).split(None, 1) or ["?"])[0].upper()
 
 
 def tables_of(compiled: Compiled | str) -> tuple[str, ...]:
     """Return the tables that a statement reads or writes, without parsing it."""
     statement = getattr(compiled, "statement", None)
-    sources: Sequence[Any] = ()
-    if isinstance(statement, UpdateBase):
-        sources = [statement.table]
-    elif isinstance(statement, Select):
-        sources = statement.get_final_froms()
-    return tuple(source.name for source in sources if isinstance(source, Table))
+    froms = statement.get_final_froms() if isinstance(statement, Select) else [getattr(statement, "table", None)]
+    return tuple(source.name for source in froms if isinstance(source, Table))

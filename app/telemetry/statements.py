@@ -1,27 +1,97 @@
-"""Observes each statement once: for its span, the metrics, the request's record, and the log."""
+"""Observes each statement once: for its span, the metrics, the request's record, and the log.
+
+The span and the log line of a slow one say why it was slow, and which code sent it.
+"""
 
 import logging
+import sys
+from collections.abc import Callable
 from functools import lru_cache, partial
-from time import perf_counter
+from pathlib import Path
+from time import monotonic, perf_counter
+from traceback import walk_stack
 from typing import Any
 
+import psycopg2
 from opentelemetry.context import attach, detach
 from opentelemetry.instrumentation.sqlalchemy.engine import EngineTracer
 from opentelemetry.trace import SpanKind, StatusCode, Tracer, set_span_in_context
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.record import CURRENT
-from app.telemetry.database_metrics import DatabaseMetrics
-from app.telemetry.log_fields import Line
-from app.telemetry.plans import executed_plan
+from app.telemetry.logs import Line
+from app.telemetry.metrics import DatabaseMetrics
+from app.telemetry.plans import estimated_plan, executed_plan, summary
 from app.telemetry.shapes import Attributes, Run, Shape, describe, server_attributes
-from app.telemetry.slow_statements import SlowStatements
 
 SHAPES = 512  # statements whose description is kept
 LOCK_NOT_AVAILABLE = "55P03"
+EXPLAIN_EVERY_S = 600.0
+MAX_EXPLAINED = 512  # statements for which it is kept when they may be explained again
+APP = Path(__file__).parents[1]
+SERVING = tuple(f"{APP}/{package}/" for package in ("db", "telemetry", "web"))  # whatever sends the statements
+
+Explain = Callable[[Any, str, Any], Any]  # principal, statement and parameters -> the document of EXPLAIN
 
 admin_logger = logging.getLogger("app.admin")
+slow_logger = logging.getLogger("app.queries")
+
+
+class SlowStatements:
+    """Explains the statements that took `slow_query_ms` or more, and those whose plan the server sent."""
+
+    def __init__(self, slow_query_ms: int, explain: Explain) -> None:
+        self._slow_s, self._explain = slow_query_ms / 1000, explain
+        self._explain_again: dict[str, float] = {}  # when, by `monotonic`, for each text
+
+    def explain(self, run: Run, facts: Attributes) -> None:
+        """Put on the span, and in the log, why a statement was slow; `facts` are those of its plan or its failure."""
+        is_slow = run.seconds >= self._slow_s
+        if not is_slow and "app.db.plan" not in facts:
+            return
+        facts = {**facts, **self._estimate(run, facts), **find_caller(), **run.shape.log_fields}
+        run.span.set_attributes({"app.db.slow": True, **facts} if is_slow else facts)
+        if is_slow:
+            log_slowness(run, facts)
+
+    def _estimate(self, run: Run, facts: Attributes) -> Attributes:
+        """Return the planner's estimate for a SELECT without a plan, once in ten minutes, if the server answers."""
+        is_answered = "error.type" not in facts or "db.response.status_code" in facts
+        if not (is_answered and run.principal and run.text.startswith("SELECT")) or "app.db.plan" in facts:
+            return {}
+        if monotonic() < self._explain_again.get(run.text, 0.0):
+            return {}
+        if len(self._explain_again) >= MAX_EXPLAINED:
+            self._explain_again.clear()
+        self._explain_again[run.text] = monotonic() + EXPLAIN_EVERY_S
+        try:
+            return estimated_plan(self._explain(run.principal, run.text, run.parameters))
+        except (SQLAlchemyError, psycopg2.Error):
+            return {}
+
+
+def log_slowness(run: Run, facts: Attributes) -> None:
+    """Write the line of a slow statement, without its plan: the span holds it, and a collector would cut the line."""
+    milliseconds = round(run.seconds * 1000, 1)
+    plan = f": {summary(facts)}" if "app.db.plan" in facts else ""
+    others = {name: facts[name] for name in sorted(facts) if name != "app.db.plan"}
+    line = Line({"query": run.shape.name, "duration_ms": milliseconds} | others, run.span.get_span_context())
+    slow_logger.warning(f"slow query: {run.shape.name} took {milliseconds:,} ms{plan}", extra={"line": line})
+
+
+def find_caller() -> Attributes:
+    """Return the line of the application that sent the statement. Walking the stack is dear: only for slow ones."""
+    for frame, _ in walk_stack(sys._getframe(1)):
+        filename = frame.f_code.co_filename
+        if filename.startswith(f"{APP}/") and not filename.startswith(SERVING):
+            return {
+                "code.function.name": f"{frame.f_globals['__name__']}.{frame.f_code.co_qualname}",
+                "code.file.path": str(Path(filename).relative_to(APP.parent)),
+                "code.line.number": frame.f_lineno,
+            }
+    return {}
 
 
 class StatementObserver(EngineTracer):
@@ -60,8 +130,7 @@ class StatementObserver(EngineTracer):
     def _after_cur_exec(self, _conn: Any, cursor: Any, _statement: Any, _params: Any, context: Any, _many: Any) -> None:
         notices = take_notices(cursor)
         if run := self._finish(context):
-            if run.span.is_recording():
-                run.span.set_attribute("db.response.returned_rows", max(cursor.rowcount, 0))
+            run.span.set_attribute("db.response.returned_rows", max(cursor.rowcount, 0))
             self._slow.explain(run, executed_plan(notices) if notices else {})
             run.span.end()
 
@@ -109,7 +178,7 @@ def log_administrator(user_id: str, shape: Shape) -> None:
 
 def take_notices(cursor: Any) -> list[str]:
     """Return the connection's notices and forget them: SQLAlchemy would log them, literals included."""
-    notices: list[str] = list(cursor.connection.notices) if cursor and cursor.connection.notices else []
+    notices: list[str] = list(cursor.connection.notices) if cursor else []
     if notices:
         cursor.connection.notices.clear()
     return notices

@@ -9,6 +9,8 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanKind
 
+from app.telemetry.plans import rows_removed
+
 MAX_TRACES = 256  # at once; more are not under development
 MAX_SPANS = 200
 
@@ -86,7 +88,6 @@ def draw_plan(node: Mapping[str, Any], indent: str) -> list[str]:
     index = f" using {node['Index Name']}" if "Index Name" in node else ""
     loops = node.get("Actual Loops", 1)  # PostgreSQL gives averages of these
     rows = f"{node['Actual Rows'] * loops:,.0f}" if "Actual Rows" in node else f"about {node['Plan Rows']:,}"
-    removed = sum(node[key] * loops for key in node if key.startswith("Rows Removed by"))
-    thrown = f", {removed:,} thrown away" if removed else ""
+    thrown = f", {removed:,} thrown away" if (removed := rows_removed(node)) else ""
     below = [line for child in node.get("Plans", ()) for line in draw_plan(child, indent + "  ")]
     return [f"{indent}-> {kind}{table}{index}: {rows} rows{thrown}", *below]

@@ -6,6 +6,7 @@ routes are those of `fastapi.routing.iter_route_contexts`.
 
 import logging
 from collections.abc import Iterator
+from functools import cache
 from http import HTTPStatus
 
 from fastapi import APIRouter, HTTPException, Request
@@ -17,7 +18,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth.dependencies import admit
 from app.errors import NotFound
 from app.record import current
-from app.telemetry.once import Seen
 from app.web.route import ApiRoute
 
 API = "/api"
@@ -96,7 +96,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, routes: Routes) -> None:
         self._app, self._routes = app, routes
-        self._open = Seen()
+        self._warn_once = cache(logger.warning)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -132,8 +132,7 @@ class Gate:
             raise NotFound
         if not is_closed(route):
             path = route.path or "a mount at /"
-            if self._open.is_new(path):
-                logger.warning("%s is not used for paths under %s: only an ApiRoute asks for the token", path, API)
+            self._warn_once("%s is not used for paths under %s: only an ApiRoute asks for the token", path, API)
             raise NotFound
         if match is Match.PARTIAL:
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)

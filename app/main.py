@@ -11,8 +11,8 @@ from starlette.types import Lifespan
 
 from app import health, migrations
 from app.auth.authenticator import authenticator_for
-from app.db import event_loop
 from app.db.database import Database
+from app.db.pool import watch_event_loop
 from app.health import Readiness
 from app.ratelimit.limiter import RateLimits
 from app.settings import Settings
@@ -77,7 +77,7 @@ def provide(api: Api, settings: Settings, draining: Event) -> None:
     """Give the application what its requests are served with."""
     api.state.settings = settings
     api.state.database = database = Database.from_settings(settings)
-    database.listen(partial(event_loop.watch, refuse=settings.environment == "development"))
+    database.listen(partial(watch_event_loop, refuse=settings.environment == "development"))
     api.state.workers = Workers(settings.database_pool_size)
     api.state.authenticator = authenticator_for(settings)
     api.state.limits = RateLimits(settings)

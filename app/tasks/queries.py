@@ -8,8 +8,7 @@ from sqlalchemy import bindparam, delete, or_, select, update
 
 from app.auth import CurrentUser
 from app.db import CurrentDatabase
-from app.db.statements import Listing, at_version, insert_once, like_pattern
-from app.db.store import Found, FoundPage, Store
+from app.db.store import Found, FoundPage, Listing, Store, at_version, insert_once, like_pattern
 from app.errors import NotFound
 from app.tasks.models import Task, TaskCreate, TaskQuery
 

@@ -1,22 +1,29 @@
-"""The limits as HTTP sees them: who is counted under which key, the header fields, and 429."""
+"""Who is counted under which key, the counts in this process, the header fields, and 429."""
 
 import ipaddress
 import warnings
-from collections import Counter
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
-from typing import Literal
+from time import monotonic
+from typing import Any, Literal
 
 import slowapi
+from limits import RateLimitItem
+from limits.storage import Storage
 from starlette.requests import Request
 
 from app.auth.tokens import ExpiredToken, Unauthenticated
 from app.errors import AppError
-from app.ratelimit.memory import MemoryStorage, Usage
+from app.ratelimit import Usage
 from app.ratelimit.redis import SharedStorage
 from app.record import Record
 from app.settings import Settings
 from app.settings.types import MEMORY, parse_limits
+
+MAX_KEYS = 65_536
+MAX_DROPPED = 4  # by one request: more than one, so that a table shrinks; few, so that no request pays for all
 
 Outcome = Literal["allowed", "limited", "fallback"]
 
@@ -27,16 +34,75 @@ class RateLimited(AppError):
     status, code, detail = 429, "rate_limited", "Too many requests; `Retry-After` says in how many seconds to return."
 
 
-class Budget(slowapi.Limiter):
-    """Limits on one kind of key; slowapi's class chooses their storage.
+@dataclass(slots=True)
+class Window:
+    """What is kept of a key. `ends` is on the monotonic clock, which nobody sets back."""
+
+    ends: float
+    used: int = 0
+
+
+class MemoryStorage(Storage):
+    """The storage of `memory://` URIs, for one thread: the event loop's.
+
+    It starts no timer threads, as the storage of `limits` does. Of each length of a window there is a table, in which
+    windows end in the order in which they began. When a table is full (MAX_KEYS, 20 MiB), the oldest window is dropped.
+    Nobody is refused because of it.
+    """
+
+    STORAGE_SCHEME = ["memory"]  # noqa: RUF012  `limits` declares no ClassVar
+    base_exceptions = ()
+
+    def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **_: Any) -> None:  # noqa: FBT001, FBT002  as `limits` has it
+        super().__init__(uri, wrap_exceptions)
+        self._tables: defaultdict[int, OrderedDict[str, Window]] = defaultdict(OrderedDict)
+
+    def count(self, key: str, limits: Sequence[RateLimitItem]) -> list[Usage]:
+        """Count a request of `key` in the windows of `limits`, up to the first that is full; return them all."""
+        usages: list[Usage] = []
+        amount = 1
+        for limit in limits:
+            usage = self._add(key, limit.get_expiry(), amount)
+            usages.append(usage)
+            if usage.used > limit.amount:
+                amount = 0
+        return usages
+
+    def _add(self, key: str, length_s: int, amount: int) -> Usage:
+        table, now = self._tables[length_s], monotonic()
+        window = table.get(key)
+        if window is None or window.ends <= now:
+            table.pop(key, None)
+            _make_room(table, now)
+            window = table[key] = Window(now + length_s)
+        window.used += amount
+        return Usage(window.used, min(window.ends - now, length_s))  # (now + 60) - now may be over 60
+
+    def _count_one_window(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError("`count` counts in all windows of a key")
+
+    incr = get = get_expiry = check = reset = clear = _count_one_window  # `limits` declares them abstract
+
+
+def _make_room(table: OrderedDict[str, Window], now: float) -> None:
+    """Drop windows that have ended, and the oldest of a full table."""
+    for _ in range(min(MAX_DROPPED, len(table))):
+        oldest = next(iter(table.values()))
+        if oldest.ends > now and len(table) < MAX_KEYS:
+            break
+        table.popitem(last=False)
+
+
+class Budget:
+    """Limits on one kind of key; slowapi chooses their storage.
 
     Header fields are those of draft-ietf-httpapi-ratelimit-headers-10. Each of several limits has its window's name.
     """
 
     def __init__(self, name: str, limits: str, storage_uri: str) -> None:
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # that there is no configuration file ""
-            super().__init__(network_of, [limits], storage_uri=storage_uri, config_filename="")  # None would read .env
-        storage = self.limiter.storage
+            limiter = slowapi.Limiter(network_of, storage_uri=storage_uri, config_filename="")  # None would read .env
+        storage = limiter.limiter.storage
         self.shared = storage if isinstance(storage, SharedStorage) else None
         self.memory = storage if isinstance(storage, MemoryStorage) else MemoryStorage()
         self.limits = parse_limits(limits)

@@ -12,7 +12,7 @@ from limits.storage import RedisStorage
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.ratelimit.memory import Usage
+from app.ratelimit import Usage
 from app.thread_pool import ThreadPool
 
 DEADLINE_S = 0.2

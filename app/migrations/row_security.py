@@ -25,11 +25,7 @@ class RoleMissing(RuntimeError):
 
 
 def create_roles() -> None:
-    """Create the roles where they are missing, and let the login that serves switch to them.
-
-    Raises:
-        RoleMissing: this login may do neither, and nobody has done it before.
-    """
+    """Create the roles where they are missing, and let the login that serves switch to them; or raise RoleMissing."""
     connection = op.get_bind()
     url = context.config.attributes["settings"].database_url
     login = (url and make_url(url.get_secret_value()).username) or str(connection.scalar(text("SELECT current_user")))

@@ -85,7 +85,7 @@ def provide(api: Api, settings: Settings, draining: Event) -> None:
 
 
 def observe(api: Api, settings: Settings, draining: Event) -> None:
-    """Put the layers around the application that guard it and tell of it, from the inside out."""
+    """Put guards and observers around the application, from the inside out."""
     api.state.tracing = tracing = Tracing(settings, VERSION, trees=logs.in_terminal(settings))
     tracer, database = tracing.tracer, api.state.database
     guard = Guard(BeforeSpan(api.inner, settings), api.effective_routes, settings.max_in_flight)

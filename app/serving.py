@@ -43,7 +43,7 @@ def serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> No
 
     Raises:
         NotServing: HOST and PORT, or the database, cannot be used.
-        BrokenMigrations: see there.
+        BrokenMigrations: see its class.
     """
     logs.configure(settings)
     verify_address(settings)

@@ -58,7 +58,7 @@ class Verified(NamedTuple):
 
 
 class Authenticator:
-    """Tells who asks by the Authorization header of a request.
+    """Finds the user of a request by its Authorization header.
 
     It remembers the newest MAX_REMEMBERED good tokens, so that a signature (30 to 105 us, on the event loop) is
     verified once: a token stays good while it lasts, until the keys are fetched again.
@@ -114,7 +114,7 @@ def authenticator_for(settings: Settings) -> Authenticator:
         if settings.better_auth_secret:
             logger.info("BETTER_AUTH_URL is set: BETTER_AUTH_SECRET is not used for tokens")
         return Authenticator(KeySet(f"{url}{settings.better_auth_jwks_path}"), issuer or url, audience or url)
-    assert settings.better_auth_secret  # `serve` or the development defaults saw to it
+    assert settings.better_auth_secret  # `serve` or the development defaults checked it
     return Authenticator(Secret(settings.better_auth_secret.get_secret_value()), issuer, audience)
 
 
@@ -129,15 +129,15 @@ async def admit(record: Record, request: Request) -> None:
     try:
         record.principal = await state.authenticator(request.headers)
     except Unauthenticated as failure:
-        state.limits.refuse(record, request, failure)
+        state.limits.count_failure(record, request, failure)
         raise
     await state.limits.admit(record)
 
 
 class Bearer(SecurityBase):
-    """The user who asks. Under /api the gate has admitted the request before; on another route this does.
+    """Gives the request's user, and a security scheme to the OpenAPI document.
 
-    As a security scheme it also stands in the OpenAPI document.
+    Under /api the gate has admitted the request before; on another route this does.
     """
 
     model = HTTPBearer(bearerFormat="JWT", description="A Better Auth access token.")
@@ -156,7 +156,7 @@ CurrentUser = Annotated[Principal, Depends(current_user)]
 
 
 async def current_administrator(user: CurrentUser) -> Administrator:
-    """Return the user as an administrator, or raise Forbidden if the token does not say that this is one."""
+    """Return the user as an administrator, or raise Forbidden if the token names no such role."""
     if not user.is_administrator:
         raise Forbidden
     return Administrator(user.user_id, is_administrator=True)

@@ -57,10 +57,9 @@ class ExpiredToken(InvalidToken):
 
 
 def verify_token(token: str, key: jwt.PyJWK, issuer: str | None, audience: str | None) -> dict[str, Any]:
-    """Return the claims of `token`; its signature is checked by the key's own algorithm, whatever the token says.
+    """Return the claims of `token`, or raise ExpiredToken or InvalidToken.
 
-    Raises:
-        ExpiredToken, InvalidToken: whatever is wrong.
+    The signature is checked by the key's own algorithm; the one that the token names is not used.
     """
     options: Any = {"require": ["exp", "sub"], "verify_aud": audience is not None}
     try:

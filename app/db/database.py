@@ -61,7 +61,7 @@ class Database:
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """Return the database that `settings` name."""
-        assert settings.database_url  # Settings or the development defaults saw to it
+        assert settings.database_url  # Settings or the development defaults checked it
         url = settings.database_url.get_secret_value()
         return cls(url, settings.database_pool_size, settings.database_timeout_ms / 1000)
 
@@ -126,7 +126,7 @@ class Database:
         listener(self._engine)
 
     def connections(self) -> dict[str, int]:
-        """Return how many of the pool's connections are used just now, and how many idle."""
+        """Return how many of the pool's connections are used, and how many are idle."""
         pool = self._engine.pool
         assert isinstance(pool, QueuePool)
         return {"used": pool.checkedout(), "idle": pool.checkedin()}
@@ -135,7 +135,7 @@ class Database:
         """Return the planner's estimate for a statement of `principal`, as EXPLAIN (FORMAT JSON) gives it.
 
         It has a connection and a deadline of its own: the caller may hold the pool's last connection, and have no time
-        left. Raises SQLAlchemyError where there is none within EXPLAIN_S, or that connection is in use.
+        left. Raises SQLAlchemyError if there is none within EXPLAIN_S, or that connection is in use.
         """
         with deadline.start(EXPLAIN_S), self._explanations.connect() as connection:
             options = {"principal": principal}
@@ -173,15 +173,15 @@ def _roll_back(session: Session) -> None:
 
 
 def _send_preamble(principal: Principal, _session: Session, _transaction: Any, connection: Connection) -> None:
-    """Say whose transaction it is, as the first thing in it."""
+    """Set whose transaction it is, as its first statement."""
     connection.exec_driver_sql(PREAMBLES[principal.role], preamble(principal), {"observed": False})
 
 
 @contextmanager
 def translated_errors(*, outcome_unknown: bool = False) -> Iterator[None]:
-    """Raise an AppError in place of what the database says; a mistake of our code stays the exception it is.
+    """Raise an AppError in place of the database's error; a mistake of our code stays the exception it is.
 
-    With `outcome_unknown` a statement may have been executed although its answer never came.
+    With `outcome_unknown` a statement may have run although its answer never came.
     """
     try:
         yield
@@ -194,10 +194,10 @@ def translated_errors(*, outcome_unknown: bool = False) -> Iterator[None]:
 
 
 def translation(error: exc.DBAPIError, *, outcome_unknown: bool) -> AppError | None:
-    """Return what a client is told of `error`, or None for a mistake of our code."""
-    sqlstate = getattr(error.orig, "pgcode", None) or ""
+    """Return the answer to a client, or None for a mistake of our code."""
     if error.connection_invalidated or isinstance(error.orig, deadline.DeadlineExceeded):
         return unavailable(error, UNKNOWN if outcome_unknown else None)
+    sqlstate = getattr(error.orig, "pgcode", None) or ""
     answer = ERRORS.get(sqlstate) or ERRORS.get(sqlstate[:2])
     if answer is DatabaseUnavailable:
         return unavailable(error)
@@ -227,10 +227,10 @@ CurrentDatabase = Annotated[Database, Depends(database)]
 
 
 def session(database: CurrentDatabase, user: CurrentUser) -> Iterator[Session]:
-    """Give a session of the user who asks, who sees only own rows; committed before the answer is sent.
+    """Give a session of the request's user, who sees only own rows; it is committed before the answer is sent.
 
-    For endpoints that are written with a session, as in FastAPI's tutorial: three round trips where a store needs one,
-    and two thread hops more.
+    It is for endpoints written as in FastAPI's tutorial: three round trips where a store needs one, and two more thread
+    hops.
     """
     with database.transaction(user) as opened:
         yield opened

@@ -1,6 +1,6 @@
 """What every entity shares: the parts of its statements, and a store that runs them as one user.
 
-A table of users' rows has `id`, `user_id`, `version` and `updated_at`. The parameter `owner` is the user who asks.
+A table of users' rows has `id`, `user_id`, `version` and `updated_at`. The parameter `owner` is the request's user.
 """
 
 import re

@@ -62,7 +62,7 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
 
     Raises:
         SettingsError: they name no database.
-        BrokenMigrations, MigrationFailed: see there.
+        BrokenMigrations, MigrationFailed: see these classes.
     """
     owner_url(settings)
     revisions()

@@ -101,8 +101,9 @@ class Budget:
 
     def __init__(self, name: str, limits: str, storage_uri: str) -> None:
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # that there is no configuration file ""
-            limiter = slowapi.Limiter(network_of, storage_uri=storage_uri, config_filename="")  # None would read .env
-        storage = limiter.limiter.storage
+            # None in place of "" would read .env.
+            chosen = slowapi.Limiter(network_of, [limits], storage_uri=storage_uri, config_filename="")
+        storage = chosen.limiter.storage
         self.shared = storage if isinstance(storage, SharedStorage) else None
         self.memory = storage if isinstance(storage, MemoryStorage) else MemoryStorage()
         self.limits = parse_limits(limits)
@@ -119,21 +120,19 @@ class Budget:
         ]
         return {"RateLimit-Policy": self._policy, "RateLimit": ", ".join(left)}
 
-    def refusal(self, usages: Sequence[Usage]) -> RateLimited | None:
-        """Return the error if a request that is counted in these windows is one too many."""
+    def retry_after(self, usages: Sequence[Usage]) -> int | None:
+        """Return after how many seconds to retry, if the request that was counted is one too many."""
         windows = list(zip(self.limits, usages, strict=True))
         if all(usage.used <= limit.amount for limit, usage in windows):
             return None
-        longest = max(usage.left for limit, usage in windows if usage.used >= limit.amount)
-        return RateLimited(headers={"Retry-After": str(max(1, ceil(longest)))})
+        return max(1, *(ceil(usage.left) for limit, usage in windows if usage.used >= limit.amount))
 
 
 class RateLimits:
-    """The budgets of one application. `outcomes` and `failures` are counted since its start, for the metrics.
+    """The budgets of one application. `outcomes` and `failures` (codes of app.auth) are counted for the metrics.
 
-    An outcome is `allowed`, `limited` (answered 429) or `fallback`: counted in this process, since Redis did not
-    answer. A failure is an error code of `app.auth`. Strangers are always counted in this process: they cannot fill
-    Redis, nor make it slow, nor push a user's count out of a table.
+    The outcome `limited` is a 429; `fallback` was counted in this process, since Redis did not answer. Strangers are
+    always counted in this process: they cannot fill Redis, nor make it slow, nor push a user's count out of a table.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -154,24 +153,17 @@ class RateLimits:
             self._users.shared.close()
 
     async def admit(self, record: Record) -> None:
-        """Count a request of a verified user; the record's headers tell the outcome, whatever the answer will be.
-
-        Raises:
-            RateLimited: the user's budget is spent.
-        """
+        """Count a request of a verified user and set its header fields, or raise RateLimited."""
         users, user_id = self._users, record.principal.user_id
         usages = await users.shared.count(user_id, users.limits) if users.shared else None
         is_fallback = users.shared is not None and usages is None
         self._settle(record, users, usages or users.memory.count(user_id, users.limits))
         self.outcomes["fallback" if is_fallback else "allowed"] += 1
 
-    def refuse(self, record: Record, request: Request, failure: Unauthenticated) -> None:
-        """Count a failed authentication; a good token never comes here.
+    def count_failure(self, record: Record, request: Request, failure: Unauthenticated) -> None:
+        """Count a failed authentication, or raise RateLimited after too many from this address.
 
-        An expired one is counted and not limited: its signature was good, and its user is to fetch another.
-
-        Raises:
-            RateLimited: there were too many from this address.
+        An expired token is not limited: its signature was good, and its user is to fetch another.
         """
         self.failures[failure.code] += 1
         if not isinstance(failure, ExpiredToken):
@@ -180,9 +172,9 @@ class RateLimits:
 
     def _settle(self, record: Record, budget: Budget, usages: Sequence[Usage]) -> None:
         record.headers |= budget.header_fields(usages)
-        if error := budget.refusal(usages):
+        if (seconds := budget.retry_after(usages)) is not None:
             self.outcomes["limited"] += 1
-            raise error
+            raise RateLimited(headers={"Retry-After": str(seconds)})
 
 
 def network_of(request: Request) -> str:

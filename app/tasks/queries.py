@@ -66,7 +66,7 @@ class TaskStore(Store):
 
 
 async def task_store(database: CurrentDatabase, user: CurrentUser) -> TaskStore:
-    """Return the store of the user who asks."""
+    """Return the store of the request's user."""
     return TaskStore(database, user)
 
 

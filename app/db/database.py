@@ -18,7 +18,7 @@ from sqlmodel import Session
 from app.auth.authenticator import CurrentUser
 from app.auth.tokens import Administrator, Principal
 from app.db import deadline
-from app.db.pool import ANSWER_S, PREAMBLES, engine_for, preamble
+from app.db.pool import ANSWER_S, engine_for, preamble
 from app.db.roles import Login, read_login
 from app.errors import UNKNOWN, AppError, Conflict, DatabaseBusy, DatabaseUnavailable, InvalidValue
 from app.record import current
@@ -174,7 +174,7 @@ def _roll_back(session: Session) -> None:
 
 def _send_preamble(principal: Principal, _session: Session, _transaction: Any, connection: Connection) -> None:
     """Set whose transaction it is, as its first statement."""
-    connection.exec_driver_sql(PREAMBLES[principal.role], preamble(principal), {"observed": False})
+    connection.exec_driver_sql(*preamble(principal), {"observed": False})
 
 
 @contextmanager

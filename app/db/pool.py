@@ -117,10 +117,10 @@ def watch_event_loop(engine: Engine, *, refuse: bool) -> None:
     event.listen(engine, "before_cursor_execute", check_thread)
 
 
-def preamble(principal: Principal) -> tuple[str, str, str]:
-    """Return the preamble's parameters: whose rows, and how long the server may take and wait for a lock, in ms."""
+def preamble(principal: Principal) -> tuple[str, tuple[str, str, str]]:
+    """Return the preamble, and whose rows, and how long the server may take and wait for a lock, in ms."""
     left = max(1, int((min(deadline.remaining(), LONGEST_S) - ANSWER_S) * 1000))
-    return principal.user_id, str(left), str(max(1, left // 2))
+    return PREAMBLES[principal.role], (principal.user_id, str(left), str(max(1, left // 2)))
 
 
 def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
@@ -139,7 +139,7 @@ def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, contex
         if isinstance(error, UnicodeError) or "NUL" in str(error):  # text that no server could store
             raise psycopg2.DataError(type(error).__name__) from error
         raise
-    settings: bytes = cursor.mogrify(PREAMBLES[principal.role], preamble(principal)) if principal else b""
+    settings: bytes = cursor.mogrify(*preamble(principal)) if principal else b""
     cursor.execute(_traceparent() + settings + body)
     return True
 

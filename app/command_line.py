@@ -33,7 +33,5 @@ def serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> No
     """Serve with `settings` until SIGINT or SIGTERM; call `on_start` once connections are accepted."""
     import_application()
     from app import serving
-    from app.telemetry import logs
 
-    logs.configure(settings)
     serving.serve(settings, on_start)

@@ -48,25 +48,21 @@ class Readiness:
         is_known = monotonic() - self._checked < CACHE_S
         if not is_known:
             if self._probe is None or self._probe.done():
-                self._probe = asyncio.create_task(self._check(), context=Context())  # it outlives the request
+                probe = to_thread.run_sync(self._check, abandon_on_cancel=True, limiter=self._thread)
+                self._probe = asyncio.create_task(probe, context=Context())  # it outlives the request
             ended, _ = await asyncio.wait([self._probe], timeout=WAIT_S)
             is_known = bool(ended)
         return is_known and self._ready and not self._draining.is_set()
 
-    async def _check(self) -> None:
+    def _check(self) -> None:
         ready = False
         try:
-            ready = await to_thread.run_sync(self._ask_database, abandon_on_cancel=True, limiter=self._thread)
-        finally:
-            self._ready, self._checked = ready, monotonic()
-
-    def _ask_database(self) -> bool:
-        try:
             with deadline.ensure(PROBE_TIMEOUT_S):
-                return self._revisions.serve(self._database.revision())
+                ready = self._revisions.serve(self._database.revision())
         except SQLAlchemyError as error:
             logger.warning("not ready: the database did not answer (%s)", type(error).__name__)
-            return False
+        finally:
+            self._ready, self._checked = ready, monotonic()
 
 
 router = APIRouter(prefix="/health", tags=["health"])

@@ -11,8 +11,8 @@ from starlette.types import Lifespan
 
 from app import health, migrations
 from app.auth.authenticator import authenticator_for
-from app.db import event_loop
 from app.db.database import Database
+from app.db.pool import watch_event_loop
 from app.health import Readiness
 from app.ratelimit.limiter import RateLimits
 from app.settings import Settings
@@ -76,7 +76,7 @@ def provide(api: Api, settings: Settings, draining: Event) -> None:
     """Give the application what its requests are served with."""
     api.state.settings = settings
     api.state.database = database = Database.from_settings(settings)
-    database.listen(partial(event_loop.watch, refuse=settings.environment == "development"))
+    database.listen(partial(watch_event_loop, refuse=settings.environment == "development"))
     api.state.workers = Workers(settings.database_pool_size)
     api.state.authenticator = authenticator_for(settings)
     api.state.limits = RateLimits(settings)
@@ -84,7 +84,7 @@ def provide(api: Api, settings: Settings, draining: Event) -> None:
 
 
 def observe(api: Api, settings: Settings, draining: Event) -> None:
-    """Put the layers around the application that guard it and tell of it, from the inside out."""
+    """Put guards and observers around the application, from the inside out."""
     api.state.tracing = tracing = Tracing(settings, VERSION, trees=logs.in_terminal(settings))
     tracer, database = tracing.tracer, api.state.database
     guard = Guard(BeforeSpan(api.inner, settings), api.effective_routes, settings.max_in_flight)

@@ -22,6 +22,7 @@ from app.db.database import Database
 from app.db.roles import ROLE
 from app.main import create_app
 from app.settings import Settings
+from app.telemetry import logs
 from app.web.protocol import BoundedProtocol
 
 KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 s), or they meet a closed connection
@@ -29,8 +30,6 @@ LINGER_S = 1.0  # a request that was on its way when the listener closed is stil
 POLL_S = 0.02
 UNDEFINED_TABLE = "42P01"
 SHUTDOWN_S = 7.5  # for all of it but the flush of telemetry (2 s); what is slower is cut
-
-Create = Callable[[Settings, Event], ASGIApp]
 
 logger = logging.getLogger(__name__)
 
@@ -40,41 +39,38 @@ class NotServing(RuntimeError):
 
 
 def serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> None:
-    """Serve until SIGINT or SIGTERM; call `on_start` once connections are accepted.
+    """Serve the only application of this process until SIGINT or SIGTERM.
 
     Raises:
         NotServing: HOST and PORT, or the database, cannot be used.
-        BrokenMigrations: this code's own revisions are not in one line.
+        BrokenMigrations: see its class.
     """
+    logs.configure(settings)
     verify_address(settings)
     verify_database(settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises the signal once more when it is done
     with suppress(KeyboardInterrupt):
-        Server(settings, on_start, create_only_app).run()
-
-
-def create_only_app(settings: Settings, draining: Event) -> ASGIApp:
-    """Return the only application of this process, which sends every span of the process."""
-    api = create_app(settings, draining)
-    api.state.tracing.trace_process()
-    gc.collect()
-    gc.freeze()  # no later collection looks at what lives as long as the process
-    return api
+        draining = Event()
+        api = create_app(settings, draining)
+        api.state.tracing.trace_process()
+        gc.collect()
+        gc.freeze()  # no later collection looks at what lives as long as the process
+        Server(api, settings, draining, on_start).run()
 
 
 class Server(uvicorn.Server):
-    """Uvicorn with the application in it.
+    """Uvicorn, which calls `on_start` once it accepts connections.
 
-    At the first signal readiness fails and answers close their connections. `shutdown_delay_s` later, when the balancer
-    has noticed, no more connections are accepted, and requests in flight finish.
+    At the first signal `draining` is set: readiness fails and answers close their connections. `shutdown_delay_s`
+    later, when the balancer has noticed, no more connections are accepted, and requests in flight finish.
     """
 
-    def __init__(self, settings: Settings, on_start: Callable[[], None], create: Create = create_app) -> None:
-        self._draining, self._on_start, self._delay_s = Event(), on_start, settings.shutdown_delay_s
-        super().__init__(uvicorn_config(create(settings, self._draining), settings))
+    def __init__(self, app: ASGIApp, settings: Settings, draining: Event, on_start: Callable[[], None]) -> None:
+        self._draining, self._on_start, self._delay_s = draining, on_start, settings.shutdown_delay_s
+        super().__init__(uvicorn_config(app, settings))
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Start as uvicorn does, then call `on_start`."""
+        """Listen, then call `on_start`."""
         await super().startup(sockets)
         if self.started:
             self._loop = asyncio.get_running_loop()
@@ -93,7 +89,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Stop listening, answer what is on its way, close as uvicorn does, and drop clients that do not read."""
+        """Stop listening, answer what is on its way, then drop clients that do not read."""
         self._draining.set()
         for server in self.servers:
             server.close()

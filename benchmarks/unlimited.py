@@ -5,7 +5,6 @@ from app.ratelimit.limiter import RateLimits
 from app.record import Record
 from app.serving import serve
 from app.settings import Settings
-from app.telemetry import logs
 
 
 class Unlimited(RateLimits):
@@ -17,6 +16,4 @@ class Unlimited(RateLimits):
 
 if __name__ == "__main__":
     vars(main)["RateLimits"] = Unlimited  # the project has no switch for it, and needs none
-    settings = Settings.load()
-    logs.configure(settings)
-    serve(settings)
+    serve(Settings.load())

@@ -16,12 +16,14 @@ from typing import Any, TypeVar
 import httpx
 import jwt
 import psycopg2
+from starlette.types import ASGIApp
 
 from app.main import create_app
-from app.serving import Create, Server
+from app.serving import Server
 from app.settings import Settings
 
 S = TypeVar("S", bound=ThreadingHTTPServer)
+Create = Callable[[Settings, Event], ASGIApp]
 UNLIMITED: dict[str, Any] = {"rate_limit": "1000000/minute", "rate_limit_unauthenticated": "1000000/minute"}
 SECRET = "a-secret-that-only-these-tests-know-of"
 ORIGIN = "https://app.example.com"
@@ -88,7 +90,8 @@ def run_api(settings: Settings, create: Create = create_app) -> Iterator[Api]:
     with socket() as listener:
         listener.bind(("127.0.0.1", 0))
         started = Event()
-        server = Server(settings, started.set, create)
+        draining = Event()
+        server = Server(create(settings, draining), settings, draining, started.set)
         thread = Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         assert started.wait(10)

@@ -1,10 +1,10 @@
 """Who asks: the bearer token of a request, verified, as a `Principal`.
 
-`dependencies` is what endpoints ask for, `authenticator` reads the header, `tokens` checks the token, `key_set` keeps
-the public keys of BETTER_AUTH_URL.
+`authenticator` reads the header and has the dependencies of endpoints, `tokens` checks the token, `key_set` keeps the
+public keys of BETTER_AUTH_URL.
 """
 
-from app.auth.dependencies import CurrentAdministrator, CurrentUser
-from app.auth.principal import Administrator, Principal
+from app.auth.authenticator import CurrentAdministrator, CurrentUser
+from app.auth.tokens import Administrator, Principal
 
 __all__ = ["Administrator", "CurrentAdministrator", "CurrentUser", "Principal"]

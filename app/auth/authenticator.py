@@ -1,19 +1,34 @@
-"""The bearer token of a request -> `Principal`, by the keys of the mode that the settings choose."""
+"""Who asks: the Authorization header of a request -> `Principal`, and the dependencies that ask for one."""
 
 import logging
+import re
 import time
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jwt
+from fastapi import Depends, Request
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
 from starlette.datastructures import Headers
 
 from app.auth.key_set import KeySet
-from app.auth.principal import Principal
-from app.auth.tokens import LEEWAY_S, bearer_token, principal_of, verify_token
+from app.auth.tokens import (
+    LEEWAY_S,
+    Administrator,
+    InvalidToken,
+    Principal,
+    Unauthenticated,
+    principal_of,
+    verify_token,
+)
+from app.errors import Forbidden
+from app.record import Record, current
 from app.settings import Settings
 
+MAX_TOKEN_BYTES = 8192
+TOKEN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2}")  # RFC 7515, 7.1; PyJWT ignores what is not base64url
 MAX_REMEMBERED = 4096  # 4 MB of usual tokens, 36 MB of the longest
 
 logger = logging.getLogger(__name__)
@@ -43,7 +58,7 @@ class Verified(NamedTuple):
 
 
 class Authenticator:
-    """Tells who asks by the Authorization header of a request.
+    """Finds the user of a request by its Authorization header.
 
     It remembers the newest MAX_REMEMBERED good tokens, so that a signature (30 to 105 us, on the event loop) is
     verified once: a token stays good while it lasts, until the keys are fetched again.
@@ -76,6 +91,22 @@ class Authenticator:
         return verified
 
 
+def bearer_token(headers: Headers) -> str:
+    """Return the token of the one Authorization header (RFC 6750, 2.1)."""
+    values = headers.getlist("authorization")
+    if not values:
+        raise Unauthenticated
+    if len(values) > 1:
+        raise InvalidToken
+    scheme, _, rest = values[0].partition(" ")
+    token = rest.strip(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated
+    if len(token) > MAX_TOKEN_BYTES or not TOKEN.fullmatch(token):
+        raise InvalidToken
+    return token
+
+
 def authenticator_for(settings: Settings) -> Authenticator:
     """Return the authenticator by the keys at BETTER_AUTH_URL, or by BETTER_AUTH_SECRET if there is no URL."""
     issuer, audience = settings.jwt_issuer, settings.jwt_audience
@@ -83,5 +114,52 @@ def authenticator_for(settings: Settings) -> Authenticator:
         if settings.better_auth_secret:
             logger.info("BETTER_AUTH_URL is set: BETTER_AUTH_SECRET is not used for tokens")
         return Authenticator(KeySet(f"{url}{settings.better_auth_jwks_path}"), issuer or url, audience or url)
-    assert settings.better_auth_secret  # `serve` or the development defaults saw to it
+    assert settings.better_auth_secret  # `serve` or the development defaults checked it
     return Authenticator(Secret(settings.better_auth_secret.get_secret_value()), issuer, audience)
+
+
+async def admit(record: Record, request: Request) -> None:
+    """Let in a verified user who is within the limits, as the record's principal.
+
+    Raises:
+        Unauthenticated: there is no good token.
+        RateLimited: too many requests of this user, or too many without a good token from this address.
+    """
+    state = record.app.state
+    try:
+        record.principal = await state.authenticator(request.headers)
+    except Unauthenticated as failure:
+        state.limits.count_failure(record, request, failure)
+        raise
+    await state.limits.admit(record)
+
+
+class Bearer(SecurityBase):
+    """Gives the request's user, and a security scheme to the OpenAPI document.
+
+    Under /api the gate has admitted the request before; on another route this does.
+    """
+
+    model = HTTPBearer(bearerFormat="JWT", description="A Better Auth access token.")
+    scheme_name = "betterAuth"
+
+    async def __call__(self, request: Request) -> Principal:
+        record = current()
+        if record.principal is None:
+            await admit(record, request)
+        principal: Principal = record.principal
+        return principal
+
+
+current_user = Bearer()
+CurrentUser = Annotated[Principal, Depends(current_user)]
+
+
+async def current_administrator(user: CurrentUser) -> Administrator:
+    """Return the user as an administrator, or raise Forbidden if the token names no such role."""
+    if not user.is_administrator:
+        raise Forbidden
+    return Administrator(user.user_id, is_administrator=True)
+
+
+CurrentAdministrator = Annotated[Administrator, Depends(current_administrator)]

@@ -21,10 +21,8 @@ def token(settings: Settings, user_id: str, minutes: int, role: str | None = Non
     Raises:
         SettingsError: `user_id` is malformed, BETTER_AUTH_URL signs the tokens, or ENVIRONMENT is production.
     """
-    if settings.better_auth_url is not None:
-        raise SettingsError(
-            f"BETTER_AUTH_URL is set: sign in there, then GET {settings.better_auth_url}/api/auth/token."
-        )
+    if url := settings.better_auth_url:
+        raise SettingsError(f"BETTER_AUTH_URL is set: sign in there, then GET {url}/api/auth/token.")
     check_user_id(user_id)
     secret = with_secret(settings).better_auth_secret
     assert secret

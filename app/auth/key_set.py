@@ -1,4 +1,4 @@
-"""The public keys at BETTER_AUTH_URL (RFC 7517), kept at hand: a user whose key is known never waits.
+"""The public keys at BETTER_AUTH_URL (RFC 7517), cached: a user whose key is known never waits.
 
 PyJWT's own client holds a lock across its request, has no bound on size or total time and asks again for each unknown
 key id, so one stranger or one slow key server would stall every user.
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from app.auth.tokens import InvalidToken
 from app.errors import Unavailable
 
-FRESH_S = 300  # a key that was taken away is refused after this and one fetch
+FRESH_S = 300  # a key that was removed is refused after this and one fetch
 STALE_S = 3600  # how long a key server may be out of reach; a stolen key must not live on behind a blocked one
 COOLDOWN_S = 2  # between fetches: a new key is accepted within this and one fetch, whoever asks for what
 DEADLINE_S = 2
@@ -58,7 +58,7 @@ class KeySet:
         return self._keys if age <= STALE_S else {}
 
     async def find(self, token: str) -> jwt.PyJWK:
-        """Return the key that `token` names, or the only one there is; wait only if it is not at hand.
+        """Return the key that `token` names, or the only one there is; wait only if it is not cached.
 
         Raises:
             InvalidToken: the key server has no such key.
@@ -93,7 +93,7 @@ class KeySet:
             self._fetched = monotonic()
             if not self._keys:
                 logger.warning("%s serves no key that can verify a token", self._url)
-        except Exception as error:  # noqa: BLE001  whatever went wrong, the keys at hand stay
+        except Exception as error:  # noqa: BLE001  after any error the cached keys stay
             reason = error if type(error) is ValueError else type(error).__name__  # others may quote the whole document
             logger.warning("the keys at %s cannot be read: %s", self._url, reason)
         finally:

@@ -3,10 +3,11 @@
 `execute` takes one statement and needs one round trip; `transaction` is for several.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Self
 
 import psycopg2
 from fastapi import Depends
@@ -14,13 +15,12 @@ from sqlalchemy import Connection, Engine, Executable, Row, event, exc, text
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
-from app.auth.dependencies import CurrentUser
-from app.auth.principal import Administrator, Principal
+from app.auth.authenticator import CurrentUser
+from app.auth.tokens import Administrator, Principal
 from app.db import deadline
-from app.db.errors import translated_errors, unavailable
-from app.db.pool import ANSWER_S, PREAMBLES, engine_for, preamble
-from app.db.roles import remedy
-from app.errors import DatabaseUnavailable
+from app.db.pool import ANSWER_S, engine_for, preamble
+from app.db.roles import Login, read_login
+from app.errors import UNKNOWN, AppError, Conflict, DatabaseBusy, DatabaseUnavailable, InvalidValue
 from app.record import current
 from app.settings import Settings
 
@@ -28,15 +28,23 @@ Parameters = Mapping[str, Any]
 Rows = Sequence[Row[Any]]
 
 EXPLAIN_S = 0.2  # half of it for the server
-LOGIN = text("SELECT current_user::text, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
+# By SQLSTATE, or by its class (the first two characters): https://www.postgresql.org/docs/current/errcodes-appendix.html
+ERRORS: dict[str, type[AppError]] = {
+    "08": DatabaseUnavailable,  # connection
+    "23": Conflict,  # unique, foreign key (23001 where it restricts), exclusion
+    "23502": InvalidValue,  # not null
+    "23514": InvalidValue,  # check
+    "25006": DatabaseUnavailable,  # a standby answers while a failover goes on
+    "40001": DatabaseBusy,  # serialization failure
+    "40P01": DatabaseBusy,  # deadlock
+    "53": DatabaseUnavailable,  # resources
+    "54": InvalidValue,  # too large for its index, too deep for the stack
+    "55P03": DatabaseBusy,  # lock_timeout
+    "57": DatabaseUnavailable,  # operator intervention, statement_timeout included
+}
+FORBIDDEN = "42501"  # the role has no such right, or the row would be another user's
 
-
-class Login(NamedTuple):
-    """The database's login; `remedy` is what an administrator must run before it can serve."""
-
-    name: str
-    bypasses_row_security: bool
-    remedy: str | None
+logger = logging.getLogger(__name__)
 
 
 class Database:
@@ -53,17 +61,17 @@ class Database:
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """Return the database that `settings` name."""
-        assert settings.database_url  # Settings or the development defaults saw to it
+        assert settings.database_url  # Settings or the development defaults checked it
         url = settings.database_url.get_secret_value()
         return cls(url, settings.database_pool_size, settings.database_timeout_ms / 1000)
 
     def execute(
         self, principal: Principal, statement: Executable, parameters: Parameters, function: str | None = None
     ) -> Rows:
-        """Run one statement as `principal` and commit it; its span names the `function` that asked.
+        """Run one statement as `principal` and commit it; its span names the calling `function`.
 
-        A user reaches only own rows, an `Administrator` reads all rows and changes none. If the connection turns out to
-        be dead, a read is sent once more and a write is not.
+        A user reaches only own rows, an `Administrator` reads all rows and changes none. If the connection is dead, a
+        read is sent once more and a write is not.
 
         Raises:
             Conflict: a row is there already, or one that is referred to is not, for this user.
@@ -118,7 +126,7 @@ class Database:
         listener(self._engine)
 
     def connections(self) -> dict[str, int]:
-        """Return how many of the pool's connections are used just now, and how many idle."""
+        """Return how many of the pool's connections are used, and how many are idle."""
         pool = self._engine.pool
         assert isinstance(pool, QueuePool)
         return {"used": pool.checkedout(), "idle": pool.checkedin()}
@@ -127,7 +135,7 @@ class Database:
         """Return the planner's estimate for a statement of `principal`, as EXPLAIN (FORMAT JSON) gives it.
 
         It has a connection and a deadline of its own: the caller may hold the pool's last connection, and have no time
-        left. Raises SQLAlchemyError where there is none within EXPLAIN_S, or that connection is in use.
+        left. Raises SQLAlchemyError if there is none within EXPLAIN_S, or that connection is in use.
         """
         with deadline.start(EXPLAIN_S), self._explanations.connect() as connection:
             options = {"principal": principal}
@@ -141,10 +149,9 @@ class Database:
             return revision
 
     def login(self) -> Login:
-        """Return what the database knows of the login, or raise SQLAlchemyError."""
+        """Return what the database knows of the login, or raise SQLAlchemyError; as `revision`."""
         with deadline.ensure(self.timeout_s), self._probe.connect() as connection:
-            name, bypasses = connection.execute(LOGIN).one()
-            return Login(name, bypasses, remedy(connection, name))
+            return read_login(connection)
 
     def close(self) -> None:
         """Close every connection that is not in use."""
@@ -166,8 +173,48 @@ def _roll_back(session: Session) -> None:
 
 
 def _send_preamble(principal: Principal, _session: Session, _transaction: Any, connection: Connection) -> None:
-    """Say whose transaction it is, as the first thing in it."""
-    connection.exec_driver_sql(PREAMBLES[principal.role], preamble(principal), {"observed": False})
+    """Set whose transaction it is, as its first statement."""
+    connection.exec_driver_sql(*preamble(principal), {"observed": False})
+
+
+@contextmanager
+def translated_errors(*, outcome_unknown: bool = False) -> Iterator[None]:
+    """Raise an AppError in place of the database's error; a mistake of our code stays the exception it is.
+
+    With `outcome_unknown` a statement may have run although its answer never came.
+    """
+    try:
+        yield
+    except (exc.TimeoutError, deadline.DeadlineExceeded) as error:  # the second where SQLAlchemy sets up a transaction
+        raise DatabaseUnavailable from error
+    except exc.DBAPIError as error:
+        if translated := translation(error, outcome_unknown=outcome_unknown):
+            raise translated from error
+        raise
+
+
+def translation(error: exc.DBAPIError, *, outcome_unknown: bool) -> AppError | None:
+    """Return the answer to a client, or None for a mistake of our code."""
+    if error.connection_invalidated or isinstance(error.orig, deadline.DeadlineExceeded):
+        return unavailable(error, UNKNOWN if outcome_unknown else None)
+    sqlstate = getattr(error.orig, "pgcode", None) or ""
+    answer = ERRORS.get(sqlstate) or ERRORS.get(sqlstate[:2])
+    if answer is DatabaseUnavailable:
+        return unavailable(error)
+    if isinstance(error, exc.DataError):  # class 22; the driver's own has no SQLSTATE
+        answer = InvalidValue
+    if answer:
+        logger.info("the database refused a change: %s %s", type(error.orig).__name__, sqlstate)
+    if sqlstate == FORBIDDEN:
+        logger.warning("the role may not do this: does the migration of the table call protect() or share()?")
+    return answer() if answer else None
+
+
+def unavailable(error: exc.DBAPIError, detail: str | None = None) -> DatabaseUnavailable:
+    """Return the refusal for `error`; the log has what a client must not know."""
+    sqlstate = getattr(error.orig, "pgcode", None) or ""
+    logger.warning("the database is unavailable: %s %s", type(error.orig).__name__, sqlstate)
+    return DatabaseUnavailable(detail)
 
 
 async def database() -> Database:
@@ -180,10 +227,10 @@ CurrentDatabase = Annotated[Database, Depends(database)]
 
 
 def session(database: CurrentDatabase, user: CurrentUser) -> Iterator[Session]:
-    """Give a session of the user who asks, who sees only own rows; committed before the answer is sent.
+    """Give a session of the request's user, who sees only own rows; it is committed before the answer is sent.
 
-    For endpoints that are written with a session, as in FastAPI's tutorial: three round trips where a store needs one,
-    and two thread hops more.
+    It is for endpoints written as in FastAPI's tutorial: three round trips where a store needs one, and two more thread
+    hops.
     """
     with database.transaction(user) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""One monotonic deadline a request: whatever waits, waits for what is left of it.
+"""One monotonic deadline a request: every wait ends at it.
 
 The wait callback is the client's end of a query: if the server is frozen, no server setting and no TCP keepalive ends
 the wait. It costs 3 to 12 us a query, holds for every psycopg2 connection of the process, and rules out COPY and large
@@ -24,7 +24,7 @@ class DeadlineExceeded(psycopg2.OperationalError):
 
 @contextmanager
 def start(seconds: float) -> Iterator[None]:
-    """Start a deadline of `seconds`, whatever is left of the request's."""
+    """Start a deadline of `seconds` in place of the request's."""
     before = CURRENT.get()
     record = Record(seconds)
     record.start_deadline()

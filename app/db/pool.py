@@ -1,10 +1,12 @@
-"""The engine under `Database`: how a statement travels, and how a dead connection is noticed.
+"""The engine under `Database`: how a statement travels, from which thread, and how a dead connection is noticed.
 
 psycopg2 sends several statements as one message, which is one implicit transaction on an autocommit connection. So the
 preamble (whose rows, how long) travels with its statement, and its settings end with that transaction: nothing is left
 on the connection, and a pooler in transaction mode may stand between.
 """
 
+import logging
+from asyncio import _get_running_loop  # the public one raises where there is none, which costs ten times as much
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -14,7 +16,7 @@ from sqlalchemy import Engine, create_engine, event, exc
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 from sqlalchemy.util.queue import Queue
 
-from app.auth.principal import Principal
+from app.auth.tokens import Principal
 from app.db import deadline
 from app.db.roles import ROLES
 from app.record import CURRENT
@@ -29,6 +31,16 @@ ANSWER_S = 0.1  # left of the deadline for the way back, once the server has giv
 LONGEST_S = 60.0  # of a transaction that nobody gave a deadline
 PING_AFTER_S = 1.0
 RECYCLE_S = 280  # Neon suspends an idle database after 300 s
+REMEDY = (
+    "`async def` code must not run a statement, since every other request waits for its answer: "
+    "write it with `def`, or `await run_in_threadpool(...)` of fastapi.concurrency."
+)
+
+logger = logging.getLogger(__name__)
+
+
+class StatementOnEventLoop(RuntimeError):
+    """A coroutine ran a statement itself; the message says what to do."""
 
 
 class DeadlineQueue(Queue[ConnectionPoolEntry]):
@@ -83,10 +95,32 @@ def engine_for(url: str, pool_size: int, timeout_s: float) -> Engine:
     return engine
 
 
-def preamble(principal: Principal) -> tuple[str, str, str]:
-    """Return the preamble's parameters: whose rows, and how long the server may take and wait for a lock, in ms."""
+def watch_event_loop(engine: Engine, *, refuse: bool) -> None:
+    """Look out for statements on the event loop's thread.
+
+    With `refuse` each raises StatementOnEventLoop. Without it, the log names each route once.
+    """
+    warned: set[str] = set()
+
+    def check_thread(*_: Any) -> None:
+        if _get_running_loop() is None:
+            return
+        record = CURRENT.get()
+        route = (record and record.route) or "-"
+        if refuse:
+            logger.error("%s: %s", route, REMEDY)
+            raise StatementOnEventLoop(REMEDY)
+        if route not in warned:
+            warned.add(route)
+            logger.warning("%s: %s", route, REMEDY)
+
+    event.listen(engine, "before_cursor_execute", check_thread)
+
+
+def preamble(principal: Principal) -> tuple[str, tuple[str, str, str]]:
+    """Return the preamble, and whose rows, and how long the server may take and wait for a lock, in ms."""
     left = max(1, int((min(deadline.remaining(), LONGEST_S) - ANSWER_S) * 1000))
-    return principal.user_id, str(left), str(max(1, left // 2))
+    return PREAMBLES[principal.role], (principal.user_id, str(left), str(max(1, left // 2)))
 
 
 def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
@@ -99,21 +133,15 @@ def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, contex
         if principal is None:
             return False
         raise exc.InvalidRequestError("several sets of parameters need Database.transaction()")
-    body = _insert_parameters(cursor, statement, parameters)
-    settings: bytes = cursor.mogrify(PREAMBLES[principal.role], preamble(principal)) if principal else b""
-    cursor.execute(_traceparent() + settings + body)
-    return True
-
-
-def _insert_parameters(cursor: Any, statement: str, parameters: Any) -> bytes:
-    """Return the statement with its parameters in it; text that no server could store is the client's mistake."""
     try:
         body: bytes = cursor.mogrify(statement, parameters)
     except ValueError as error:
-        if isinstance(error, UnicodeError) or "NUL" in str(error):  # any other is about the statement
+        if isinstance(error, UnicodeError) or "NUL" in str(error):  # text that no server could store
             raise psycopg2.DataError(type(error).__name__) from error
         raise
-    return body
+    settings: bytes = cursor.mogrify(*preamble(principal)) if principal else b""
+    cursor.execute(_traceparent() + settings + body)
+    return True
 
 
 def _traceparent() -> bytes:

@@ -1,19 +1,34 @@
 """The two roles of the cluster that statements run as, and what a login needs before it may switch to them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, text
 
-from app.auth.principal import Administrator, Principal
+from app.auth.tokens import Administrator, Principal
 
 ROLE, ADMIN_ROLE = Principal.role, Administrator.role
 ROLES = (ROLE, ADMIN_ROLE)
+LOGIN = text("SELECT current_user::text, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
 WANTED = text("""
     SELECT wanted.name, role.oid IS NOT NULL AS is_there, EXISTS (
         SELECT FROM pg_roles AS login WHERE login.rolname = :login AND pg_has_role(login.oid, role.oid, 'SET')
     ) AS is_granted
     FROM unnest(CAST(:roles AS text[])) AS wanted (name) LEFT JOIN pg_roles AS role ON role.rolname = wanted.name
 """)
+
+
+class Login(NamedTuple):
+    """The database's login; `remedy` is what an administrator must run before it can serve."""
+
+    name: str
+    bypasses_row_security: bool
+    remedy: str | None
+
+
+def read_login(connection: Connection) -> Login:
+    """Return what the database knows of the login of `connection`."""
+    name, bypasses = connection.execute(LOGIN).one()
+    return Login(name, bypasses, remedy(connection, name))
 
 
 def missing_roles(connection: Connection, login: str) -> list[Row[Any]]:

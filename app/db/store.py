@@ -1,17 +1,24 @@
-"""What the store of every entity does alike: it runs statements as one user, and tells what was found."""
+"""What every entity shares: the parts of its statements, and a store that runs them as one user.
 
+A table of users' rows has `id`, `user_id`, `version` and `updated_at`. The parameter `owner` is the request's user.
+"""
+
+import re
 import sys
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import sqlalchemy as sa
 from pydantic import BaseModel
-from sqlalchemy import Executable, Row, Select, Update
+from sqlalchemy.dialects import postgresql
 
-from app.auth.principal import Principal
+from app.auth.tokens import Principal
 from app.db.database import Database, Rows
-from app.db.statements import Listing, Order, set_fields
 from app.errors import AppError, DatabaseBusy, NotFound
+
+Order = Literal["newest", "oldest"]
 
 
 class PreconditionFailed(AppError):
@@ -24,6 +31,53 @@ class IdempotencyKeyReused(AppError):
     """The key belongs to another request of this user."""
 
     status, code, detail = 422, "idempotency_key_reused", "This Idempotency-Key was used with another body."
+
+
+class Listing:
+    """The rows of a list, and its filters: each has a parameter of its own name, and applies where that is given."""
+
+    def __init__(self, rows: sa.Select[Any], id: sa.ColumnElement[int], **filters: sa.ColumnElement[bool]) -> None:
+        self._rows, self._id, self._filters = rows, id, filters
+        self.page = cache(self._page)
+
+    def _page(self, order: Order, given: tuple[str, ...]) -> sa.Select[Any]:
+        """Return the statement of a page: up to `page_limit` rows that follow the row `cursor`, never an OFFSET."""
+        oldest = order == "oldest"
+        after_cursor = self._id > sa.bindparam("cursor") if oldest else self._id < sa.bindparam("cursor")
+        filters = self._filters | {"cursor": after_cursor}
+        rows = self._rows.where(*(filters[name] for name in given))
+        return rows.order_by(self._id if oldest else self._id.desc()).limit(sa.bindparam("page_limit"))
+
+
+def like_pattern(text: str | None) -> str | None:
+    r"""Return the LIKE pattern of all that contains `text`: in it `%`, `_` and `\` stand for themselves."""
+    return None if text is None else "%" + re.sub(r"([\\%_])", r"\\\1", text) + "%"
+
+
+def insert_once(table: sa.Table) -> postgresql.Insert:
+    """Return the insert of a row of `owner`, which does nothing if this `idempotency_key` has made one before."""
+    user, key = table.c.user_id, table.c.idempotency_key
+    insert = postgresql.insert(table).values(user_id=sa.bindparam("owner"))
+    return insert.on_conflict_do_nothing(index_elements=[user, key], index_where=key.is_not(None))
+
+
+def at_version(version: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """Return the condition of a change that may start from the parameter `versions`, or from any if that is None."""
+    return sa.func.coalesce(version == sa.any_(sa.cast(sa.bindparam("versions"), sa.ARRAY(sa.Integer))), sa.true())
+
+
+@cache
+def set_fields(update: sa.Update, fields: tuple[str, ...]) -> sa.Update:
+    """Return the update that sets `fields` to the parameters `new_<field>`.
+
+    `version` and `updated_at` change only where one of the fields differs.
+    """
+    columns = update.table.c
+    new: dict[str, Any] = {field: sa.bindparam(f"new_{field}") for field in fields}
+    differs = sa.or_(sa.false(), *(columns[field].is_distinct_from(value) for field, value in new.items()))
+    new["updated_at"] = sa.case((differs, sa.func.now()), else_=columns.updated_at)
+    new["version"] = columns.version + sa.case((differs, 1), else_=0)
+    return update.values(new)
 
 
 class Found(NamedTuple):
@@ -44,8 +98,7 @@ class FoundPage(NamedTuple):
 class Store:
     """The rows of one user. An entity's store derives from it and gives the SQL, which returns `version` with a row.
 
-    Where the user has no such row, `not_found` is raised; where a change may not start from its version,
-    PreconditionFailed.
+    If the user has no such row, `not_found` is raised; if a change may not start from its version, PreconditionFailed.
     """
 
     not_found: type[NotFound] = NotFound
@@ -53,10 +106,10 @@ class Store:
     def __init__(self, database: Database, user: Principal) -> None:
         self._database, self._user = database, user
 
-    def run(self, statement: Executable, **parameters: Any) -> Rows:
-        """Run one statement with the parameter `owner`; its span names the method of the store that asked."""
+    def run(self, statement: sa.Executable, **parameters: Any) -> Rows:
+        """Run one statement with the parameter `owner`; its span names the store's method."""
         parameters["owner"] = self._user.user_id
-        return self._database.execute(self._user, statement, parameters, _asking_method())
+        return self._database.execute(self._user, statement, parameters, _calling_method())
 
     def read_page(self, listing: Listing, order: Order, limit: int, **filters: Any) -> FoundPage:
         """Return a page of at most `limit` rows. A filter that is None does not apply."""
@@ -65,14 +118,16 @@ class Store:
         page = [row._asdict() for row in rows[:limit]]
         return FoundPage(page, page[-1]["id"] if len(rows) > limit else None)
 
-    def read_one(self, read: Select[Any], **which: Any) -> Found:
+    def read_one(self, read: sa.Select[Any], **which: Any) -> Found:
         """Return one row."""
         rows = self.run(read, **which)
         if not rows:
             raise self.not_found
         return _found(rows[0])
 
-    def insert_once(self, insert: Executable, read_by_key: Select[Any], body: BaseModel, key: str | None) -> Found:
+    def insert_once(
+        self, insert: sa.Executable, read_by_key: sa.Select[Any], body: BaseModel, key: str | None
+    ) -> Found:
         """Return the row that is made from `body`, or the one that `key` made from it before.
 
         Raises:
@@ -90,16 +145,16 @@ class Store:
             raise IdempotencyKeyReused
         return _found(rows[0], replayed=True)
 
-    def update_one(self, update: Update, read: Select[Any], values: Mapping[str, Any], **which: Any) -> Found:
+    def update_one(self, update: sa.Update, read: sa.Select[Any], values: Mapping[str, Any], **which: Any) -> Found:
         """Set some fields of a row and return it; it stays as it is where none of them differs."""
         new = {f"new_{field}": value for field, value in values.items()}
         return _found(self._change_one(set_fields(update, tuple(values)), read, which | new))
 
-    def delete_one(self, delete: Executable, read: Select[Any], **which: Any) -> None:
+    def delete_one(self, delete: sa.Executable, read: sa.Select[Any], **which: Any) -> None:
         """Delete a row."""
         self._change_one(delete, read, which)
 
-    def _change_one(self, change: Executable, read: Select[Any], parameters: Mapping[str, Any]) -> Row[Any]:
+    def _change_one(self, change: sa.Executable, read: sa.Select[Any], parameters: Mapping[str, Any]) -> sa.Row[Any]:
         rows = self.run(change, **parameters)
         if not rows:
             self.read_one(read, **parameters)
@@ -107,14 +162,13 @@ class Store:
         return rows[0]
 
 
-def _found(row: Row[Any], *, replayed: bool = False) -> Found:
+def _found(row: sa.Row[Any], *, replayed: bool = False) -> Found:
     columns = row._asdict()
     columns.pop("idempotency_hash", None)
-    version = columns.pop("version")
-    return Found(columns, version, replayed)
+    return Found(columns, columns.pop("version"), replayed)
 
 
-def _asking_method() -> str:
+def _calling_method() -> str:
     """Return the name of the first function on the stack that is not of this module; it takes 0.2 us."""
     frame = sys._getframe(1)
     while frame.f_back and frame.f_globals is globals():

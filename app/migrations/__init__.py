@@ -15,7 +15,7 @@ from app.settings import Settings, SettingsError
 
 
 class BrokenMigrations(RuntimeError):
-    """The files in `versions` are not one line of revisions; the message is one line."""
+    """The files in `versions` cannot be imported, or are not one line of revisions; the message is one line."""
 
 
 class MigrationFailed(RuntimeError):
@@ -38,16 +38,11 @@ class Revisions(NamedTuple):
 
 
 def revisions() -> Revisions:
-    """Return the revisions that this code knows.
-
-    Raises:
-        BrokenMigrations: a file in `versions` cannot be imported, or they are not one line from the first to the last.
-    """
+    """Return the revisions that this code knows, or raise BrokenMigrations."""
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "error", category=UserWarning, module=r"alembic\.script"
-            )  # of an id that is there twice
+            # Alembic warns of an id that is there twice.
+            warnings.filterwarnings("error", category=UserWarning, module=r"alembic\.script")
             script = ScriptDirectory.from_config(_config())
             heads, known = script.get_heads(), {known.revision for known in script.walk_revisions()}
     except Exception as error:  # noqa: BLE001  a file that is imported may raise anything
@@ -57,9 +52,8 @@ def revisions() -> Revisions:
         raise BrokenMigrations("There is no migration in app/migrations/versions.")
     if len(heads) > 1:
         last = " and ".join(sorted(heads))
-        raise BrokenMigrations(
-            f"Only one migration can be the last: of {last}, let one name the other as its `down_revision`."
-        )
+        remedy = "let one name the other as its `down_revision`"
+        raise BrokenMigrations(f"Only one migration can be the last: of {last}, {remedy}.")
     return Revisions(heads[0], frozenset(known) - set(heads))
 
 
@@ -68,8 +62,7 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
 
     Raises:
         SettingsError: they name no database.
-        BrokenMigrations: see `revisions`.
-        MigrationFailed: the database can't be reached, or there is no such revision.
+        BrokenMigrations, MigrationFailed: see these classes.
     """
     owner_url(settings)
     revisions()
@@ -81,11 +74,7 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
 
 
 def owner_url(settings: Settings) -> str:
-    """Return the URL of the database for the login that owns its tables.
-
-    Raises:
-        SettingsError: there is none.
-    """
+    """Return the URL of the database for the login that owns its tables, or raise SettingsError."""
     url = settings.database_migration_url or settings.database_url
     if url is None:
         raise SettingsError("DATABASE_URL or DATABASE_MIGRATION_URL is required to migrate.")

@@ -1,4 +1,4 @@
-"""Row-level security: PostgreSQL itself shows a user only own rows, whatever a query forgets.
+"""Row-level security: PostgreSQL itself shows a user only own rows, even if a query forgets to.
 
 Policies are forced, so they bind the owner of the tables too, in migrations and dumps as well. The roles belong to the
 whole cluster: they are created where missing, and no downgrade drops them, since another database may use them.
@@ -25,25 +25,21 @@ class RoleMissing(RuntimeError):
 
 
 def create_roles() -> None:
-    """Create the roles where they are missing, and let the login that serves switch to them.
-
-    Raises:
-        RoleMissing: this login may do neither, and nobody has done it before.
-    """
+    """Create the roles where they are missing, and let the login that serves switch to them; or raise RoleMissing."""
     connection = op.get_bind()
     url = context.config.attributes["settings"].database_url
     login = (url and make_url(url.get_secret_value()).username) or str(connection.scalar(text("SELECT current_user")))
     quoted = connection.dialect.identifier_preparer.quote_identifier(login)
     for role in missing_roles(connection, login):
         if not role.is_there:
-            _try(connection, f"CREATE ROLE {role.name} NOLOGIN NOBYPASSRLS")
-        _try(connection, f"GRANT {role.name} TO {quoted} WITH SET TRUE, INHERIT FALSE")
+            _run_if_possible(connection, f"CREATE ROLE {role.name} NOLOGIN NOBYPASSRLS")
+        _run_if_possible(connection, f"GRANT {role.name} TO {quoted} WITH SET TRUE, INHERIT FALSE")
     if line := remedy(connection, login):
         raise RoleMissing(f"{login} may not switch to the roles of the API. An administrator must run: {line}")
     op.execute("GRANT SELECT ON alembic_version TO PUBLIC")
 
 
-def _try(connection: Connection, statement: str) -> None:
+def _run_if_possible(connection: Connection, statement: str) -> None:
     """Run a statement that this login may have no right to, or that a migration of another database runs as well."""
     with suppress(ProgrammingError, IntegrityError), connection.begin_nested():
         connection.exec_driver_sql(statement)

@@ -13,7 +13,7 @@ from limits.storage import RedisStorage
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.ratelimit.memory import Usage
+from app.ratelimit import Usage
 
 DEADLINE_S = 0.2
 COOL_DOWN_S = 5.0

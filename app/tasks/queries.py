@@ -8,8 +8,7 @@ from sqlalchemy import bindparam, delete, or_, select, update
 
 from app.auth import CurrentUser
 from app.db import CurrentDatabase
-from app.db.statements import Listing, at_version, insert_once, like_pattern
-from app.db.store import Found, FoundPage, Store
+from app.db.store import Found, FoundPage, Listing, Store, at_version, insert_once, like_pattern
 from app.errors import NotFound
 from app.tasks.models import Task, TaskCreate, TaskQuery
 
@@ -67,7 +66,7 @@ class TaskStore(Store):
 
 
 async def task_store(database: CurrentDatabase, user: CurrentUser) -> TaskStore:
-    """Return the store of the user who asks."""
+    """Return the store of the request's user."""
     return TaskStore(database, user)
 
 

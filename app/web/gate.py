@@ -15,7 +15,7 @@ from starlette._utils import get_route_path
 from starlette.routing import Match, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.auth.dependencies import admit
+from app.auth.authenticator import admit
 from app.errors import NotFound
 from app.record import current
 from app.web.route import ApiRoute

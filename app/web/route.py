@@ -8,7 +8,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.params import Depends as Dependency
 from fastapi.routing import APIRoute, _effective_route_context_var
 
-from app.auth.dependencies import admit, current_user
+from app.auth.authenticator import admit, current_user
 from app.record import current
 from app.web.arguments import arguments_of
 from app.web.body import make_strict, read_json, refuse_compressed

@@ -8,6 +8,7 @@ from threading import Event, Thread
 
 import httpx
 
+from app.main import create_app
 from app.serving import Server
 from app.settings import Settings
 from tests.support import SECRET, Api, make_token
@@ -87,7 +88,8 @@ def serving_on_a_socket(settings: Settings) -> Iterator[httpx.Client]:
     with TemporaryDirectory(prefix="s") as folder, socket(AF_UNIX) as listener:
         listener.bind(f"{folder}/s")
         started = Event()
-        server = Server(settings, started.set)
+        draining = Event()
+        server = Server(create_app(settings, draining), settings, draining, started.set)
         thread = Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         assert started.wait(10)

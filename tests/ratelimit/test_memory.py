@@ -39,7 +39,7 @@ def left():
 def strangers(start, end):
     for number in range(start, end):
         asked.scope["client"] = (f"2001:{number >> 16:x}:{number & 0xffff:x}::1", 1)
-        limits.refuse(record, asked, failure)
+        limits.count_failure(record, asked, failure)
 
 limits = RateLimits(Settings(rate_limit="100/hour", rate_limit_unauthenticated="20/hour"))
 asked, failure, record = request(""), InvalidToken(), Record(1)
@@ -86,6 +86,6 @@ for _ in range(3):
         left()
 for _ in range(2):
     with suppress(RateLimited):
-        limits.refuse(Record(1), request("192.0.2.1"), InvalidToken())
+        limits.count_failure(Record(1), request("192.0.2.1"), InvalidToken())
 print(dict(limits.outcomes), dict(limits.failures))
 """

@@ -18,7 +18,7 @@ Headers = list[tuple[bytes, bytes]]
 Wait = tuple[str, float, float, str | None]  # for "threads" or "connections", start, end, why it was in vain
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Record:
     """One request. Times are by `perf_counter`, but for the deadline, which is by `monotonic`."""
 
@@ -40,7 +40,7 @@ class Record:
     goes_on: bool = False  # a background task follows the answer
     counted: bool = False  # by the metrics, with its route
 
-    place: Any = None  # app.web.guard.Place among the requests in flight
+    in_flight: "set[Record] | None" = None  # the requests in flight, which hold it until its answer begins
     thread_wait: float = 0.0  # seconds until a worker thread began the endpoint
     connection_wait: float | None = None  # seconds until the first connection was had
     waits: list[Wait] = field(default_factory=list)  # long ones and those in vain, until they are spans

@@ -76,8 +76,8 @@ class Edge:
     def _begin(self, record: Record, message: Message) -> None:
         record.status = message["status"]
         record.is_api = is_api(get_route_path(record.scope))
-        if record.place:
-            record.place.leave()
+        if record.in_flight:
+            record.in_flight.discard(record)
         headers: Headers = [*message.get("headers", ())]
         own = OVERRIDABLE.intersection([name for name, _ in headers])
         wanted = PRIVATE if record.is_api or record.principal else EVERYWHERE

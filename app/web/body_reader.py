@@ -1,8 +1,10 @@
 """How a body is received: within its bound and in time, as a whole or by its endpoint piece by piece."""
 
 import asyncio
+import math
 
-from starlette.types import Message, Receive
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope
 
 from app.errors import AppError
 from app.record import current
@@ -26,29 +28,26 @@ class BodyTooLarge(AppError):
         super().__init__(f"The body is over {bound} bytes.")
 
 
-class Disconnected(Exception):
-    """The client left before its body was complete: nobody is there to answer."""
-
-
 class BodyReader:
     """Receives a body piece by piece; the request's deadline begins when it is complete.
 
-    After BODY_TIMEOUT_S it must have come with UPLOAD_BYTES_PER_S, from its beginning on.
+    The body has BODY_TIMEOUT_S, and after that as long as all of it, from its beginning on, came with `bytes_per_s`.
 
     Raises:
         BodyTooLarge, BodyTimeout: to whoever reads on: the guard, FastAPI or the endpoint.
     """
 
-    def __init__(self, receive: Receive, bound: int) -> None:
-        self._receive, self._bound, self._size = receive, bound, 0
+    def __init__(self, receive: Receive, bound: int, bytes_per_s: float = UPLOAD_BYTES_PER_S) -> None:
+        self._receive, self._bound, self._bytes_per_s = receive, bound, bytes_per_s
         self._until = asyncio.get_running_loop().time() + BODY_TIMEOUT_S
+        self._size = 0
         self._is_complete = False
 
     async def __call__(self) -> Message:
         if self._is_complete or current().status:  # FastAPI reads on to learn that the client left
             return await self._receive()
         try:
-            async with asyncio.timeout_at(self._until + self._size / UPLOAD_BYTES_PER_S):
+            async with asyncio.timeout_at(self._until + self._size / self._bytes_per_s):
                 message = await self._receive()
         except TimeoutError:
             if current().status:
@@ -63,32 +62,17 @@ class BodyReader:
         return message
 
 
-async def read_whole(receive: Receive, bound: int) -> Receive:
+async def read_whole(scope: Scope, receive: Receive, bound: int) -> Receive:
     """Read the whole body now, within BODY_TIMEOUT_S, and return how to receive it again.
 
     Raises:
         BodyTooLarge, BodyTimeout: as BodyReader.
-        Disconnected: the client left.
+        ClientDisconnect: the client left.
     """
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            body = await _read(BodyReader(receive, bound))
-    except TimeoutError:
-        raise BodyTimeout(headers={"Connection": "close"}) from None
+    body = await Request(scope, BodyReader(receive, bound, bytes_per_s=math.inf)).body()
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive_again() -> Message:
         return messages.pop() if messages else await receive()
 
     return receive_again
-
-
-async def _read(receive: Receive) -> bytes:
-    body, more = bytearray(), True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    return bytes(body)

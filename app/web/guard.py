@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable
 
 from starlette._utils import get_route_path
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import AppError, NotFound, Overloaded, Unavailable
-from app.record import PROBES, current
-from app.web.body_reader import BodyReader, BodyTooLarge, Disconnected, read_whole
+from app.record import PROBES, Record, current
+from app.web.body_reader import BodyReader, BodyTooLarge, read_whole
 from app.web.gate import Routes
 from app.web.problems import problem
 
@@ -36,24 +37,6 @@ class HeadersTooLarge(AppError):
     status, code, detail = 431, "headers_too_large", f"The headers are over {MAX_HEADER_BYTES} bytes or {MAX_HEADERS}."
 
 
-class Place:
-    """One of the requests in flight, from its body's arrival until its answer begins.
-
-    Raises:
-        Overloaded: there is none left.
-    """
-
-    def __init__(self, taken: "set[Place]", maximum: int) -> None:
-        if len(taken) >= maximum:
-            raise Overloaded
-        self._taken = taken
-        taken.add(self)
-
-    def leave(self) -> None:
-        """Give the place back."""
-        self._taken.discard(self)
-
-
 class Guard:
     """Refuses what is too large, too slow or too much at once, reads the body, and answers what nobody else did.
 
@@ -65,8 +48,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp, routes: Routes, max_in_flight: int) -> None:
         self._app, self._routes, self._max_in_flight = app, routes, max_in_flight
-        self._requests: set[Place] = set()
-        self._uploads: set[Place] = set()
+        self._requests: set[Record] = set()
+        self._uploads: set[Record] = set()
         self.on_refusal: Callable[[str, int], None] = lambda _, __: None
 
     @property
@@ -82,8 +65,8 @@ class Guard:
         try:
             check_head(scope)
             await self._serve(scope, await self._receive_body(scope, receive), send)
-        except Disconnected:
-            return
+        except ClientDisconnect:
+            return  # before its body was complete: nobody is there to answer
         except AppError as error:
             self.on_refusal(scope["method"], error.status)
             await problem(error)(scope, receive, send)
@@ -111,18 +94,21 @@ class Guard:
             raise BodyTooLarge(bound)
         if bound > MAX_BODY_BYTES and (is_chunked or length > MAX_BODY_BYTES):
             return BodyReader(receive, bound)
-        return await read_whole(receive, bound)
+        return await read_whole(scope, receive, bound)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if get_route_path(scope) in PROBES:
             await self._app(scope, receive, send)
             return
-        taken = self._uploads if isinstance(receive, BodyReader) else self._requests
-        current().place = place = Place(taken, self._max_in_flight)
+        record, in_flight = current(), self._uploads if isinstance(receive, BodyReader) else self._requests
+        if len(in_flight) >= self._max_in_flight:
+            raise Overloaded
+        in_flight.add(record)
+        record.in_flight = in_flight
         try:
             await self._app(scope, receive, send)
         finally:
-            place.leave()
+            in_flight.discard(record)
 
 
 def check_head(scope: Scope) -> None:

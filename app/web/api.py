@@ -1,18 +1,18 @@
 """The application that `create_app` returns: FastAPI, with its layers around whatever a team adds, and their edge."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
 from threading import Event
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from fastapi.routing import RouteContext
 from starlette._utils import get_route_path
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.record import CURRENT, Headers, Record
+from app.telemetry.server_span import RequestObserver
 from app.web.docs import complete
 from app.web.gate import Gate, RefusedRoute, Routes, is_api
 from app.web.route import ApiRoute
@@ -25,16 +25,6 @@ CLOSE = (b"connection", b"close")
 NO_LIFESPAN = type(APIRouter().lifespan_context)
 
 
-class Observer(Protocol):
-    """Who watches requests, by their records."""
-
-    def answer(self, record: Record) -> Headers:
-        """Note that the answer begins; return headers for it."""
-
-    def end(self, record: Record) -> None:
-        """Note that the answer is sent, or that nothing more will be sent."""
-
-
 class Edge:
     """The outermost layer: begins the record of a request, and adds its headers and the usual ones to the answer.
 
@@ -42,7 +32,7 @@ class Edge:
     the endpoint set its own. Once `draining` is set, every answer closes its connection.
     """
 
-    def __init__(self, app: ASGIApp, api: Any, timeout_s: float, observer: Observer, draining: Event) -> None:
+    def __init__(self, app: ASGIApp, api: Any, timeout_s: float, observer: RequestObserver, draining: Event) -> None:
         self._app, self._api, self._timeout_s = app, api, timeout_s
         self._observer, self._draining = observer, draining
 
@@ -100,8 +90,7 @@ class Api(FastAPI):
         self.router.middleware_stack = Gate(self.router.middleware_stack, self.effective_routes)
         self.inner: ASGIApp = super().__call__
         self.outer: ASGIApp = self.inner  # the tracing instrumentation has to find Starlette's layers inside of it
-        self.learn_routes: Callable[[Iterable[RouteContext]], object] = lambda _: None  # called when all are there
-        self._outside: list[Middleware] = []
+        self._outside = 0  # how many of the middleware were there before a team's
 
     def add_entities(self, routers: Sequence[APIRouter]) -> None:
         """Include routers, in their order.
@@ -117,8 +106,13 @@ class Api(FastAPI):
 
     def keep_outside(self, layer: Middleware) -> None:
         """Put this, and the middleware that was added so far, around all middleware that will be added."""
-        self._outside = [*self.user_middleware, layer]
-        self.user_middleware = []
+        self.user_middleware.append(layer)
+        self._outside = len(self.user_middleware)
+
+    def add_middleware(self, middleware_class: Any, *args: Any, **options: Any) -> None:
+        """Add a layer around those that were added before, but for what `keep_outside` keeps outside."""
+        super().add_middleware(middleware_class, *args, **options)
+        self.user_middleware.insert(self._outside, self.user_middleware.pop(0))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.middleware_stack is None:
@@ -138,13 +132,9 @@ class Api(FastAPI):
             RefusedRoute: a route under /api would answer without a token, or is a WebSocket's.
         """
         self.effective_routes.verify()
-        self.learn_routes(self.effective_routes)
-        added = self.user_middleware
-        self.user_middleware = [*self._outside, *added]
-        try:
-            return super().build_middleware_stack()
-        finally:
-            self.user_middleware = added
+        if self.state.metrics:
+            self.state.metrics.requests.expect(self.effective_routes)
+        return super().build_middleware_stack()
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""

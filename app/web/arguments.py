@@ -43,16 +43,14 @@ class Arguments:
         Raises:
             RequestValidationError: names everything that is missing or wrong, as FastAPI would.
         """
-        fields, body, wrong = self._dependant.body_params, Undefined, list[Any]()
-        parts: dict[str, Any] = {}
-        if fields and await request.body():
+        body, parts, wrong = None, dict[str, Any](), list[Any]()
+        if self._dependant.body_params:
             body = await read_json(request)
-            parts[fields[0].name], wrong = fields[0].validate(await request.body(), loc=("body",))
-        elif fields:
-            parts, wrong = await request_body_to_args(fields, Undefined, embed_body_fields=False)
+            text = await request.body() or Undefined  # a StrictField reads the JSON itself
+            parts, wrong = await request_body_to_args(self._dependant.body_params, text, embed_body_fields=False)
         values, errors = await self._gather(request, {})
         if errors or wrong:
-            raise RequestValidationError([*errors, *wrong], body=None if body is Undefined else body)
+            raise RequestValidationError([*errors, *wrong], body=body)
         return await self._run(values | parts)
 
     async def _gather(self, request: Request, found: dict[Any, Any]) -> tuple[dict[str, Any], list[Any]]:

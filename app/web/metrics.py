@@ -39,7 +39,6 @@ def measure(api: Api, guard: Guard) -> Metrics:
     metrics.measure_requests(api)
     serve_metrics(api, metrics.encode, state.settings.metrics_token)
     guard.on_refusal = metrics.requests.count_refusal
-    api.learn_routes = metrics.requests.expect
     return metrics
 
 

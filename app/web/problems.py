@@ -19,7 +19,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import Receive, Scope, Send
 
 from app.errors import MAX_ERRORS, UNKNOWN, AppError, FieldError, InvalidRequest, NotFound, Unavailable
 from app.record import CURRENT
@@ -34,21 +33,6 @@ SAFE = {"GET", "HEAD"}  # RFC 9110, 9.2.1: a request that was cut changed nothin
 logger = logging.getLogger("app.requests")
 
 
-class ProblemResponse(Response):
-    """An application/problem+json answer, whose code stands in the request's record for the log."""
-
-    media_type = "application/problem+json"
-
-    def __init__(self, body: Mapping[str, Any], headers: Mapping[str, str] | None) -> None:
-        super().__init__(json.dumps(body, allow_nan=False), body["status"], headers)
-        self._code = body["code"]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if record := CURRENT.get():
-            record.code = self._code
-        await super().__call__(scope, receive, send)
-
-
 def problem(error: AppError) -> Response:
     """Return the response for `error`, as application/problem+json (RFC 9457)."""
     members = {"errors": error.errors} if error.errors else {}
@@ -58,12 +42,16 @@ def problem(error: AppError) -> Response:
 def problem_response(
     status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any
 ) -> Response:
-    """Return an RFC 9457 response with further `members`; its `title` is the status's phrase, as `about:blank` asks."""
-    body: dict[str, Any] = {"type": "about:blank", "title": _phrase(status), "status": status, "detail": detail}
-    body["code"] = code
+    """Return an RFC 9457 response with further `members`; its `title` is the status's phrase, as `about:blank` asks.
+
+    The code stands in the request's record, for the log.
+    """
+    body = {"type": "about:blank", "title": _phrase(status), "status": status, "detail": detail, "code": code}
     if (trace := get_current_span().get_span_context()).is_valid:
         body["trace_id"] = format_trace_id(trace.trace_id)
-    return ProblemResponse(body | members, headers)
+    if record := CURRENT.get():
+        record.code = code
+    return Response(json.dumps(body | members, allow_nan=False), status, headers, "application/problem+json")
 
 
 def _phrase(status: int) -> str:
@@ -99,10 +87,10 @@ async def _answer_http_error(request: Request, error: HTTPException) -> Response
 
 def _allowed_methods(request: Request) -> list[str]:
     """Return the methods of every route of the path: Starlette names only those of the first (RFC 9110, 15.5.6)."""
-    routes = [
-        route for route in iter_route_contexts(request.app.routes) if route.matches(request.scope)[0] is not Match.NONE
-    ]
-    methods = {method for route in routes for method in route.methods or ()}
+    methods: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
     return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 

@@ -5,7 +5,6 @@ There are no more threads than connections, so this is where overload shows.
 
 from asyncio import CancelledError, current_task, get_running_loop, wrap_future
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial, wraps
 from time import perf_counter
@@ -15,17 +14,17 @@ from fastapi.dependencies.models import _is_async_gen_callable, _is_coroutine_ca
 
 from app.errors import Overloaded
 from app.record import Record, current
+from app.thread_pool import ThreadPool
 
 Endpoint = Callable[..., Any]
 
 
-class Workers:
+class Workers(ThreadPool):
     """A pool of `size` threads: the standard library's, since anyio's hand-over costs half as much again."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self._calls = 0
-        self._executor = ThreadPoolExecutor(size, "worker")
+        super().__init__(size, "worker")
+        self.size, self._calls = size, 0
 
     @property
     def busy(self) -> int:
@@ -40,7 +39,7 @@ class Workers:
         """
         began, calls = perf_counter(), [call]
         self._calls += 1
-        future = self._executor.submit(copy_context().run, _run, calls, record, began)
+        future = self.executor.submit(copy_context().run, _run, calls, record, began)
         timer = get_running_loop().call_later(record.remaining(), future.cancel)  # only what has not begun
         try:
             return await wrap_future(future)
@@ -54,11 +53,6 @@ class Workers:
         finally:
             timer.cancel()
             self._calls -= 1
-
-    def close(self) -> None:
-        """Let go of the threads without waiting for one that hangs; calls that come later have new ones."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        self._executor = ThreadPoolExecutor(self.size, "worker")
 
 
 def in_thread(endpoint: Endpoint) -> Endpoint:

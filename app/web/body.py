@@ -71,25 +71,19 @@ class StrictField(ModelField):
 
 def make_strict(dependant: Dependant) -> bool:
     """Let the `Body` models that a callable and its dependencies take be strict; tell whether there are any."""
-    fields = dependant.body_params
-    strict = [isinstance(field, StrictField) or _is_strict(field) for field in fields]
-    fields[:] = [
-        StrictField(field.field_info, field.name, field.mode, field.config) if is_strict else field
-        for field, is_strict in zip(fields, strict, strict=True)
-    ]
-    below = [make_strict(child) for child in dependant.dependencies]
-    return any(strict + below)
+    found = [make_strict(child) for child in dependant.dependencies]
+    for place, field in enumerate(dependant.body_params):
+        if not isinstance(field.field_info, Form) and _holds_body(field.field_info.annotation):
+            dependant.body_params[place] = StrictField(field.field_info, field.name, field.mode, field.config)
+            found.append(True)
+    return any(found)
 
 
-def _is_strict(field: ModelField) -> bool:
-    return not isinstance(field.field_info, Form) and holds_body(field.field_info.annotation)
-
-
-def holds_body(annotation: Any) -> bool:
+def _holds_body(annotation: Any) -> bool:
     """Tell whether a type is a `Body`, or has one among its arguments."""
     if isinstance(annotation, type) and issubclass(annotation, Body):
         return True
-    return any(holds_body(argument) for argument in get_args(annotation))
+    return any(_holds_body(argument) for argument in get_args(annotation))
 
 
 def refuse_compressed(request: Request) -> None:

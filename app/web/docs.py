@@ -1,5 +1,6 @@
 """What the OpenAPI document says of every route."""
 
+import json
 from http import HTTPStatus
 from typing import Any
 
@@ -12,7 +13,7 @@ FASTAPIS_OWN = {  # what a 422 is elsewhere
     "HTTPValidationError": validation_error_response_definition,
     "ValidationError": validation_error_definition,
 }
-LONG_PREFIX = "app__web__docs__"  # FastAPI's own way to tell models of one name apart
+PREFIX = "app__web__docs__"  # FastAPI's own way to tell models of one name apart
 
 
 class Problem(BaseModel):
@@ -27,11 +28,9 @@ class Problem(BaseModel):
     errors: list[FieldError] | None = None
 
 
-def _content(schema: str) -> dict[str, Any]:
-    return {"application/problem+json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-
-
-CONTENT = _content("Problem")
+SCHEMA = TypeAdapter(Problem).json_schema(ref_template=f"#/components/schemas/{PREFIX}{{model}}")
+SCHEMAS = {PREFIX + name: schema for name, schema in (SCHEMA.pop("$defs") | {"Problem": SCHEMA}).items()}
+CONTENT = {"application/problem+json": {"schema": {"$ref": f"#/components/schemas/{PREFIX}Problem"}}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -45,31 +44,26 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     for name, definition in FASTAPIS_OWN.items():
         if schemas.get(name) == definition:
             del schemas[name]
-    own = _own_schemas()
-    if any(schemas.get(name, schema) != schema for name, schema in own.items()):  # a team has one of that name
-        own = _own_schemas(LONG_PREFIX)
-    schemas |= own
-    content = CONTENT if "Problem" in own else _content(f"{LONG_PREFIX}Problem")
     for operations in document["paths"].values():
         for operation in operations.values():
-            _complete_operation(operation, content)
-    return document
+            _complete_operation(operation)
+    schemas |= SCHEMAS
+    is_taken = any(schemas.get(name, schema) != schema for name, schema in _shorten_names(SCHEMAS).items())
+    return document if is_taken else _shorten_names(document)  # a team may have a model of that name
 
 
-def _own_schemas(prefix: str = "") -> dict[str, Any]:
-    schema = TypeAdapter(Problem).json_schema(ref_template=f"#/components/schemas/{prefix}{{model}}")
-    return {f"{prefix}{name}": part for name, part in (schema.pop("$defs") | {"Problem": schema}).items()}
+def _shorten_names(part: dict[str, Any]) -> dict[str, Any]:
+    shortened: dict[str, Any] = json.loads(json.dumps(part).replace(PREFIX, ""))
+    return shortened
 
 
-def _complete_operation(operation: dict[str, Any], content: dict[str, Any]) -> None:
+def _complete_operation(operation: dict[str, Any]) -> None:
     responses = operation.get("responses", {})
     if "security" in operation:
         for status in (401, 429):
             responses.setdefault(str(status), {"description": HTTPStatus(status).phrase, "content": CONTENT})
-    for status, response in responses.items():
-        is_fastapis = status == "422" and "HTTPValidationError" in str(response.get("content"))
-        if is_fastapis or response.get("content") == CONTENT:
-            responses[status] = response | {"content": content}
+    if "HTTPValidationError" in str(responses.get("422", {}).get("content")):
+        responses["422"]["content"] = CONTENT
     for parameter in operation.get("parameters", ()):
         if "schema" in parameter:
             parameter["schema"] = _without_null(parameter["schema"])

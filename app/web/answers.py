@@ -6,7 +6,7 @@ from fastapi import Request, Response
 from pydantic import TypeAdapter
 
 from app.db.store import Found, FoundPage
-from app.web.etags import Known, etag, not_modified
+from app.web.etags import Known, etag
 from app.web.paging import next_link, path_of
 from app.web.route import json
 
@@ -17,10 +17,11 @@ def page(adapter: TypeAdapter[Any], found: FoundPage, request: Request) -> Respo
 
 
 def one(adapter: TypeAdapter[Any], found: Found, known: Known | None = None) -> Response:
-    """Return a row with the tag of its version, or 304 where the client has that version."""
+    """Return a row with the tag of its version, or 304 where the client has that version (RFC 9110, 15.4.5)."""
+    headers = {"ETag": etag(found.version)}
     if known and known.holds(found.version):
-        return not_modified(found.version)
-    return json(adapter.dump_json(found.row), headers={"ETag": etag(found.version)})
+        return Response(status_code=304, headers=headers)
+    return json(adapter.dump_json(found.row), headers=headers)
 
 
 def created(adapter: TypeAdapter[Any], found: Found, request: Request) -> Response:

@@ -126,11 +126,7 @@ class Api(FastAPI):
         await self.outer(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the layers inside of the server span; before the first request, when all routes are there.
-
-        Raises:
-            RefusedRoute: a route under /api would answer without a token, or is a WebSocket's.
-        """
+        """Return the layers inside of the server span; before the first request, when all routes are there."""
         self.effective_routes.verify()
         if self.state.metrics:
             self.state.metrics.requests.expect(self.effective_routes)

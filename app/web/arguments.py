@@ -38,11 +38,7 @@ class Arguments:
         self._has_query_model = _has_query_model(dependant)
 
     async def call(self, request: Request) -> Any:
-        """Return what the endpoint returns for `request`.
-
-        Raises:
-            RequestValidationError: names everything that is missing or wrong, as FastAPI would.
-        """
+        """Return what the endpoint returns, or raise RequestValidationError with all that is wrong, as FastAPI does."""
         body, parts, wrong = None, dict[str, Any](), list[Any]()
         if self._dependant.body_params:
             body = await read_json(request)

@@ -54,15 +54,11 @@ class StrictField(ModelField):
     """A part of a body that is a `Body`, or holds some: validated as JSON, in which a date is text and 5 is no "5"."""
 
     def validate(self, value: Any, values: Any = None, *, loc: tuple[int | str, ...] = ()) -> tuple[Any, list[Any]]:  # noqa: ARG002  FastAPI's signature
-        """Return what `value` stands for, and what is wrong with it: the JSON itself, or what FastAPI read from it.
-
-        Raises:
-            MalformedBody: it is nested too deep to be written as JSON again.
-        """
+        """Return what `value` stands for, and what is wrong with it: the JSON itself, or what FastAPI read from it."""
         try:
             text = value if isinstance(value, bytes) else json.dumps(value)
             return self._type_adapter.validate_json(text), []
-        except RecursionError:
+        except RecursionError:  # it is nested too deep to be written as JSON again
             raise MalformedBody from None
         except ValidationError as error:
             found = error.errors(include_url=False, include_input=False)
@@ -87,23 +83,16 @@ def _holds_body(annotation: Any) -> bool:
 
 
 def refuse_compressed(request: Request) -> None:
-    """Check that a body comes as it is.
-
-    Raises:
-        UnsupportedMediaType: it is compressed, or coded otherwise (RFC 9110, 12.5.3 and 15.5.16).
-    """
+    """Raise UnsupportedMediaType for a body that is compressed, or coded otherwise (RFC 9110, 12.5.3 and 15.5.16)."""
     codings = ",".join(request.headers.getlist("content-encoding")).lower()
     if not {coding.strip() for coding in codings.split(",")} <= {"", "identity"}:
         raise UnsupportedMediaType(UNCOMPRESSED, headers={"Accept-Encoding": "identity"})
 
 
 async def read_json(request: Request) -> Any:
-    """Return what a body holds, where there is one.
+    """Return what a body holds, where there is one; raise for one that is not JSON in UTF-8, or does not say so.
 
-    Raises:
-        UnsupportedMediaType: it does not say that it is JSON in UTF-8.
-        MalformedBody: it is none (RFC 8259), or in another encoding: Python's own parser would take UTF-16, and NaN.
-        InvalidRequest: a number has more digits than Python reads.
+    Python's own parser would take UTF-16, and NaN (RFC 8259, 6 and 8.1).
     """
     body = await request.body()
     if not body:

@@ -32,9 +32,7 @@ class BodyReader:
     """Receives a body piece by piece; the request's deadline begins when it is complete.
 
     The body has BODY_TIMEOUT_S, and after that as long as all of it, from its beginning on, came with `bytes_per_s`.
-
-    Raises:
-        BodyTooLarge, BodyTimeout: to whoever reads on: the guard, FastAPI or the endpoint.
+    Whoever reads on gets BodyTooLarge or BodyTimeout: the guard, FastAPI or the endpoint.
     """
 
     def __init__(self, receive: Receive, bound: int, bytes_per_s: float = UPLOAD_BYTES_PER_S) -> None:
@@ -63,12 +61,7 @@ class BodyReader:
 
 
 async def read_whole(scope: Scope, receive: Receive, bound: int) -> Receive:
-    """Read the whole body now, within BODY_TIMEOUT_S, and return how to receive it again.
-
-    Raises:
-        BodyTooLarge, BodyTimeout: as BodyReader.
-        ClientDisconnect: the client left.
-    """
+    """Read the whole body now, within BODY_TIMEOUT_S, and return how to receive it again."""
     body = await Request(scope, BodyReader(receive, bound, bytes_per_s=math.inf)).body()
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

@@ -6,13 +6,11 @@ A tag that cannot be one of ours is no error: it matches nothing, and neither do
 import re
 from typing import Annotated, Any, NamedTuple
 
-from fastapi import Depends, Header, Response
+from fastapi import Depends, Header
 
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The client's copy is current."}}
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
-_TAGS = re.compile(
-    rf"[ \t,]*(?:{_TAG.pattern}[ \t]*(?:,[ \t,]*|$))*"
-)  # RFC 9110, 5.6.1: empty elements are to be borne
+_TAGS = re.compile(rf"[ \t,]*(?:{_TAG.pattern}[ \t]*(?:,[ \t,]*|$))*")  # empty elements too (RFC 9110, 5.6.1)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 Tags = Annotated[list[str] | None, Header()]
@@ -36,7 +34,7 @@ class Known(NamedTuple):
 
 async def if_match(if_match: Tags = None) -> list[int] | None:
     """Return the versions that a change may start from, None for any. Weak tags never match here (13.1.1)."""
-    if if_match is None or is_any(if_match):
+    if if_match is None or _is_any(if_match):
         return None
     return [version for weak, version in _versions(if_match) if not weak]
 
@@ -44,16 +42,10 @@ async def if_match(if_match: Tags = None) -> list[int] | None:
 async def if_none_match(if_none_match: Tags = None) -> Known:
     """Return what the client holds already, by weak or strong tags (13.1.2)."""
     tags = if_none_match or []
-    return Known(is_any(tags), [version for _, version in _versions(tags)])
+    return Known(_is_any(tags), [version for _, version in _versions(tags)])
 
 
-def not_modified(version: int) -> Response:
-    """Return 304 with what a cache needs to freshen its copy (RFC 9110, 15.4.5)."""
-    return Response(status_code=304, headers={"ETag": etag(version)})
-
-
-def is_any(tags: list[str]) -> bool:
-    """Tell whether the header is `*`."""
+def _is_any(tags: list[str]) -> bool:
     return [tag.strip() for tag in tags] == ["*"]
 
 

@@ -47,7 +47,7 @@ class Routes:
         version = self._router._get_routes_version() + len(self._router.routes)  # as FastAPI itself sees changes
         if version != self._version:
             self._routes, self._version = tuple(iter_route_contexts(self._router.routes)), version
-            self._has_bounds = any(_bound(route) is not None for route in self._routes)
+            self._has_bounds = any(getattr(route, "max_body_size", None) is not None for route in self._routes)
 
     def find(self, scope: Scope) -> tuple[RouteContext | None, Match]:
         """Return the route that FastAPI chooses for a request, and whether its method fits as well."""
@@ -64,15 +64,11 @@ class Routes:
         """Return the `max_body_size` of the request's route in bytes, or the `usual` one where it sets none."""
         self._refresh()
         route = self.find(scope)[0] if self._has_bounds else None
-        bound = _bound(route) if route else None
+        bound: int | None = getattr(route, "max_body_size", None)
         return usual if bound is None else bound
 
     def verify(self) -> None:
-        """Check that no stranger can get an answer under /api, and that every route can be served.
-
-        Raises:
-            RefusedRoute: names the first route that breaks this.
-        """
+        """Raise RefusedRoute for the first route that would answer a stranger under /api, or cannot be served."""
         for route in self:
             path = route.path or ""
             if isinstance(route.original_route, WebSocketRoute):
@@ -170,8 +166,3 @@ def is_api(path: str) -> bool:
 def is_closed(route: RouteContext) -> bool:
     """Tell whether a route refuses strangers."""
     return isinstance(route.original_route, ApiRoute)
-
-
-def _bound(route: RouteContext) -> int | None:
-    bound: int | None = getattr(route, "max_body_size", None)
-    return bound

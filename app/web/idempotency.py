@@ -14,11 +14,7 @@ async def idempotency_key(
     request: Request,
     idempotency_key: Annotated[str | None, Header(description="1 to 255 visible ASCII characters.")] = None,
 ) -> str | None:
-    """Return the request's key; a quoted one (RFC 8941, 3.3.3) is the same as a bare one.
-
-    Raises:
-        InvalidRequest: several keys, or one that is none.
-    """
+    """Return the request's one key; a quoted one (RFC 8941, 3.3.3) is the same as a bare one."""
     if idempotency_key is None:
         return None
     key = idempotency_key.strip()

@@ -1,9 +1,8 @@
 """What the application's parts count for Prometheus, and GET /metrics: for anyone, or only with METRICS_TOKEN."""
 
 import hmac
-from collections.abc import Awaitable, Callable
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from pydantic import SecretStr
 
 from app.auth.tokens import InvalidToken, Unauthenticated
@@ -14,8 +13,6 @@ from app.web.guard import Guard
 PATH = "/metrics"
 OUTCOMES = ("allowed", "limited", "fallback")
 FAILURES = ("token_missing", "token_invalid", "token_expired")
-
-Encode = Callable[[str], Awaitable[tuple[bytes, str]]]
 
 
 def measure(api: Api, guard: Guard) -> Metrics:
@@ -37,32 +34,28 @@ def measure(api: Api, guard: Guard) -> Metrics:
     )
     metrics = Metrics(state.settings, api.version, readings)
     metrics.measure_requests(api)
-    serve_metrics(api, metrics.encode, state.settings.metrics_token)
+    serve_metrics(api, metrics)
     guard.on_refusal = metrics.requests.count_refusal
     return metrics
 
 
-def serve_metrics(api: FastAPI, encode: Encode, token: SecretStr | None) -> None:
-    """Answer at /metrics with what `encode` makes of an Accept header: the body and its content type."""
-    secret = token.get_secret_value().encode() if token else None
+def serve_metrics(api: Api, metrics: Metrics) -> None:
+    """Answer at /metrics, in the form that the Accept header asks for."""
+    token: SecretStr | None = api.state.settings.metrics_token
 
     async def answer(request: Request) -> Response:
-        if secret:
-            check(request.headers.get("authorization", ""), secret)
-        body, content_type = await encode(request.headers.get("accept", ""))
+        if token:
+            check(request.headers.get("authorization", ""), token.get_secret_value())
+        body, content_type = await metrics.encode(request.headers.get("accept", ""))
         return Response(body, media_type=content_type)
 
     api.add_route(PATH, answer, methods=["GET"], include_in_schema=False)
 
 
-def check(authorization: str, secret: bytes) -> None:
-    """Check the header of whoever scrapes.
-
-    Raises:
-        Unauthenticated, InvalidToken: the token was not sent, or is not METRICS_TOKEN.
-    """
+def check(authorization: str, secret: str) -> None:
+    """Raise Unauthenticated or InvalidToken if the header of whoever scrapes does not hold METRICS_TOKEN."""
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthenticated
-    if not hmac.compare_digest(token.strip().encode(), secret):
+    if not hmac.compare_digest(token.strip().encode(), secret.encode()):
         raise InvalidToken

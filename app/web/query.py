@@ -28,11 +28,7 @@ class QueryNames:
         self._add(dependant)
 
     def check(self, query_string: bytes) -> None:
-        """Refuse parameters that are unknown, repeated or not UTF-8.
-
-        Raises:
-            InvalidRequest: names the first parameters at fault.
-        """
+        """Raise InvalidRequest for parameters that are unknown, repeated or not UTF-8."""
         try:
             pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict")
         except ValueError:

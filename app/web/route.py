@@ -60,8 +60,8 @@ class ApiRoute(APIRoute):
         route = self._effective()
         route.dependency_overrides_provider = provider = route.dependency_overrides_provider or CurrentApplication()
         dependant, has_body = route.dependant, route.body_field is not None
-        self._is_strict = make_strict(dependant)
-        names, solve, gather = QueryNames(dependant), self._solving(), self._gathering(route)
+        self._is_strict = is_strict = make_strict(dependant)
+        names, solve, gather = QueryNames(dependant), super().get_route_handler(), self._gathering(route)
 
         async def handler(request: Request) -> Response:
             record = current()
@@ -73,21 +73,16 @@ class ApiRoute(APIRoute):
                 known.check(query_string)
             if has_body:
                 refuse_compressed(request)
-            response = await (solve if overrides or not gather else gather)(request)
+            if gather and not overrides:
+                response = await gather(request)
+            else:
+                if is_strict:
+                    await read_json(request)
+                response = await solve(request)
             record.goes_on = response.background is not None
             return response
 
         return handler
-
-    def _solving(self) -> Handler:
-        """Return FastAPI's handler, which parses the body and solves the dependencies."""
-        solve, is_strict = super().get_route_handler(), self._is_strict
-
-        async def checked(request: Request) -> Response:
-            await read_json(request)
-            return await solve(request)
-
-        return checked if is_strict else solve
 
     def _gathering(self, route: "ApiRoute") -> Handler | None:
         """Return the handler that gathers the endpoint's arguments by itself; None where only FastAPI can."""

@@ -32,11 +32,7 @@ class Workers(ThreadPool):
         return min(self._calls, self.size)
 
     async def run(self, record: Record, call: Endpoint) -> Any:
-        """Return what `call` returns, in a thread that knows the request's context.
-
-        Raises:
-            Overloaded: no thread was free until the request's deadline.
-        """
+        """Return what `call` returns in a thread, or raise Overloaded if none was free until the request's deadline."""
         began, calls = perf_counter(), [call]
         self._calls += 1
         future = self.executor.submit(copy_context().run, _run, calls, record, began)

@@ -1,7 +1,6 @@
 """Every refusal that a client can act on: raised where it is known, answered by app.web.problems.
 
-An error's `code` is part of the contract and never changes; `detail` is for people. Neither ever holds a value that the
-client sent or the text of a library's exception.
+An error's `code` never changes; `detail` is for people. Neither holds what the client sent or a library's exception.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ UNKNOWN = (
 
 
 class FieldError(TypedDict):
-    """What is wrong with one field: `pointer` is an RFC 6901 JSON pointer into the body, or `/query/…`, `/header/…`."""
+    """What is wrong with one field: `pointer` is a JSON pointer (RFC 6901) into the body, `/query/…` or `/header/…`."""
 
     pointer: str
     message: str
@@ -32,11 +31,7 @@ class AppError(HTTPException):
     detail: str = "The server met an error it did not expect."
 
     def __init__(
-        self,
-        detail: str | None = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        errors: Sequence[FieldError] = (),
+        self, detail: str | None = None, *, headers: Mapping[str, str] | None = None, errors: Sequence[FieldError] = ()
     ) -> None:
         super().__init__(self.status, detail or self.detail, dict(headers or {}))
         self.errors = list(errors[:MAX_ERRORS])
@@ -55,10 +50,9 @@ class Forbidden(AppError):
 
 
 class Conflict(AppError):
-    """What is stored stands in the way: a row that is there already, or one that is missing.
+    """A row that is there already stands in the way, or one is missing: the answer says neither which nor whose.
 
-    The answer says neither which of the two nor whose row it is. `__cause__` is SQLAlchemy's error, whose `orig.diag`
-    names the constraint: an entity that can say more catches this and raises an error of its own.
+    `__cause__` is SQLAlchemy's error, whose `orig.diag` names the constraint, for an entity that can say more.
     """
 
     status, code, detail = 409, "conflict", "The change contradicts what is stored. Nothing was changed."

@@ -100,8 +100,10 @@ async def read_json(request: Request) -> Any:
     _refuse_type(request)
     try:
         return DECODER.decode(body.decode())
-    except (ValueError, RecursionError):
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise MalformedBody from None
+    except ValueError:  # of `int`
+        raise InvalidRequest(errors=[LONG_NUMBER]) from None
 
 
 def _refuse_type(request: Request) -> None:
@@ -112,15 +114,8 @@ def _refuse_type(request: Request) -> None:
         raise UnsupportedMediaType
 
 
-def _read_integer(digits: str) -> int:
-    try:
-        return int(digits)
-    except ValueError:
-        raise InvalidRequest(errors=[LONG_NUMBER]) from None
+def _refuse_constant(_: str) -> Never:
+    raise MalformedBody
 
 
-def _refuse_constant(name: str) -> Never:
-    raise ValueError(name)
-
-
-DECODER = json.JSONDecoder(parse_int=_read_integer, parse_constant=_refuse_constant)
+DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

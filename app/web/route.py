@@ -57,11 +57,11 @@ class ApiRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         """Return the handler: token, then limit, then query and body, then the endpoint."""
-        route = self._effective()
+        route = self._effective_route()
         route.dependency_overrides_provider = provider = route.dependency_overrides_provider or CurrentApplication()
         dependant, has_body = route.dependant, route.body_field is not None
         self._is_strict = is_strict = make_strict(dependant)
-        names, solve, gather = QueryNames(dependant), super().get_route_handler(), self._gathering(route)
+        names, solve, gather = QueryNames(dependant), super().get_route_handler(), self._gather_handler(route)
 
         async def handler(request: Request) -> Response:
             record = current()
@@ -84,7 +84,7 @@ class ApiRoute(APIRoute):
 
         return handler
 
-    def _gathering(self, route: "ApiRoute") -> Handler | None:
+    def _gather_handler(self, route: "ApiRoute") -> Handler | None:
         """Return the handler that gathers the endpoint's arguments by itself; None where only FastAPI can."""
         arguments = arguments_of(route.dependant)
         if arguments is None:
@@ -105,7 +105,7 @@ class ApiRoute(APIRoute):
 
         return gather
 
-    def _effective(self) -> "ApiRoute":
+    def _effective_route(self) -> "ApiRoute":
         """Return what the handler is made for: this route, or this route as a router that holds it was included."""
         context = _effective_route_context_var.get()  # FastAPI's own way to hand it over, there is no public one
         return cast(ApiRoute, context) if context and context.original_route is self else self

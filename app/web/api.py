@@ -20,7 +20,6 @@ from app.web.route import ApiRoute
 EVERYWHERE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 # `no-store` would also keep a browser from using its own copy with an ETag.
 PRIVATE = (*EVERYWHERE, (b"cache-control", b"private, no-cache"), (b"vary", b"Authorization"))
-OVERRIDABLE = frozenset(name for name, _ in PRIVATE) - {b"vary"}
 CLOSE = (b"connection", b"close")
 NO_LIFESPAN = type(APIRouter().lifespan_context)
 
@@ -69,9 +68,9 @@ class Edge:
         if record.in_flight:
             record.in_flight.discard(record)
         headers: Headers = [*message.get("headers", ())]
-        own = OVERRIDABLE.intersection([name for name, _ in headers])
-        wanted = PRIVATE if record.is_api or record.principal else EVERYWHERE
-        headers += [header for header in wanted if header[0] not in own] if own else wanted
+        own = {name for name, _ in headers if name != b"vary"}
+        usual = PRIVATE if record.is_api or record.principal else EVERYWHERE
+        headers += [header for header in usual if header[0] not in own]
         headers += [(name.lower().encode(), value.encode()) for name, value in record.headers.items()]
         headers += self._observer.answer(record)
         if self._draining.is_set():

@@ -17,15 +17,10 @@ FAILURES = ("token_missing", "token_invalid", "token_expired")
 
 def measure(api: Api, guard: Guard) -> Metrics:
     """Return the metrics of the application, which read what its parts count, and serve them."""
-    state, workers = api.state, api.state.workers
+    state = api.state
     readings = (
         gauge("http_requests_in_progress", "Requests under way, probes aside.", lambda: guard.in_flight),
-        gauge(
-            "worker_threads",
-            "Threads that serve requests.",
-            lambda: {"busy": workers.busy, "idle": workers.size - workers.busy},
-            "state",
-        ),
+        gauge("worker_threads", "Threads that serve requests.", state.workers.states, "state"),
         gauge("db_client_connections", "Pooled connections.", state.database.connections, "state"),
         gauge("db_client_connections_max", "Connections the pool may open.", lambda: state.settings.database_pool_size),
         counter("rate_limit_requests", "Requests by verdict.", lambda: state.limits.outcomes, "outcome", OUTCOMES),

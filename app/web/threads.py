@@ -24,12 +24,12 @@ class Workers(ThreadPool):
 
     def __init__(self, size: int) -> None:
         super().__init__(size, "worker")
-        self.size, self._calls = size, 0
+        self._calls = 0
 
-    @property
-    def busy(self) -> int:
-        """How many threads work on a request."""
-        return min(self._calls, self.size)
+    def states(self) -> dict[str, int]:
+        """Return how many threads work on a request, and how many could."""
+        busy = min(self._calls, self._size)
+        return {"busy": busy, "idle": self._size - busy}
 
     async def run(self, record: Record, call: Endpoint) -> Any:
         """Return what `call` returns in a thread, or raise Overloaded if none was free until the request's deadline."""

@@ -6,6 +6,7 @@ import re
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
+from http.client import responses as phrases
 from typing import Any
 
 from fastapi import Request
@@ -46,19 +47,13 @@ def problem_response(
 
     The code stands in the request's record, for the log.
     """
-    body = {"type": "about:blank", "title": _phrase(status), "status": status, "detail": detail, "code": code}
+    title = phrases.get(status, "Error")
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
     if (trace := get_current_span().get_span_context()).is_valid:
         body["trace_id"] = format_trace_id(trace.trace_id)
     if record := CURRENT.get():
         record.code = code
     return Response(json.dumps(body | members, allow_nan=False), status, headers, "application/problem+json")
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"
 
 
 async def _answer_app_error(_: Request, error: AppError) -> Response:
@@ -71,12 +66,12 @@ async def _answer_http_error(request: Request, error: HTTPException) -> Response
     A detail that is no text becomes the member `data`.
     """
     status, headers = error.status_code, dict(error.headers or {})
+    phrase = phrases.get(status, "Error")
     if not is_body_allowed_for_status_code(status):
         return Response(status_code=status, headers=headers)
-    if status == HTTPStatus.METHOD_NOT_ALLOWED and error.detail == _phrase(status):
+    if status == HTTPStatus.METHOD_NOT_ALLOWED and error.detail == phrase:
         headers["Allow"] = ", ".join(_allowed_methods(request))
         return problem_response(status, "method_not_allowed", "The resource does not know this method.", headers)
-    phrase = _phrase(status)
     if status == HTTPStatus.NOT_FOUND and error.detail == phrase:
         return problem_response(status, NotFound.code, NotFound.detail, headers)
     code = re.sub("[^a-z0-9]+", "_", phrase.lower()).strip("_")

@@ -57,7 +57,8 @@ class ApiRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         """Return the handler: token, then limit, then query and body, then the endpoint."""
-        route = self._effective_route()
+        context = _effective_route_context_var.get()  # this route, as it was included: there is no public way to it
+        route = cast(ApiRoute, context) if context and context.original_route is self else self
         route.dependency_overrides_provider = provider = route.dependency_overrides_provider or CurrentApplication()
         dependant, has_body = route.dependant, route.body_field is not None
         self._is_strict = is_strict = make_strict(dependant)
@@ -104,11 +105,6 @@ class ApiRoute(APIRoute):
             return await serialize(request)
 
         return gather
-
-    def _effective_route(self) -> "ApiRoute":
-        """Return what the handler is made for: this route, or this route as a router that holds it was included."""
-        context = _effective_route_context_var.get()  # FastAPI's own way to hand it over, there is no public one
-        return cast(ApiRoute, context) if context and context.original_route is self else self
 
 
 async def _result(request: Request) -> Any:

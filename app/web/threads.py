@@ -5,6 +5,7 @@ There are no more threads than connections, so this is where overload shows.
 
 from asyncio import CancelledError, current_task, get_running_loop, wrap_future
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial, wraps
 from time import perf_counter
@@ -14,17 +15,16 @@ from fastapi.dependencies.models import _is_async_gen_callable, _is_coroutine_ca
 
 from app.errors import Overloaded
 from app.record import Record, current
-from app.thread_pool import ThreadPool
 
 Endpoint = Callable[..., Any]
 
 
-class Workers(ThreadPool):
+class Workers:
     """A pool of `size` threads: the standard library's, since anyio's hand-over costs half as much again."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(size, "worker")
-        self._calls = 0
+        self._size, self._calls = size, 0
+        self._executor = ThreadPoolExecutor(size, "worker")
 
     def states(self) -> dict[str, int]:
         """Return how many threads work on a request, and how many could."""
@@ -35,7 +35,7 @@ class Workers(ThreadPool):
         """Return what `call` returns in a thread, or raise Overloaded if none was free until the request's deadline."""
         began, calls = perf_counter(), [call]
         self._calls += 1
-        future = self.executor.submit(copy_context().run, _run, calls, record, began)
+        future = self._executor.submit(copy_context().run, _run, calls, record, began)
         timer = get_running_loop().call_later(record.remaining(), future.cancel)  # only what has not begun
         try:
             return await wrap_future(future)
@@ -49,6 +49,11 @@ class Workers(ThreadPool):
         finally:
             timer.cancel()
             self._calls -= 1
+
+    def close(self) -> None:
+        """Let go of the threads without waiting for one that hangs; calls that come later have new ones."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor = ThreadPoolExecutor(self._size, "worker")
 
 
 def in_thread(endpoint: Endpoint) -> Endpoint:

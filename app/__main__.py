@@ -27,8 +27,8 @@ def serve() -> None:
 
 @cli.command()
 def migrate(
-    revision: Annotated[str, typer.Argument(help="Or `base`: before the first.")] = "head",
-    down: Annotated[bool, typer.Option("--down", help="Down to it instead.")] = False,
+    revision: Annotated[str, typer.Argument(help="The revision to reach; `base` is the empty schema.")] = "head",
+    down: Annotated[bool, typer.Option("--down", help="Downgrade to this revision.")] = False,
 ) -> None:
     """Bring the schema of the database at DATABASE_MIGRATION_URL, or DATABASE_URL, to a revision."""
     with readable_errors():

@@ -14,6 +14,7 @@ from time import monotonic
 from types import FrameType
 
 import uvicorn
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
@@ -29,6 +30,7 @@ KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 
 LINGER_S = 1.0  # a request that was on its way when the listener closed is still answered within this
 POLL_S = 0.02
 UNDEFINED_TABLE = "42P01"
+POSTGRES_PORT = 5432
 SHUTDOWN_S = 7.5  # for all of it but the flush of telemetry (2 s); what is slower is cut
 
 logger = logging.getLogger(__name__)
@@ -135,6 +137,13 @@ def verify_address(settings: Settings) -> None:
         raise NotServing(f"{name}: {host}:{port} cannot be listened on: {reason}.") from None
 
 
+def _address(settings: Settings) -> str:
+    """Return the host and port of the database, without its login."""
+    assert settings.database_url
+    url = make_url(settings.database_url.get_secret_value())
+    return f"{url.host or url.query.get('host', 'localhost')}:{url.port or POSTGRES_PORT}"
+
+
 def verify_database(settings: Settings) -> None:
     """Raise NotServing if the database does not answer, its schema is too old, or the login lacks a role."""
     database = Database.from_settings(settings)
@@ -144,7 +153,7 @@ def verify_database(settings: Settings) -> None:
     except SQLAlchemyError as error:
         if getattr(getattr(error, "orig", None), "pgcode", None) == UNDEFINED_TABLE:
             raise NotServing("There is no schema: run `python -m app migrate`.") from None
-        raise NotServing(f"The database cannot be used: {migrations.first_line(error)}") from None
+        raise NotServing(f"DATABASE_URL: {_address(settings)} cannot be used: {migrations.first_line(error)}") from None
     finally:
         database.close()
     known = migrations.revisions()

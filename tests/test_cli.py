@@ -116,6 +116,7 @@ SPANS = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}
         (["openapi"], SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
         (["openapi", "no/folder/openapi.json"], {}, "no/folder/openapi.json cannot be written: No such file"),
         (["openapi", "/"], {}, "/ cannot be written: Is a directory"),
+        (["migrate", "base"], NOWHERE, "`base` is the empty schema"),
         (["migrate"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
         (["seed", "alice"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
         (["dev"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
@@ -185,10 +186,11 @@ def test_serve_wants_a_migrated_database(tmp_path: Path, cluster: Server, admin:
 
 
 def test_a_database_that_is_not_there_is_told_in_a_line(tmp_path: Path) -> None:
-    """Exit code 1 and what the driver says, which holds no password."""
+    """Exit code 1, the variable, the address and what the driver says, without the password."""
     url = f"postgresql://user:{CANARY}@127.0.0.1:1/tasks"
     run = command(tmp_path, "serve", DATABASE_URL=url, BETTER_AUTH_SECRET=SECRET)
     assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (1, "", 1), run.stderr
+    assert run.stderr.startswith("DATABASE_URL: 127.0.0.1:1 cannot be used: ")
     assert "Connection refused" in run.stderr
     assert CANARY not in run.stderr
 

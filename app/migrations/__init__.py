@@ -61,10 +61,12 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
     """Bring the schema of the database that `settings` name up, or `down`, to `revision`.
 
     Raises:
-        SettingsError: they name no database.
+        SettingsError: they name no database, or `revision` is `base` without `down`.
         BrokenMigrations, MigrationFailed: see these classes.
     """
     owner_url(settings)
+    if revision == "base" and not down:
+        raise SettingsError("`base` is the empty schema, which is below every revision: add --down.")
     revisions()
     move = command.downgrade if down else command.upgrade
     try:
@@ -82,7 +84,7 @@ def owner_url(settings: Settings) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what the driver or Alembic says; it names host and port and no password."""
+    """Return the first line of what the driver or Alembic says; it names no password."""
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
 
 

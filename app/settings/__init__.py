@@ -105,7 +105,7 @@ class Settings(BaseSettings):
         except (UnicodeDecodeError, OSError) as error:
             raise SettingsError(f".env cannot be read: {type(error).__name__}") from None
         if env_file and env_file.exists() and settings.environment == "production":
-            raise SettingsError("ENVIRONMENT: production is for the environment to say; .env is only for development")
+            raise SettingsError("ENVIRONMENT: set production in the environment; .env is only for development")
         return settings
 
     @classmethod

@@ -95,7 +95,7 @@ def parse_prefix(text: str) -> str:
     if len(text) > MAX_PREFIX or not PREFIX.fullmatch(text):
         raise ValueError("must be a path such as /task-service: letters, digits or -._~, and no / at its end")
     if text == "/api" or text.split("/")[1] in OWN_PATHS:
-        raise ValueError("is a path of the application: a proxy that serves it as it is needs no prefix")
+        raise ValueError("is one of the application's own paths: leave ROOT_PATH empty unless the proxy adds a prefix")
     return text
 
 

@@ -52,7 +52,7 @@ def summary(facts: Mapping[str, Any]) -> str:
     if removed := facts.get("app.db.plan.rows_removed"):
         parts.append(f"{removed:,} rows thrown away")
     if (error := facts.get("app.db.plan.estimate_error", 1)) >= MISESTIMATE:
-        parts.append(f"row estimate off {error:,.0f} times")
+        parts.append(f"row estimate wrong by a factor of {error:,.0f}")
     if "app.db.lock_wait" in facts:
         parts.append("waited for a lock")
     return "; ".join(parts)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +24,7 @@ HERE = "http://127.0.0.1:8000"
 def paste(block: str, folder: Path, url: str = HERE) -> str:
     """What a block writes in a shell, with this Python for the checkout's and the API at `url`."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "BETTER_AUTH_SECRET": SECRET}
-    script = block.replace(".venv/bin/python", sys.executable).replace(HERE, url)
+    script = block.replace(".venv/bin/python", shlex.quote(sys.executable)).replace(HERE, url)
     command = ["bash", "-euc", script]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
 

@@ -46,7 +46,7 @@ class NotFound(AppError):
 class Forbidden(AppError):
     """The user is known, and may not do this."""
 
-    status, code, detail = 403, "forbidden", "This is for administrators alone."
+    status, code, detail = 403, "forbidden", "Only administrators may do this."
 
 
 class Conflict(AppError):

@@ -40,7 +40,7 @@ def rename(project: Path, name: str) -> str:
     in_git = is_repository(project)
     if in_git and git(project, "status", "--porcelain", "--", "."):
         raise RenameError("some changes are not committed: commit or stash them first, so that this can be undone")
-    texts = read(tracked(project) if in_git else found(project))
+    texts = read(list_tracked(project) if in_git else list_files(project))
     spellings = dict(zip(spell(old), spell(name), strict=True))
     check_unused(texts, spellings)
     changed = sum(rewrite(path, text, spellings) for path, text in texts.items())
@@ -106,12 +106,12 @@ def is_repository(project: Path) -> bool:
     return git(project, "ls-files", "--", "pyproject.toml") != ""
 
 
-def tracked(project: Path) -> list[Path]:
+def list_tracked(project: Path) -> list[Path]:
     """Return the files that git keeps."""
     return [project / name for name in git(project, "ls-files", "-z", "--", ".").split("\0") if name]
 
 
-def found(project: Path) -> list[Path]:
+def list_files(project: Path) -> list[Path]:
     """Return the files of a project without git, but for what tools and the developer put there."""
     return [path for path in project.rglob("*") if not any(map(NOT_OURS.fullmatch, path.relative_to(project).parts))]
 

@@ -123,7 +123,7 @@ class Store:
         rows = self.run(read, **which)
         if not rows:
             raise self.not_found
-        return _found(rows[0])
+        return _to_found(rows[0])
 
     def insert_once(
         self, insert: sa.Executable, read_by_key: sa.Select[Any], body: BaseModel, key: str | None
@@ -137,18 +137,18 @@ class Store:
         body_hash = sha256(body.model_dump_json().encode()).digest() if key else None
         rows = self.run(insert, **body.model_dump(), idempotency_key=key, idempotency_hash=body_hash)
         if rows:
-            return _found(rows[0])
+            return _to_found(rows[0])
         rows = self.run(read_by_key, idempotency_key=key)
         if not rows:
             raise DatabaseBusy
         if bytes(rows[0].idempotency_hash) != body_hash:
             raise IdempotencyKeyReused
-        return _found(rows[0], replayed=True)
+        return _to_found(rows[0], replayed=True)
 
     def update_one(self, update: sa.Update, read: sa.Select[Any], values: Mapping[str, Any], **which: Any) -> Found:
         """Set some fields of a row and return it; it stays as it is where none of them differs."""
         new = {f"new_{field}": value for field, value in values.items()}
-        return _found(self._change_one(set_fields(update, tuple(values)), read, which | new))
+        return _to_found(self._change_one(set_fields(update, tuple(values)), read, which | new))
 
     def delete_one(self, delete: sa.Executable, read: sa.Select[Any], **which: Any) -> None:
         """Delete a row."""
@@ -162,7 +162,7 @@ class Store:
         return rows[0]
 
 
-def _found(row: sa.Row[Any], *, replayed: bool = False) -> Found:
+def _to_found(row: sa.Row[Any], *, replayed: bool = False) -> Found:
     columns = row._asdict()
     columns.pop("idempotency_hash", None)
     return Found(columns, columns.pop("version"), replayed)

@@ -36,7 +36,7 @@ def ready(stack: Stack) -> str:
     return str(get_json(stack.api, "/health/ready")["status"])
 
 
-def task_created(stack: Stack) -> str:
+def create_task(stack: Stack) -> str:
     """A task is made, and the answer names its trace."""
     answer = stack.api.post("/api/tasks", json={"title": "Smoke"}, headers=stack.header("smoke")).raise_for_status()
     stack.traces["created"] = _trace_id(answer)

@@ -108,7 +108,7 @@ def test_nobody_else_does(api: Api, alice: httpx.Client) -> None:
     """A user is told that this is for administrators, a stranger to send a token; both before anything is looked up."""
     refused = alice.get("/api/admin/owners")
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
-    assert refused.json()["detail"] == "This is for administrators alone."
+    assert refused.json()["detail"] == "Only administrators may do this."
     with api.client(None) as stranger:
         assert stranger.get("/api/admin/owners").status_code == 401
     assert scrape(alice).value("admin_statements_total") == 0

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from devtools.rename import KEPT, found, tracked
+from devtools.rename import KEPT, list_files, list_tracked
 from tests.devtools.processes import ROOT
 
 ENVIRONMENT = {
@@ -21,7 +21,7 @@ ENVIRONMENT = {
 
 def copy_template(folder: Path) -> Path:
     """Copy every file that belongs to this checkout into `folder`; return it."""
-    for path in tracked(ROOT) or found(ROOT):
+    for path in list_tracked(ROOT) or list_files(ROOT):
         if path.is_file():
             target = folder / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def commit(folder: Path) -> None:
 
 def texts(project: Path) -> dict[str, str]:
     """The text of every file that a rename should have changed, by its path."""
-    paths = [path for path in found(project) if path.is_file() and path.name not in KEPT]
+    paths = [path for path in list_files(project) if path.is_file() and path.name not in KEPT]
     return {str(path.relative_to(project)): path.read_bytes().decode(errors="replace") for path in paths}
 
 

@@ -24,13 +24,13 @@ from app.db.roles import ROLE
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry import logs
+from app.telemetry.shapes import POSTGRES_PORT, server_attributes
 from app.web.protocol import BoundedProtocol
 
 KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 s), or they meet a closed connection
 LINGER_S = 1.0  # a request that was on its way when the listener closed is still answered within this
 POLL_S = 0.02
 UNDEFINED_TABLE = "42P01"
-POSTGRES_PORT = 5432
 SHUTDOWN_S = 7.5  # for all of it but the flush of telemetry (2 s); what is slower is cut
 
 logger = logging.getLogger(__name__)
@@ -140,8 +140,8 @@ def verify_address(settings: Settings) -> None:
 def _address(settings: Settings) -> str:
     """Return the host and port of the database, without its login."""
     assert settings.database_url
-    url = make_url(settings.database_url.get_secret_value())
-    return f"{url.host or url.query.get('host', 'localhost')}:{url.port or POSTGRES_PORT}"
+    server = server_attributes(make_url(settings.database_url.get_secret_value()))
+    return f"{server.get('server.address', 'localhost')}:{server.get('server.port', POSTGRES_PORT)}"
 
 
 def verify_database(settings: Settings) -> None:

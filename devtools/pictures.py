@@ -72,7 +72,8 @@ def take_pictures(say: Callable[[str], None]) -> None:
         PostgresFailed: the database did not start.
 
     """
-    jaeger = Endpoints.load().url(Endpoints.load().jaeger_port)
+    endpoints = Endpoints.load()
+    jaeger = endpoints.url(endpoints.jaeger_port)
     verify_jaeger(jaeger)
     FOLDER.mkdir(exist_ok=True)
     with open_browser() as page, postgres(HOME / "pictures", say=say) as server, run_api(server) as api:

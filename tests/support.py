@@ -89,18 +89,25 @@ def run_api(settings: Settings, create: Create = create_app) -> Iterator[Api]:
     """Serve an application with these settings, in a thread of this process and on a free port."""
     with socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        started = Event()
-        draining = Event()
-        server = Server(create(settings, draining), settings, draining, started.set)
-        thread = Thread(target=server.run, args=([listener],), daemon=True)
-        thread.start()
-        assert started.wait(10)
-        try:
+        with run_on(listener, settings, create):
             yield Api(listener.getsockname()[1], settings)
-        finally:
-            server.should_exit = True
-            thread.join(15)
-            assert not thread.is_alive()
+
+
+@contextmanager
+def run_on(listener: socket, settings: Settings, create: Create = create_app) -> Iterator[None]:
+    """Serve an application at a socket that is bound, in a thread of this process, until the block ends."""
+    started = Event()
+    draining = Event()
+    server = Server(create(settings, draining), settings, draining, started.set)
+    thread = Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(15)
+        assert not thread.is_alive()
 
 
 @contextmanager

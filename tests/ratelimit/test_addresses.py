@@ -4,14 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from socket import AF_UNIX, socket
 from tempfile import TemporaryDirectory
-from threading import Event, Thread
 
 import httpx
 
-from app.main import create_app
-from app.serving import Server
 from app.settings import Settings
-from tests.support import SECRET, Api, make_token
+from tests.support import SECRET, Api, make_token, run_on
 
 Serve = Callable[..., AbstractContextManager[Api]]
 
@@ -87,15 +84,9 @@ def test_a_peer_without_an_address_is_served(database_url: str) -> None:
 def serving_on_a_socket(settings: Settings) -> Iterator[httpx.Client]:
     with TemporaryDirectory(prefix="s") as folder, socket(AF_UNIX) as listener:
         listener.bind(f"{folder}/s")
-        started = Event()
-        draining = Event()
-        server = Server(create_app(settings, draining), settings, draining, started.set)
-        thread = Thread(target=server.run, args=([listener],), daemon=True)
-        thread.start()
-        assert started.wait(10)
         transport = httpx.HTTPTransport(uds=f"{folder}/s")
-        with httpx.Client(transport=transport, base_url="http://test", timeout=30) as client:
+        with (
+            run_on(listener, settings),
+            httpx.Client(transport=transport, base_url="http://test", timeout=30) as client,
+        ):
             yield client
-        server.should_exit = True
-        thread.join(15)
-        assert not thread.is_alive()

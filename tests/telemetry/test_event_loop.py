@@ -24,11 +24,11 @@ router = APIRouter(prefix="/api/on-loop", route_class=ApiRoute)
 Start = Callable[..., AbstractContextManager[Api]]
 
 
-async def asked(database: CurrentDatabase, user: CurrentUser) -> int:
+async def count_rows(database: CurrentDatabase, user: CurrentUser) -> int:
     return len(database.execute(user, ONE, {}))
 
 
-def asked_in_thread(session: CurrentSession) -> int:
+def count_rows_in_thread(session: CurrentSession) -> int:
     return len(session.connection().execute(ONE).all())
 
 
@@ -38,7 +38,7 @@ async def execute(database: CurrentDatabase, user: CurrentUser) -> int:
 
 
 @router.get("/dependency")
-def dependency(number: Annotated[int, Depends(asked)]) -> int:
+def dependency(number: Annotated[int, Depends(count_rows)]) -> int:
     return number
 
 
@@ -49,13 +49,13 @@ async def transaction(database: CurrentDatabase, user: CurrentUser) -> int:
 
 
 @router.get("/session")
-async def begun_in_thread(number: Annotated[int, Depends(asked_in_thread)], session: CurrentSession) -> int:
+async def begun_in_thread(number: Annotated[int, Depends(count_rows_in_thread)], session: CurrentSession) -> int:
     return number * len(session.connection().execute(ONE).all())
 
 
 @router.get("/background")
 async def background(tasks: BackgroundTasks, database: CurrentDatabase, user: CurrentUser) -> int:
-    tasks.add_task(asked, database, user)
+    tasks.add_task(count_rows, database, user)
     return 1
 
 

@@ -65,7 +65,7 @@ def test_the_server_span_says_who_asked_and_what_the_database_did(alice: httpx.C
 
 
 def test_the_statement_is_told_without_its_values_and_its_preamble(alice: httpx.Client, receiver: Receiver) -> None:
-    """The query text is the statement alone, with placeholders."""
+    """The query text is only the statement, with placeholders."""
     text = statement(receiver, alice.get("/api/tasks?q=needle"))["attributes"]["db.query.text"]
     assert text.startswith("SELECT task.id, task.title")
     assert "ILIKE %(pattern)s" in text

@@ -30,20 +30,20 @@ from app.web.proxy import Proxy
 from app.web.threads import Workers
 
 VERSION = "0.1.0"
-ENTITIES = (tasks,)
+ENTITIES: tuple[APIRouter, ...] = (tasks,)
 
 
 def create_app(
     settings: Settings | None = None,
     draining: Event | None = None,
     *,
-    entities: Sequence[APIRouter] = ENTITIES,
+    entities: Sequence[APIRouter] | None = None,
     lifespan: Lifespan[FastAPI] | None = None,
 ) -> Api:
     """Return the application, independent of any other in the process: FastAPI, to which more can be added.
 
-    Without `settings` it reads them from the environment. `lifespan` is run as FastAPI would. Once `draining` is set,
-    readiness fails and answers close their connections.
+    Without `settings` it reads them from the environment; without `entities` it has ENTITIES. `lifespan` is run as
+    FastAPI would. Once `draining` is set, readiness fails and answers close their connections.
 
     Raises:
         SettingsError: the environment's settings are wrong, or not enough to serve with.
@@ -65,7 +65,7 @@ def create_app(
     provide(api, settings, draining)
     observe(api, settings, draining)
     api.include_router(health.router)
-    api.add_entities(entities)
+    api.add_entities(ENTITIES if entities is None else entities)
     if lifespan:
         api.include_router(APIRouter(lifespan=lifespan))
     api.effective_routes.verify()

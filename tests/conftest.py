@@ -10,15 +10,19 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from app import migrations
+from app import main
 from app.settings import Settings
+from devtools.examples.routes import router as examples
 from devtools.postgres import Server, postgres
 from tests.key_server import EC, ED, RSA, KeyServer, key_server, publish
+from tests.schema import migrate
 from tests.support import ORIGIN, SECRET, UNLIMITED, Api, run_api, run_sql
 
 pytest_plugins = ["tests.postmaster", "tests.redis_server"]
 
 TEMPLATE = "tasks_template"
+
+main.ENTITIES += (examples,)  # no copy of this project takes these away
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +41,7 @@ def admin(cluster: Server) -> Callable[[str], None]:
 def template(cluster: Server, admin: Callable[[str], None]) -> str:
     """The name of a migrated database to copy: to copy is faster than to migrate."""
     admin(f"CREATE DATABASE {TEMPLATE} OWNER tasks")
-    migrations.migrate(Settings(database_url=cluster.url(TEMPLATE)))
+    migrate(cluster.url(TEMPLATE))
     return TEMPLATE
 
 
@@ -93,7 +97,7 @@ def stranger(shared_api: Api) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def someone(shared_api: Api) -> Iterator[httpx.Client]:
-    """A user of the shared API who has no tasks yet."""
+    """A user of the shared API who has no examples yet."""
     with shared_api.client(f"someone-{uuid4()}") as client:
         yield client
 

@@ -162,13 +162,13 @@ def key_server(behave: Behaviour, path: str = PATH) -> Iterator[KeyServer]:
             thread.join(10)
 
 
-def get_tasks(api: Api, token: str) -> httpx.Response:
-    return httpx.get(f"{api.url}/api/tasks", headers={"Authorization": f"Bearer {token}"}, timeout=30, verify=TLS)
+def get_examples(api: Api, token: str) -> httpx.Response:
+    return httpx.get(f"{api.url}/api/examples", headers={"Authorization": f"Bearer {token}"}, timeout=30, verify=TLS)
 
 
 def outcome(api: Api, token: str) -> tuple[int, str | None]:
     """Send two requests, which must have the same status: the API may have cached the first. Return status and code."""
-    first, second = get_tasks(api, token), get_tasks(api, token)
+    first, second = get_examples(api, token), get_examples(api, token)
     assert first.status_code == second.status_code
     return second.status_code, second.json().get("code") if second.is_error else None
 
@@ -176,14 +176,14 @@ def outcome(api: Api, token: str) -> tuple[int, str | None]:
 def wait_for_status(expected: int, api: Api, token: str, *, within: float) -> httpx.Response:
     """Send requests until the answer has the expected status."""
     deadline = time.monotonic() + within
-    while (response := get_tasks(api, token)).status_code != expected:
+    while (response := get_examples(api, token)).status_code != expected:
         assert time.monotonic() < deadline, f"still {response.status_code} after {within} s"
         time.sleep(0.1)
     return response
 
 
-def get_tasks_promptly(api: Api, token: str) -> None:
+def get_examples_promptly(api: Api, token: str) -> None:
     """Send a valid token, and expect an answer that waits for nothing."""
     begin = time.monotonic()
-    assert get_tasks(api, token).status_code == 200
+    assert get_examples(api, token).status_code == 200
     assert time.monotonic() - begin < PROMPT_S

@@ -14,10 +14,9 @@ from typing import Any, BinaryIO
 import psycopg2
 import pytest
 
-from app import migrations
-from app.settings import Settings
 from devtools.postgres.cluster import INITDB, VOLATILE, give_to_server, start_program
 from devtools.postgres.home import prepare_folders
+from tests.schema import migrate
 from tests.support import wait_until
 
 LOGIN = "CREATE ROLE tasks LOGIN CREATEROLE NOSUPERUSER NOBYPASSRLS"
@@ -40,7 +39,7 @@ class Postmaster:
         self.start()
         self.ask(LOGIN)
         self.ask("CREATE DATABASE migrated OWNER tasks")
-        migrations.migrate(Settings(database_url=self.url("migrated")))
+        migrate(self.url("migrated"))
 
     def start(self, *, durable: bool = False) -> None:
         """Start the server if it does not run, and wait until it answers."""

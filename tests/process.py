@@ -80,11 +80,12 @@ def free_port() -> int:
 
 @contextmanager
 def run_process(database_url: str, root: Path = ROOT, **variables: object) -> Iterator[Process]:
-    """Serve the project at `root` until the block ends. The test may end the process itself."""
+    """Serve the project until the block ends, or a copy of `app` at `root`. The test may end the process itself."""
     port = free_port()
     env = environment(database_url, port=port, **variables)
     with TemporaryFile() as log:
-        popen = subprocess.Popen([sys.executable, "-m", "app", "serve"], cwd=root, env=env, stdout=log, stderr=log)
+        module = "tests.serve" if root == ROOT else "app"
+        popen = subprocess.Popen([sys.executable, "-m", module, "serve"], cwd=root, env=env, stdout=log, stderr=log)
         process = Process(port, popen, log)
         try:
             wait_until(process.is_alive, seconds=30)

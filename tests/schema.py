@@ -1,4 +1,4 @@
-"""Tables of a test's own, made by the helpers that a migration uses."""
+"""Tables that no migration of the application makes: those of the tests' entity, and of a single test."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +7,10 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import create_engine, pool
 
+from app import migrations
+from app.settings import Settings
+from devtools.examples import migration
+
 
 @contextmanager
 def change_schema(url: str) -> Iterator[None]:
@@ -14,3 +18,10 @@ def change_schema(url: str) -> Iterator[None]:
     engine = create_engine(url, poolclass=pool.NullPool)
     with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
         yield
+
+
+def migrate(url: str) -> None:
+    """Bring the database at `url` to the application's schema, and add the table of the examples."""
+    migrations.migrate(Settings(database_url=url))
+    with change_schema(url):
+        migration.upgrade()

@@ -42,11 +42,11 @@ def statuses(ports: Sequence[int], requests: int, user: str = "fresh", connectio
     """Send a user's requests to the APIs in turn, on several connections at once. Count the statuses of the answers."""
     headers = {"Authorization": f"Bearer {make_token(user)}"}
 
-    def get_tasks(port: int) -> list[int]:
+    def get_examples(port: int) -> list[int]:
         connection = HTTPConnection("127.0.0.1", port, timeout=30)
         received = []
         for _ in range(requests // connections):
-            connection.request("GET", "/api/tasks?limit=1", headers=headers)
+            connection.request("GET", "/api/examples?limit=1", headers=headers)
             answer = connection.getresponse()
             answer.read()
             received.append(answer.status)
@@ -54,7 +54,7 @@ def statuses(ports: Sequence[int], requests: int, user: str = "fresh", connectio
         return received
 
     with ThreadPoolExecutor(connections) as pool:
-        answers = pool.map(get_tasks, islice(cycle(ports), connections))
+        answers = pool.map(get_examples, islice(cycle(ports), connections))
         return Counter(chain.from_iterable(answers))
 
 

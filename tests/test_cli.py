@@ -80,7 +80,7 @@ def test_token_prints_one_that_works(tmp_path: Path, stranger: httpx.Client) -> 
     token = run.stdout.removesuffix("\n")
     claims = jwt.decode(token, SECRET, ["HS256"])
     assert (claims["sub"], claims["exp"] - claims["iat"], "role" in claims) == ("alice", 300, False)
-    assert stranger.get("/api/tasks", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    assert stranger.get("/api/examples", headers={"Authorization": f"Bearer {token}"}).status_code == 200
 
 
 def test_token_may_be_an_administrators(tmp_path: Path) -> None:

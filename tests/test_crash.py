@@ -15,7 +15,7 @@ from tests.support import SECRET, UNLIMITED, run_api, wait_until
 
 KILLS = 20
 WRITERS = 4
-BETWEEN = 20  # tasks at least
+BETWEEN = 20  # examples at least
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def durable(postmaster: Postmaster) -> Iterator[Postmaster]:
 
 
 def write(client: httpx.Client, acknowledged: dict[str, int], done: Event) -> None:
-    """Make one task after another, each with its key again and again until it is acknowledged."""
+    """Make one example after another, each with its key again and again until it is acknowledged."""
     while not done.is_set():
         title = str(uuid4())
         while (answer := post(client, title)).status_code == 503:
@@ -39,7 +39,7 @@ def write(client: httpx.Client, acknowledged: dict[str, int], done: Event) -> No
 
 
 def post(client: httpx.Client, title: str) -> httpx.Response:
-    return client.post("/api/tasks", json={"title": title}, headers={"Idempotency-Key": title})
+    return client.post("/api/examples", json={"title": title}, headers={"Idempotency-Key": title})
 
 
 def reached(acknowledged: dict[str, int], goal: int) -> bool:
@@ -64,7 +64,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_made_twice(durable: Postmas
         for writer in writers:
             writer.result()
         replayed = {title: post(client, title).json()["id"] for title in list(acknowledged)[:: len(acknowledged) // 50]}
-    kept = durable.ask("SELECT title, id FROM task", name)
+    kept = durable.ask("SELECT title, id FROM example", name)
     assert len(kept) == len(acknowledged) >= BETWEEN * KILLS
     assert dict(kept) == acknowledged
     assert replayed.items() <= acknowledged.items()

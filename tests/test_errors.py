@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-TASK = "/api/tasks/1"
+EXAMPLE = "/api/examples/1"
 
 
 def refuse(client: httpx.Client, body: Any) -> Any:
-    response = client.post("/api/tasks", json=body)
+    response = client.post("/api/examples", json=body)
     assert response.status_code == 422
     return response.json()["errors"]
 
@@ -18,9 +18,9 @@ def refuse(client: httpx.Client, body: Any) -> Any:
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        ("/api/tasks", "GET, HEAD, POST"),
-        (TASK, "DELETE, GET, HEAD, PATCH, PUT"),
-        (f"{TASK}/complete", "PATCH"),
+        ("/api/examples", "GET, HEAD, POST"),
+        (EXAMPLE, "DELETE, GET, HEAD, PATCH, PUT"),
+        (f"{EXAMPLE}/complete", "PATCH"),
         ("/health", "GET, HEAD"),
         ("/health/live", "GET, HEAD"),
         ("/docs", "GET, HEAD"),
@@ -41,11 +41,11 @@ def test_a_wrong_method_is_told_the_right_ones(stranger: httpx.Client, path: str
     }
 
 
-def test_an_unknown_path_is_told_from_an_unknown_task(stranger: httpx.Client, someone: httpx.Client) -> None:
+def test_an_unknown_path_is_told_from_an_unknown_example(stranger: httpx.Client, someone: httpx.Client) -> None:
     """Both are 404, the first for anyone, each with its code."""
-    nowhere, no_task = stranger.get("/api/nowhere"), someone.get(TASK)
+    nowhere, no_example = stranger.get("/api/nowhere"), someone.get(EXAMPLE)
     assert (nowhere.status_code, nowhere.json()["code"]) == (404, "not_found")
-    assert (no_task.status_code, no_task.json()["code"]) == (404, "task_not_found")
+    assert (no_example.status_code, no_example.json()["code"]) == (404, "example_not_found")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_errors_point_at_their_fields(someone: httpx.Client, body: Any, pointers
 )
 def test_errors_point_at_parameters(someone: httpx.Client, query: str, pointer: str) -> None:
     """A pointer that begins with /query names a parameter."""
-    response = someone.get(f"/api/tasks?{query}")
+    response = someone.get(f"/api/examples?{query}")
     assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
 
 
@@ -98,13 +98,13 @@ def test_a_refusal_stays_short(someone: httpx.Client) -> None:
     assert len(errors) == 20
     assert max(len(error["pointer"]) for error in errors) == 200
     query = "&".join(f"unknown{number}=1" for number in range(200))
-    assert len(someone.get(f"/api/tasks?{query}").json()["errors"]) == 20
+    assert len(someone.get(f"/api/examples?{query}").json()["errors"]) == 20
 
 
 def test_a_field_name_cannot_break_the_answer(someone: httpx.Client) -> None:
     """Names come back as JSON escapes them, control characters and lone surrogates included."""
     response = someone.post(
-        "/api/tasks",
+        "/api/examples",
         content=rb'{"title": "t", "\u0000\n\"\\<script>\u2028": 1}',
         headers={"Content-Type": "application/json"},
     )

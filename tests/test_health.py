@@ -102,7 +102,7 @@ def test_a_database_that_is_gone_is_unready(api: Api, database_url: str, admin: 
         assert becomes(client, UNHEALTHY)
         assert ask(client, "/health") == UNHEALTHY
         assert ask(client, "/health/live") == HEALTHY
-        response = client.get("/api/tasks")
+        response = client.get("/api/examples")
         assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
         assert int(response.headers["retry-after"]) > 0
 
@@ -110,10 +110,10 @@ def test_a_database_that_is_gone_is_unready(api: Api, database_url: str, admin: 
 def test_broken_connections_heal(api: Api, database_url: str) -> None:
     """A database that threw everyone out is ready again as soon as it answers."""
     with api.client() as client:
-        assert client.get("/api/tasks").status_code == 200
+        assert client.get("/api/examples").status_code == 200
         run_sql(database_url, THROW_OUT)
         assert becomes(client, HEALTHY)
-        assert client.get("/api/tasks").status_code == 200
+        assert client.get("/api/examples").status_code == 200
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_a_schema_that_is_ahead_is_ready(api: Api, database_url: str, probes: Ca
         seen = probes()
         while probes() < seen + 2:
             assert ask(client, "/health/ready") == HEALTHY
-        assert client.get("/api/tasks").status_code == 200
+        assert client.get("/api/examples").status_code == 200
 
 
 def test_an_answer_is_shared_for_a_second(api: Api, probes: Callable[[], int]) -> None:

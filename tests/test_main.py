@@ -23,19 +23,19 @@ def test_two_applications_do_not_disturb_each_other(new_database: Callable[[], s
     with run_api(second) as api:
         token = make_token(key=other_secret)
         with run_api(first) as short_lived, short_lived.client() as client:
-            assert client.post("/api/tasks", json={"title": "only here"}).status_code == 201
+            assert client.post("/api/examples", json={"title": "only here"}).status_code == 201
             assert ask(api.url, token).json() == []
             assert ask(api.url, make_token()).status_code == 401
             assert ask(short_lived.url, token).status_code == 401
             assert "access-control-allow-origin" not in ask(short_lived.url, make_token()).headers
-            assert [client.get("/api/tasks").status_code for _ in range(2)] == [200, 429]
+            assert [client.get("/api/examples").status_code for _ in range(2)] == [200, 429]
         answers = [ask(api.url, token) for _ in range(5)]
         assert {answer.status_code for answer in answers} == {200}
         assert answers[0].headers["access-control-allow-origin"] == ORIGIN
 
 
 def ask(url: str, token: str) -> httpx.Response:
-    return httpx.get(f"{url}/api/tasks", headers={"Authorization": f"Bearer {token}", "Origin": ORIGIN})
+    return httpx.get(f"{url}/api/examples", headers={"Authorization": f"Bearer {token}", "Origin": ORIGIN})
 
 
 async def other_user(request: Request, user: CurrentUser) -> list[str]:
@@ -51,7 +51,7 @@ async def who(user: CurrentUser) -> str:
 
 
 def test_a_call_to_another_application_is_another_request(new_database: Callable[[], str]) -> None:
-    """In the same task: afterwards the first request has its own user, database and deadline again."""
+    """In the same example: afterwards the first request has its own user, database and deadline again."""
     router = APIRouter(prefix="/api", route_class=ApiRoute)
     router.add_api_route("/other", other_user)
     router.add_api_route("/who", who)
@@ -71,5 +71,5 @@ def test_an_application_can_be_started_again(new_database: Callable[[], str]) ->
     app = create_app(Settings(database_url=new_database(), better_auth_secret=SECRET, **UNLIMITED))
     for _ in range(3):
         with TestClient(app, headers={"Authorization": f"Bearer {make_token()}"}) as client:
-            assert client.get("/api/tasks").status_code == 200
+            assert client.get("/api/examples").status_code == 200
             assert client.get("/health").json() == {"status": "healthy"}

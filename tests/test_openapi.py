@@ -7,13 +7,13 @@ import pytest
 import schemathesis
 
 OPERATIONS = {
-    "listTasks": ("GET", "/api/tasks"),
-    "createTask": ("POST", "/api/tasks"),
-    "getTask": ("GET", "/api/tasks/{id}"),
-    "replaceTask": ("PUT", "/api/tasks/{id}"),
-    "updateTask": ("PATCH", "/api/tasks/{id}"),
-    "completeTask": ("PATCH", "/api/tasks/{id}/complete"),
-    "deleteTask": ("DELETE", "/api/tasks/{id}"),
+    "listExamples": ("GET", "/api/examples"),
+    "createExample": ("POST", "/api/examples"),
+    "getExample": ("GET", "/api/examples/{id}"),
+    "replaceExample": ("PUT", "/api/examples/{id}"),
+    "updateExample": ("PATCH", "/api/examples/{id}"),
+    "completeExample": ("PATCH", "/api/examples/{id}/complete"),
+    "deleteExample": ("DELETE", "/api/examples/{id}"),
 }
 
 
@@ -41,7 +41,7 @@ def test_operations_have_stable_names(document: Any) -> None:
 
 def test_a_patch_has_no_defaults(document: Any) -> None:
     """A client that filled in what its user left out would reset it."""
-    properties = document["components"]["schemas"]["TaskPatch"]["properties"]
+    properties = document["components"]["schemas"]["ExamplePatch"]["properties"]
     assert set(properties) == {"title", "description", "completed"}
     assert not any("default" in schema for schema in properties.values())
 
@@ -49,16 +49,16 @@ def test_a_patch_has_no_defaults(document: Any) -> None:
 def test_read_only_fields_are_not_asked_for(document: Any) -> None:
     """They may be sent back, and nobody is invited to."""
     schemas = document["components"]["schemas"]
-    for name in ("TaskCreate", "TaskReplace", "TaskPatch"):
+    for name in ("ExampleCreate", "ExampleReplace", "ExamplePatch"):
         assert set(schemas[name]["properties"]) == {"title", "description", "completed"}
         assert schemas[name]["additionalProperties"] is False
-    assert schemas["TaskReplace"]["required"] == ["title", "description", "completed"]
-    assert schemas["TaskCreate"]["required"] == ["title"]
+    assert schemas["ExampleReplace"]["required"] == ["title", "description", "completed"]
+    assert schemas["ExampleCreate"]["required"] == ["title"]
 
 
 def test_parameters_say_what_they_take(document: Any) -> None:
     """Each with its bounds, and none with a null, which no query can hold."""
-    parameters = {p["name"]: p["schema"] for p in document["paths"]["/api/tasks"]["get"]["parameters"]}
+    parameters = {p["name"]: p["schema"] for p in document["paths"]["/api/examples"]["get"]["parameters"]}
     assert set(parameters) == {"limit", "cursor", "completed", "q", "order"}
     assert (parameters["limit"]["minimum"], parameters["limit"]["maximum"], parameters["limit"]["default"]) == (
         1,

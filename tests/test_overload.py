@@ -47,8 +47,8 @@ def test_three_times_the_capacity_is_survived(process: Process) -> None:
     second on the wall.
     """
     with process.client() as client:
-        url = client.post("/api/tasks", json={"title": "a task"}).headers["Location"]
-    reads = [request("GET", path, make_token()) for path in (url, "/api/tasks")]
+        url = client.post("/api/examples", json={"title": "an example"}).headers["Location"]
+    reads = [request("GET", path, make_token()) for path in (url, "/api/examples")]
     capacity, efficiency = 0.0, 0.0
     for _ in range(2):  # the first warms up
         used, answers = cpu_seconds(process), for_seconds(process, reads, clients=16, seconds=2)
@@ -78,7 +78,7 @@ def test_three_times_the_capacity_is_survived(process: Process) -> None:
 
 def test_bodies_that_drip_lock_nobody_out(process: Process) -> None:
     """A hundred clients send a byte now and then: they hold no place, and everybody else is served as ever."""
-    head = request("POST", "/api/tasks", make_token("mallory"), b"x" * 1000).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    head = request("POST", "/api/examples", make_token("mallory"), b"x" * 1000).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
     with ExitStack() as stack, process.client() as alice:
         dripping = [stack.enter_context(connect(process)) for _ in range(100)]
         for client in dripping:
@@ -86,8 +86,8 @@ def test_bodies_that_drip_lock_nobody_out(process: Process) -> None:
         for _ in range(20):
             for client in dripping:
                 client.sendall(b" ")
-            assert alice.post("/api/tasks", json={"title": "a task"}).status_code == 201
-            assert alice.get("/api/tasks").status_code == 200
+            assert alice.post("/api/examples", json={"title": "an example"}).status_code == 201
+            assert alice.get("/api/examples").status_code == 200
 
 
 def test_clients_that_do_not_read_lock_nobody_out(database_url: str) -> None:
@@ -97,12 +97,12 @@ def test_clients_that_do_not_read_lock_nobody_out(database_url: str) -> None:
         process = stack.enter_context(run_process(database_url, max_in_flight=4))
         alice, mallory = (stack.enter_context(process.client(user)) for user in ("alice", "mallory"))
         for _ in range(50):
-            assert mallory.post("/api/tasks", json=large).status_code == 201
+            assert mallory.post("/api/examples", json=large).status_code == 201
         for _ in range(4):  # a few pages fill every buffer on the way
-            stack.enter_context(connect(process)).sendall(request("GET", "/api/tasks", make_token("mallory")) * 10)
+            stack.enter_context(connect(process)).sendall(request("GET", "/api/examples", make_token("mallory")) * 10)
         end, statuses = monotonic() + 3, list[int]()
         while monotonic() < end:
-            statuses.append(alice.get("/api/tasks").status_code)
+            statuses.append(alice.get("/api/examples").status_code)
         assert set(statuses[-20:]) == {200}, Counter(statuses)
 
 

@@ -39,11 +39,11 @@ def test_a_server_that_imports_the_application_serves_it(command: Sequence[str],
         try:
             wait_until(lambda: answers(url, server), seconds=30)
             created = httpx.post(
-                f"{url}/api/tasks", json={"title": "new"}, headers={"Authorization": f"Bearer {make_token()}"}
+                f"{url}/api/examples", json={"title": "new"}, headers={"Authorization": f"Bearer {make_token()}"}
             )
             assert (created.status_code, created.json()["user_id"]) == (201, "alice")
             prefix = "/task-service" if "--root-path" in command else ""
-            assert created.headers["Location"] == f"{prefix}/api/tasks/{created.json()['id']}"
+            assert created.headers["Location"] == f"{prefix}/api/examples/{created.json()['id']}"
         finally:
             server.terminate()
         server.communicate(timeout=20)

@@ -110,7 +110,7 @@ def test_production_takes_what_is_complete(load: Load) -> None:
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
 def test_a_database_url_may_be_spelled_as_hosts_spell_it(load: Load, scheme: str) -> None:
     """Each of the three means psycopg2, and everything behind the scheme stays."""
-    rest = "user:p%40ss@db.example.com:5433/tasks?sslmode=require"
+    rest = "user:p%40ss@db.example.com:5433/examples?sslmode=require"
     url = load(DATABASE_URL=f"{scheme}://{rest}").database_url
     assert url is not None
     assert url.get_secret_value() == f"postgresql+psycopg2://{rest}"

@@ -34,8 +34,8 @@ def assert_leaves(process: Process, seconds: float = GONE_S) -> None:
 
 def under_load(process: Process, **options: Any) -> list[Answer]:
     """Send SIGTERM amid clients, each of which goes elsewhere once it is told that its connection closes."""
-    body = b'{"title": "a task"}'
-    requests = [request("GET", "/api/tasks", make_token()), request("POST", "/api/tasks", make_token(), body)]
+    body = b'{"title": "an example"}'
+    requests = [request("GET", "/api/examples", make_token()), request("POST", "/api/examples", make_token(), body)]
     answers: list[Answer] = []
     with ThreadPoolExecutor(1) as threads:
         load = threads.submit(closed_loop, process.port, requests, 8, closes, answers, **options)
@@ -83,11 +83,11 @@ def test_readiness_fails_first(database_url: str) -> None:
     """For SHUTDOWN_DELAY_S the balancer is told; who comes meanwhile is served, on a connection that then closes."""
     with run_process(database_url, shutdown_delay_s=2) as process, process.client() as client:
         assert httpx.get(f"{process.url}/health/ready").status_code == 200
-        kept = client.get("/api/tasks")
+        kept = client.get("/api/examples")
         process.popen.send_signal(signal.SIGTERM)
         started = monotonic()
         wait_until(lambda: client.get("/health/ready").status_code == 503, seconds=1.5)
-        served = client.post("/api/tasks", json={"title": "a task"})
+        served = client.post("/api/examples", json={"title": "an example"})
         assert (served.status_code, served.headers["Connection"]) == (201, "close")
         assert "Connection" not in kept.headers
         assert httpx.get(f"{process.url}/health/live").status_code == 200
@@ -102,15 +102,15 @@ def test_a_request_in_flight_finishes(postmaster: Postmaster) -> None:
         process = stack.enter_context(run_process(postmaster.url(name), database_timeout_ms=8000))
         client, other = stack.enter_context(process.client()), stack.enter_context(closing(postmaster.connect(name)))
         threads = stack.enter_context(ThreadPoolExecutor(1))
-        other.cursor().execute("BEGIN; LOCK TABLE task")
-        waiting = threads.submit(client.post, "/api/tasks", json={"title": "a task"})
+        other.cursor().execute("BEGIN; LOCK TABLE example")
+        waiting = threads.submit(client.post, "/api/examples", json={"title": "an example"})
         wait_until(lambda: postmaster.ask(WAITING.format(name)) == [(1,)])
         process.popen.send_signal(signal.SIGTERM)
         wait_until(lambda: not process.is_listening())
         other.cursor().execute("ROLLBACK")
         assert (waiting.result().status_code, waiting.result().headers["Connection"]) == (201, "close")
         assert_leaves(process)
-        assert postmaster.ask("SELECT count(*) FROM task", name) == [(1,)]
+        assert postmaster.ask("SELECT count(*) FROM example", name) == [(1,)]
 
 
 def test_a_frozen_database_does_not_keep_it(postmaster: Postmaster) -> None:
@@ -118,9 +118,9 @@ def test_a_frozen_database_does_not_keep_it(postmaster: Postmaster) -> None:
     with ExitStack() as stack:
         process = stack.enter_context(run_process(postmaster.url(postmaster.new_database())))
         client, threads = stack.enter_context(process.client()), stack.enter_context(ThreadPoolExecutor(4))
-        assert client.get("/api/tasks").status_code == 200
+        assert client.get("/api/examples").status_code == 200
         stack.enter_context(postmaster.freeze())
-        waiting = [threads.submit(client.get, "/api/tasks") for _ in range(4)]
+        waiting = [threads.submit(client.get, "/api/examples") for _ in range(4)]
         assert client.get("/health/ready").status_code == 503
         process.popen.send_signal(signal.SIGTERM)
         assert {answer.result().status_code for answer in waiting} == {503}
@@ -140,16 +140,16 @@ def test_nobody_keeps_it(postmaster: Postmaster, delay: int) -> None:
         process = stack.enter_context(running)
         client, threads = stack.enter_context(process.client()), stack.enter_context(ThreadPoolExecutor(3))
         for _ in range(50):
-            client.post("/api/tasks", json={"title": "large", "description": "x" * 10_000})
+            client.post("/api/examples", json={"title": "large", "description": "x" * 10_000})
         drips, silent, reads_nothing = (stack.enter_context(connect(process)) for _ in range(3))
-        drips.sendall(request("POST", "/api/tasks", make_token(), b"x" * 1000)[:-999])
-        silent.sendall(b"GET /api/tasks HTTP/1.1\r\n")
-        reads_nothing.sendall(request("GET", "/api/tasks", make_token()) * 20)
-        assert client.get("/api/tasks").status_code == 200
+        drips.sendall(request("POST", "/api/examples", make_token(), b"x" * 1000)[:-999])
+        silent.sendall(b"GET /api/examples HTTP/1.1\r\n")
+        reads_nothing.sendall(request("GET", "/api/examples", make_token()) * 20)
+        assert client.get("/api/examples").status_code == 200
         stack.enter_context(postmaster.freeze())
         reader = stack.enter_context(process.client())
-        reading = threads.submit(reader.get, "/api/tasks")
-        writing = threads.submit(client.post, "/api/tasks", json={"title": "a task"})
+        reading = threads.submit(reader.get, "/api/examples")
+        writing = threads.submit(client.post, "/api/examples", json={"title": "an example"})
         probing = threads.submit(httpx.get, f"{process.url}/health/ready", timeout=30)
         assert probing.result().status_code == 503
         process.popen.send_signal(signal.SIGTERM)
@@ -178,10 +178,10 @@ def test_who_does_not_read_does_not_keep_it(postmaster: Postmaster) -> None:
         client, reads_nothing = stack.enter_context(process.client()), stack.enter_context(connect(process))
         large = {"title": "large", "description": "\N{GRINNING FACE}" * 10_000}
         for _ in range(100):
-            url = client.post("/api/tasks", json=large).headers["Location"]
+            url = client.post("/api/examples", json=large).headers["Location"]
         other = stack.enter_context(closing(postmaster.connect(name)))
-        other.cursor().execute(f"BEGIN; SELECT FROM task WHERE id = {url.rpartition('/')[2]} FOR UPDATE")
-        page = request("GET", "/api/tasks?limit=100", make_token())
+        other.cursor().execute(f"BEGIN; SELECT FROM example WHERE id = {url.rpartition('/')[2]} FOR UPDATE")
+        page = request("GET", "/api/examples?limit=100", make_token())
         reads_nothing.sendall(page + request("DELETE", url, make_token()))
         wait_until(lambda: postmaster.ask(WAITING.format(name)) == [(1,)])
         process.popen.send_signal(signal.SIGTERM)

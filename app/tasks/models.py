@@ -27,7 +27,7 @@ class Task(SQLModel, table=True):
         Index("task_user_id", "user_id"),
         Index("task_completed", "completed"),
         Index("task_user_id_completed", "user_id", "completed"),
-        Index("task_user_id_id", "user_id", "id", unique=True),  # for pages, and for what refers to a task of a user
+        Index("task_user_id_id", "user_id", "id", unique=True),  # for pages, and for a child of it
         Index(
             "task_idempotency_key",
             "user_id",

@@ -27,9 +27,7 @@ class Example(SQLModel, table=True):
         Index("example_user_id", "user_id"),
         Index("example_completed", "completed"),
         Index("example_user_id_completed", "user_id", "completed"),
-        Index(
-            "example_user_id_id", "user_id", "id", unique=True
-        ),  # for pages, and for what refers to an example of a user
+        Index("example_user_id_id", "user_id", "id", unique=True),  # for pages, and for a child of it
         Index(
             "example_idempotency_key",
             "user_id",

@@ -17,21 +17,21 @@ from app.auth.tokens import principal_of
 from app.db import CurrentDatabase, Database
 from app.main import ENTITIES, create_app
 from app.settings import Settings
-from app.tasks.models import Task
 from app.telemetry.logs import JsonFormatter
 from app.web.docs import problems
 from app.web.route import ApiRoute
+from devtools.examples.models import Example
 from tests.key_server import ED, KeyServer
 from tests.support import SECRET, UNLIMITED, Api, make_token, run_api
 from tests.telemetry.scrapes import scrape
 
-OWNERS = select(col(Task.user_id)).distinct().order_by(col(Task.user_id))
+OWNERS = select(col(Example.user_id)).distinct().order_by(col(Example.user_id))
 CHANGES: dict[str, Executable] = {
-    "INSERT": insert(Task).values(user_id="root", title="a task", completed=False),
-    "UPDATE": text("UPDATE task SET title = 'taken'"),
-    "DELETE": text("DELETE FROM task"),
-    "SELECT": select(col(Task.id)).with_for_update(),
-    "TRUNCATE": text("TRUNCATE task"),
+    "INSERT": insert(Example).values(user_id="root", title="an example", completed=False),
+    "UPDATE": text("UPDATE example SET title = 'taken'"),
+    "DELETE": text("DELETE FROM example"),
+    "SELECT": select(col(Example.id)).with_for_update(),
+    "TRUNCATE": text("TRUNCATE example"),
 }
 
 router = APIRouter(prefix="/api/admin", route_class=ApiRoute)
@@ -39,16 +39,16 @@ router = APIRouter(prefix="/api/admin", route_class=ApiRoute)
 
 @router.get("/owners", responses=problems(403))
 def owners(database: CurrentDatabase, administrator: CurrentAdministrator) -> list[str]:
-    """List who has tasks."""
+    """List who has examples."""
     return [row.user_id for row in database.execute(administrator, OWNERS, {})]
 
 
 @router.get("/transaction", responses=problems(403))
 def transaction(database: CurrentDatabase, administrator: CurrentAdministrator) -> list[Any]:
-    """List who has tasks, and how many there are."""
+    """List who has examples, and how many there are."""
     with database.transaction(administrator) as session:
         found = session.connection().scalars(OWNERS).all()
-        return [*found, session.connection().scalar(select(func.count()).select_from(Task))]
+        return [*found, session.connection().scalar(select(func.count()).select_from(Example))]
 
 
 @router.get("/both", responses=problems(403))
@@ -76,12 +76,12 @@ def change(
 
 @pytest.fixture
 def api(database_url: str) -> Iterator[Api]:
-    """The application with an administrator's routes; alice and bob have a task each."""
+    """The application with an administrator's routes; alice and bob have an example each."""
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
     with run_api(settings, partial(create_app, entities=(*ENTITIES, router))) as running_api:
         for name in ("alice", "bob"):
             with running_api.client(name) as client:
-                assert client.post("/api/tasks", json={"title": f"of {name}"}).status_code == 201
+                assert client.post("/api/examples", json={"title": f"of {name}"}).status_code == 201
         yield running_api
 
 
@@ -91,7 +91,7 @@ def bearer(**claims: Any) -> dict[str, str]:
 
 @pytest.fixture
 def root(api: Api) -> Iterator[httpx.Client]:
-    """An administrator, who has no tasks."""
+    """An administrator, who has no examples."""
     with api.client(None, **bearer(role="admin")) as client:
         yield client
 
@@ -117,7 +117,7 @@ def test_nobody_else_does(api: Api, alice: httpx.Client) -> None:
 def test_an_administrator_as_a_user_is_a_user(api: Api, root: httpx.Client) -> None:
     """As an ordinary principal, in the same request too, an administrator sees own rows alone."""
     assert root.get("/api/admin/mine").json() == []
-    assert root.get("/api/tasks").json() == []
+    assert root.get("/api/examples").json() == []
     assert root.get("/api/admin/both").json() == [[], ["alice", "bob"], []]
     with api.client("alice") as alice:
         assert alice.get("/api/admin/mine").json() == ["alice"]
@@ -130,7 +130,7 @@ def test_an_administrator_changes_nothing(api: Api, root: httpx.Client, change: 
     assert scrape(root).value("db_errors_total", code="42501") == 1
     for name in ("alice", "bob"):
         with api.client(name) as client:
-            assert [task["title"] for task in client.get("/api/tasks").json()] == [f"of {name}"]
+            assert [example["title"] for example in client.get("/api/examples").json()] == [f"of {name}"]
 
 
 ROLES = [
@@ -177,24 +177,24 @@ def test_each_statement_is_written_down(root: httpx.Client, caplog: pytest.LogCa
     caplog.handler.setFormatter(JsonFormatter())
     answers = [root.get(f"/api/admin/{path}") for path in ("owners", "transaction", "mine", "change/INSERT")]
     lines = [json.loads(line) for line in caplog.text.splitlines() if '"app.admin"' in line]
-    told = ["SELECT task", "SELECT task", "SELECT task", "INSERT task"]
+    told = ["SELECT example", "SELECT example", "SELECT example", "INSERT example"]
     assert [line["message"] for line in lines] == [f"administrator root: {query}" for query in told]
     assert [(line["user_id"], line["query"]) for line in lines] == [("root", query) for query in told]
     traces = [answers[number].headers["x-trace-id"] for number in (0, 1, 1, 3)]
     assert [line["trace_id"] for line in lines] == traces
-    assert "FROM task" in lines[0]["db.query.text"]
-    assert "a task" not in caplog.text
+    assert "FROM example" in lines[0]["db.query.text"]
+    assert "an example" not in caplog.text
 
 
 def test_each_statement_is_counted(root: httpx.Client) -> None:
     """By command and table, from 0 on, refused ones too; a preamble and a user's own statement are none."""
-    names = {"operation": "SELECT", "table": "task"}
+    names = {"operation": "SELECT", "table": "example"}
     assert scrape(root).value("admin_statements_total", **names) == 0
     for path in ("owners", "transaction", "mine", "change/DELETE", "change/INSERT"):
         root.get(f"/api/admin/{path}")
     seen = scrape(root)
     assert seen.value("admin_statements_total", **names) == 3
-    assert seen.value("admin_statements_total", operation="INSERT", table="task") == 1
+    assert seen.value("admin_statements_total", operation="INSERT", table="example") == 1
     assert seen.value("admin_statements_total", operation="DELETE", table="none") == 1
     assert seen.value("admin_statements_total") == 5
 
@@ -207,13 +207,13 @@ def test_a_log_without_metrics_is_kept_all_the_same(database_url: str, caplog: p
     )
     with run_api(settings, partial(create_app, entities=(router,))) as api, api.client(None) as client:
         assert client.get("/api/admin/owners", headers=bearer(role="admin")).status_code == 200
-    assert "administrator root: SELECT task" in caplog.messages
+    assert "administrator root: SELECT example" in caplog.messages
 
 
 def test_a_principal_is_an_administrator_by_its_class(database_url: str) -> None:
     """Code without a request may look as well; what is slow is explained as the role that asked."""
     database, looking = Database(database_url, 1, 5), Administrator("job")
-    plan = database.explain(looking, "SELECT user_id FROM task", {})
+    plan = database.explain(looking, "SELECT user_id FROM example", {})
     assert "app.user_id" not in json.dumps(plan)
     with pytest.raises(exc.ProgrammingError, match="permission denied"):
         database.execute(looking, CHANGES["UPDATE"], {})

@@ -19,7 +19,7 @@ Serve = Callable[..., AbstractContextManager[Api]]
 
 
 def ask(client: httpx.Client, token: str, scheme: str = "Bearer") -> httpx.Response:
-    return client.get("/api/tasks", headers=[(b"Authorization", f"{scheme} {token}".encode("latin-1"))])
+    return client.get("/api/examples", headers=[(b"Authorization", f"{scheme} {token}".encode("latin-1"))])
 
 
 def assert_refused(response: httpx.Response, code: str = "token_invalid") -> None:
@@ -58,7 +58,7 @@ def test_a_token_says_whose_it_is_and_until_when(stranger: httpx.Client, missing
 def test_users_have_opaque_ids(shared_api: Api, sub: str) -> None:
     """1 to 64 letters, digits, `_` and `-`."""
     with shared_api.client(sub) as client:
-        assert client.post("/api/tasks", json={"title": "t"}).json()["user_id"] == sub
+        assert client.post("/api/examples", json={"title": "t"}).json()["user_id"] == sub
 
 
 ODD_TEXTS = ["", "x" * 65, "alice\n", "\nalice", " alice", "alice\0", "a@example.com", "é", "a/b", "a'b", "\u0661"]
@@ -212,7 +212,7 @@ def test_issuer_and_audience_do_not_count_otherwise(stranger: httpx.Client) -> N
 def test_without_a_token_the_challenge_names_no_error(shared_api: Api, value: str | None) -> None:
     """RFC 6750, 3.1: a client that sent no bearer token is told the scheme alone."""
     headers = [] if value is None else [f"Authorization: {value}"]
-    answer = exchange(shared_api.port, request("GET", "/api/tasks", *headers))
+    answer = exchange(shared_api.port, request("GET", "/api/examples", *headers))
     assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
     assert answer.json()["code"] == "token_missing"
 

@@ -66,13 +66,15 @@ def test_a_user_signs_up_and_in(start: Start, serve: Serve) -> None:
     with start() as url, serve(better_auth_url=url, better_auth_secret=None) as api, signed_up(url) as browser:
         token = browser.get("/api/auth/token").raise_for_status().json()["token"]
         headers = {"Authorization": f"Bearer {token}"}
-        task = httpx.post(f"{api.url}/api/tasks", headers=headers, json={"title": "mine"}).raise_for_status().json()
+        example = (
+            httpx.post(f"{api.url}/api/examples", headers=headers, json={"title": "mine"}).raise_for_status().json()
+        )
         browser.cookies.clear()
         assert browser.get("/api/auth/token").status_code == 401
         user = browser.post("/api/auth/sign-in/email", json=CREDENTIALS).raise_for_status().json()["user"]
         again = {"Authorization": f"Bearer {browser.get('/api/auth/get-session').headers['set-auth-jwt']}"}
-        assert httpx.get(f"{api.url}/api/tasks", headers=again).json() == [task]
-    assert task["user_id"] == user["id"]
+        assert httpx.get(f"{api.url}/api/examples", headers=again).json() == [example]
+    assert example["user_id"] == user["id"]
 
 
 @pytest.mark.parametrize("signer", ["secret", "key"])

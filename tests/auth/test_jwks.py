@@ -22,7 +22,7 @@ from tests.key_server import (
     KeyServer,
     SigningKey,
     ed25519_key,
-    get_tasks,
+    get_examples,
     key_server,
     outcome,
     publish,
@@ -40,7 +40,7 @@ def test_each_algorithm(serve: Serve, key: SigningKey, names_algorithm: bool) ->
     jwk = key.jwk() if names_algorithm else key.jwk(alg=None)
     with key_server(publish(jwk)) as server, serve(better_auth_url=f"{server.url}/", better_auth_secret=None) as api:
         headers = {"Authorization": f"Bearer {key.token(server.url, 'carol')}"}
-        created = httpx.post(f"{api.url}/api/tasks", headers=headers, json={"title": "mine"})
+        created = httpx.post(f"{api.url}/api/examples", headers=headers, json={"title": "mine"})
     assert (created.status_code, created.json()["user_id"]) == (201, "carol")
 
 
@@ -137,7 +137,7 @@ def hs256(claims: dict[str, Any], secret: bytes) -> str:
 @pytest.mark.parametrize("name", list(forged("")))
 def test_forged_tokens(issuer_api: Api, issuer: KeyServer, name: str) -> None:
     """The algorithm and the key come from the key set alone; no address or key inside a token is ever looked at."""
-    assert get_tasks(issuer_api, ED.token(issuer.url)).status_code == 200
+    assert get_examples(issuer_api, ED.token(issuer.url)).status_code == 200
     fetches = issuer.fetches
     assert outcome(issuer_api, forged(issuer.url)[name]) == INVALID
     assert issuer.fetches - fetches <= 1

@@ -21,8 +21,8 @@ from tests.key_server import (
     delay,
     drip,
     drip_headers,
-    get_tasks,
-    get_tasks_promptly,
+    get_examples,
+    get_examples_promptly,
     hang,
     key_server,
     outcome,
@@ -67,7 +67,7 @@ def test_no_keys(serve: Serve, monkeypatch: pytest.MonkeyPatch, fault: str) -> N
     with key_server(FAULTY[fault]) as server, serve(better_auth_url=server.url) as api:
         token = ED.token(server.url)
         begin = time.monotonic()
-        response = get_tasks(api, token)
+        response = get_examples(api, token)
         assert time.monotonic() - begin < key_set.DEADLINE_S + 1
         assert (response.status_code, response.json()["code"]) == UNAVAILABLE
         assert "retry-after" in response.headers
@@ -94,7 +94,7 @@ def test_requests_that_find_no_keys_share_one_fetch(serve: Serve) -> None:
     """Twenty at once are all answered by one slow fetch."""
     with key_server(delay(0.5, publish(ED.jwk()))) as server, serve(better_auth_url=server.url) as api:
         with ThreadPoolExecutor(20) as users:
-            answers = list(users.map(lambda n: get_tasks(api, ED.token(server.url, f"user-{n}")), range(20)))
+            answers = list(users.map(lambda n: get_examples(api, ED.token(server.url, f"user-{n}")), range(20)))
         assert {response.status_code for response in answers} == {200}
         assert server.fetches == 1
 
@@ -102,7 +102,7 @@ def test_requests_that_find_no_keys_share_one_fetch(serve: Serve) -> None:
 def test_liveness_does_not_wait_for_keys(serve: Serve) -> None:
     """While requests wait for a key server that hangs, /health/live answers at once."""
     with key_server(hang) as server, serve(better_auth_url=server.url) as api, ThreadPoolExecutor(5) as users:
-        waiting = [users.submit(get_tasks, api, ED.token(server.url)) for _ in range(5)]
+        waiting = [users.submit(get_examples, api, ED.token(server.url)) for _ in range(5)]
         while not server.fetches:
             time.sleep(0.01)
         assert httpx.get(f"{api.url}/health/live", timeout=PROMPT_S).status_code == 200
@@ -116,11 +116,11 @@ def test_users_with_a_known_key_never_wait(serve: Serve, monkeypatch: pytest.Mon
     monkeypatch.setattr(key_set, "FRESH_S", 0)
     monkeypatch.setattr(key_set, "COOLDOWN_S", 1)
     with key_server(publish(ED.jwk())) as server, serve(better_auth_url=server.url) as api:
-        assert get_tasks(api, ED.token(server.url)).status_code == 200
+        assert get_examples(api, ED.token(server.url)).status_code == 200
         server.behave, before = fault, server.fetches
         end = time.monotonic() + 4
         while time.monotonic() < end:
-            get_tasks_promptly(api, ED.token(server.url, f"user-{time.monotonic_ns()}"))
+            get_examples_promptly(api, ED.token(server.url, f"user-{time.monotonic_ns()}"))
             time.sleep(0.05)
         assert 1 <= server.fetches - before <= 5
 
@@ -132,7 +132,7 @@ def test_keys_are_not_used_for_ever(serve: Serve, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(key_set, "COOLDOWN_S", 0.5)
     with key_server(publish(ED.jwk())) as server, serve(better_auth_url=server.url) as api:
         token = ED.token(server.url)
-        assert get_tasks(api, token).status_code == 200
+        assert get_examples(api, token).status_code == 200
         server.behave = FAULTY["an error"]
         wait_for_status(503, api, token, within=10)
         server.behave = publish(ED.jwk())

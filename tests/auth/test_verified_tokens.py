@@ -13,7 +13,7 @@ from app.auth.authenticator import MAX_REMEMBERED, Authenticator, Secret
 from tests.key_server import (
     ED,
     KeyServer,
-    get_tasks,
+    get_examples,
     wait_for_status,
 )
 from tests.support import SECRET, Api, make_token
@@ -28,7 +28,7 @@ def test_a_token_that_was_good_expires(issuer: KeyServer, serve: Serve, mode: st
     with serve(better_auth_url=url) as api:
         exp = int(time.time()) - 27
         token = ED.token(issuer.url, exp=exp) if url else make_token(exp=exp)
-        assert get_tasks(api, token).status_code == 200
+        assert get_examples(api, token).status_code == 200
         assert wait_for_status(401, api, token, within=6).json()["code"] == "token_expired"
 
 

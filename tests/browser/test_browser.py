@@ -12,7 +12,7 @@ pytestmark = IN_A_BROWSER
 Serve = Callable[..., AbstractContextManager[Api]]
 
 
-def test_a_frontend_of_another_origin_works_with_tasks(frontend: Frontend, serve: Serve, tmp_path: Path) -> None:
+def test_a_frontend_of_another_origin_works_with_examples(frontend: Frontend, serve: Serve, tmp_path: Path) -> None:
     """A page of a listed origin creates, lists, completes and deletes, and can read every header that it needs."""
     with serve(cors_origins=(frontend.origin,)) as api:
         seen = visit(frontend, tmp_path, "page.html", api=api.url)
@@ -31,7 +31,10 @@ def test_a_frontend_of_another_origin_works_with_tasks(frontend: Frontend, serve
     }
     assert seen["replayed"]["body"]["id"] == seen["created"]["body"]["id"]
     assert seen["replayed"]["headers"]["idempotency-replayed"] == "true"
-    assert [task["title"] for task in seen["listed"]["body"] + seen["next"]["body"]] == ["Another", "From a browser"]
+    assert [example["title"] for example in seen["listed"]["body"] + seen["next"]["body"]] == [
+        "Another",
+        "From a browser",
+    ]
     assert seen["completed"]["body"]["completed"] is True
     assert seen["completed"]["headers"]["etag"] != seen["created"]["headers"]["etag"]
     for name in ("created", "listed", "gone", "invalid"):
@@ -42,7 +45,7 @@ def test_errors_reach_a_frontend_as_problems(frontend: Frontend, serve: Serve, t
     """The page can read each error as problem+json with its code, also when there is no user."""
     with serve(cors_origins=("https://app.example.com", frontend.origin)) as api:
         seen = visit(frontend, tmp_path, "page.html", api=api.url)
-    codes = {"stale": "precondition_failed", "gone": "task_not_found", "invalid": "invalid_request"}
+    codes = {"stale": "precondition_failed", "gone": "example_not_found", "invalid": "invalid_request"}
     for name, code in (codes | {"refused": "token_invalid"}).items():
         assert seen[name]["headers"]["content-type"] == "application/problem+json"
         assert seen[name]["body"]["code"] == code
@@ -55,4 +58,4 @@ def test_a_page_of_an_unlisted_origin_is_refused(frontend: Frontend, serve: Serv
     with serve(cors_origins=("https://app.example.com",)) as api, api.client("alice") as alice:
         seen = visit(frontend, tmp_path, "page.html", api=api.url)
         assert seen == {"error": "TypeError"}
-        assert alice.get("/api/tasks").json() == []
+        assert alice.get("/api/examples").json() == []

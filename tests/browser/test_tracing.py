@@ -52,8 +52,8 @@ def test_a_pages_trace_reaches_the_database(traced_visit: Visit, receiver: Recei
     """Browser, server and statement are one trace, and the page learns which span is the server's."""
     seen = traced_visit(trust_browser_traceparent=True)
     spans = spans_by_name(receiver)
-    assert set(spans) == {"list tasks", "GET /api/tasks", "SELECT task"}, seen
-    page, server, statement = spans["list tasks"], spans["GET /api/tasks"], spans["SELECT task"]
+    assert set(spans) == {"list examples", "GET /api/examples", "SELECT example"}, seen
+    page, server, statement = spans["list examples"], spans["GET /api/examples"], spans["SELECT example"]
     assert page["spanId"] == seen["spanId"] == server["parentSpanId"]
     assert server["spanId"] == statement["parentSpanId"]
     assert {span["traceId"] for span in receiver.spans} == {seen["traceId"]}
@@ -63,7 +63,7 @@ def test_a_pages_trace_reaches_the_database(traced_visit: Visit, receiver: Recei
 def test_by_default_a_pages_trace_is_linked_to(traced_visit: Visit, receiver: Receiver) -> None:
     """The preflight succeeds, too. The request starts a trace of its own, which links to the page's."""
     seen = traced_visit()
-    server = spans_by_name(receiver)["GET /api/tasks"]
+    server = spans_by_name(receiver)["GET /api/examples"]
     assert (server["traceId"] == seen["traceId"], server["parentSpanId"]) == (False, "")
     assert [(link["traceId"], link["spanId"]) for link in server["links"]] == [(seen["traceId"], seen["spanId"])]
     assert traceparent_of(seen) == f"00-{server['traceId']}-{server['spanId']}-01"

@@ -26,7 +26,7 @@ WAYS = ("execute", "transaction")
 NOT_COMPARED = {"date", "server-timing", "x-trace-id", "ratelimit"}
 LONG = "".join(Random(7).choices("0123456789abcdef", k=9000))  # noqa: S311  any text that does not compress
 
-COMMENT = sa.table("comment", *map(sa.column, ("user_id", "task_id", "text", "label", "slot", "place")))
+COMMENT = sa.table("comment", *map(sa.column, ("user_id", "example_id", "text", "label", "slot", "place")))
 
 router = APIRouter(prefix="/api/comments", route_class=ApiRoute)
 
@@ -34,7 +34,7 @@ router = APIRouter(prefix="/api/comments", route_class=ApiRoute)
 class Comment(Body):
     """Whatever is of the type: the rules are the database's."""
 
-    task_id: int
+    example_id: int
     text: str | None = "text"
     label: str | None = None
     slot: str | None = None
@@ -73,29 +73,29 @@ def mistake(database: CurrentDatabase, user: CurrentUser) -> None:
     database.execute(user, sa.text("SELECT 1 FROM nowhere"), {})
 
 
-@router.delete("/of/{task}")
-def delete_task(database: CurrentDatabase, user: CurrentUser, task: int) -> None:
-    """Delete a task, whatever hangs on it."""
-    database.execute(user, sa.text("DELETE FROM task WHERE id = :id"), {"id": task})
+@router.delete("/of/{example}")
+def delete_example(database: CurrentDatabase, user: CurrentUser, example: int) -> None:
+    """Delete an example, whatever hangs on it."""
+    database.execute(user, sa.text("DELETE FROM example WHERE id = :id"), {"id": example})
 
 
 def create_comment() -> None:
-    """A migration: a child of `task` with every kind of constraint."""
+    """A migration: a child of `example` with every kind of constraint."""
     op.create_table(
         "comment",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), primary_key=True),
         sa.Column("user_id", sa.Text(), nullable=False),
-        sa.Column("task_id", sa.BigInteger(), nullable=False),
+        sa.Column("example_id", sa.BigInteger(), nullable=False),
         sa.Column("text", sa.VARCHAR(10_000), nullable=False),
         sa.Column("label", sa.Text()),
         sa.Column("slot", sa.Text()),
         sa.Column("place", sa.SmallInteger()),
-        sa.ForeignKeyConstraint(["user_id", "task_id"], ["task.user_id", "task.id"], ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(["user_id", "example_id"], ["example.user_id", "example.id"], ondelete="RESTRICT"),
         sa.UniqueConstraint("user_id", "place", deferrable=True, initially="DEFERRED"),
         sa.CheckConstraint("place > 0"),
         ExcludeConstraint((sa.column("user_id"), "="), (sa.column("slot"), "="), using="btree"),
     )
-    op.create_index("comment_user_id_task_id", "comment", ["user_id", "task_id"])
+    op.create_index("comment_user_id_example_id", "comment", ["user_id", "example_id"])
     op.create_index("comment_label", "comment", ["user_id", "label"], unique=True)
     protect("comment")
 
@@ -110,8 +110,8 @@ def api(database_url: str) -> Iterator[Api]:
         yield running_api
 
 
-def new_task(client: httpx.Client) -> int:
-    return int(client.post("/api/tasks", json={"title": "a task"}).json()["id"])
+def new_example(client: httpx.Client) -> int:
+    return int(client.post("/api/examples", json={"title": "an example"}).json()["id"])
 
 
 def said(answer: httpx.Response) -> tuple[int, dict[str, Any], dict[str, str]]:
@@ -129,7 +129,7 @@ INVALID = {
     "check": {"place": -1},
     "not null": {"text": None},
     "out of range": {"place": 40_000},
-    "an id out of range": {"task_id": 2**70},
+    "an id out of range": {"example_id": 2**70},
     "too long": {"text": "x" * 10_001},
     "too large for its index": {"label": LONG},
     "NUL": {"label": "a\0b"},
@@ -142,43 +142,43 @@ def test_what_is_there_already_is_a_conflict(
     alice: httpx.Client, bob: httpx.Client, way: str, taken: dict[str, Any]
 ) -> None:
     """409, nothing is changed, and no value or name of a constraint is told; of another user's rows nothing is met."""
-    body = {"task_id": new_task(alice), **taken}
+    body = {"example_id": new_example(alice), **taken}
     assert alice.post(f"/api/comments/{way}", json=body).status_code == 201
     refused = alice.post(f"/api/comments/{way}", json=body)
     assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
     assert refused.json()["detail"] == "The change contradicts what is stored. Nothing was changed."
     assert alice.get("/api/comments/count").json() == 1
-    assert bob.post(f"/api/comments/{way}", json=body | {"task_id": new_task(bob)}).status_code == 201
+    assert bob.post(f"/api/comments/{way}", json=body | {"example_id": new_example(bob)}).status_code == 201
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_another_users_row_is_a_row_that_never_was(alice: httpx.Client, bob: httpx.Client, way: str) -> None:
-    """A child of another user's task gets the answer of one whose parent does not exist, to the letter."""
-    mine, foreign = new_task(bob), new_task(alice)
-    assert bob.post(f"/api/comments/{way}", json={"task_id": mine}).status_code == 201
+    """A child of another user's example gets the answer of one whose parent does not exist, to the letter."""
+    mine, foreign = new_example(bob), new_example(alice)
+    assert bob.post(f"/api/comments/{way}", json={"example_id": mine}).status_code == 201
     of_another, of_none = (
-        bob.post(f"/api/comments/{way}", json={"task_id": task}) for task in (foreign, foreign + 1000)
+        bob.post(f"/api/comments/{way}", json={"example_id": example}) for example in (foreign, foreign + 1000)
     )
     assert (of_another.status_code, of_another.json()["code"]) == (409, "conflict")
     assert said(of_another) == said(of_none)
     assert bob.get("/api/comments/count").json() == 1
-    assert alice.delete(f"/api/tasks/{foreign}").status_code == 204
+    assert alice.delete(f"/api/examples/{foreign}").status_code == 204
 
 
 def test_a_row_that_others_hang_on_is_a_conflict(alice: httpx.Client) -> None:
     """A parent whose foreign key restricts stays where it is."""
-    task = new_task(alice)
-    alice.post("/api/comments/execute", json={"task_id": task})
-    refused = alice.delete(f"/api/comments/of/{task}")
+    example = new_example(alice)
+    alice.post("/api/comments/execute", json={"example_id": example})
+    refused = alice.delete(f"/api/comments/of/{example}")
     assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
-    assert alice.get(f"/api/tasks/{task}").status_code == 200
+    assert alice.get(f"/api/examples/{example}").status_code == 200
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("wrong", INVALID.values(), ids=INVALID)
 def test_what_no_column_takes_is_invalid(alice: httpx.Client, way: str, wrong: dict[str, Any]) -> None:
     """422 where a value passes the code's own checks and not the database's; the answer quotes nothing of either."""
-    refused = alice.post(f"/api/comments/{way}", json={"task_id": new_task(alice), **wrong})
+    refused = alice.post(f"/api/comments/{way}", json={"example_id": new_example(alice), **wrong})
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
     assert refused.json()["detail"] == "A value is not acceptable. Nothing was changed."
     assert alice.get("/api/comments/count").json() == 0

@@ -95,22 +95,22 @@ def test_twenty_users_on_one_connection_leak_nothing(postmaster: Postmaster, poo
         user = USERS[number * 7 % len(USERS)]
         headers = {"Authorization": f"Bearer {tokens[user]}"}
         if number % 3 == 0:
-            made = client.post("/api/tasks", json={"title": f"of {user}"}, headers=headers)
+            made = client.post("/api/examples", json={"title": f"of {user}"}, headers=headers)
             assert (made.status_code, made.json()["user_id"]) == (201, user)
         else:
-            page = client.get("/api/tasks?limit=10", headers=headers)
+            page = client.get("/api/examples?limit=10", headers=headers)
             assert page.status_code == 200
-            assert {(task["user_id"], task["title"]) for task in page.json()} <= {(user, f"of {user}")}
+            assert {(example["user_id"], example["title"]) for example in page.json()} <= {(user, f"of {user}")}
 
     with run_api(settings(url)) as api, api.client(None) as client:
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(ask, range(REQUESTS)))
         for user in USERS:
-            page = client.get("/api/tasks?limit=100", headers={"Authorization": f"Bearer {tokens[user]}"})
-            assert {task["user_id"] for task in page.json()} == {user}
+            page = client.get("/api/examples?limit=100", headers={"Authorization": f"Bearer {tokens[user]}"})
+            assert {example["user_id"] for example in page.json()} == {user}
     assert postmaster.ask("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()", name) == [(2,)]
     with closing(psycopg2.connect(url)) as stranger, stranger.cursor() as cursor:
-        cursor.execute("SELECT current_user, current_setting('app.user_id', true), count(*) FROM task")
+        cursor.execute("SELECT current_user, current_setting('app.user_id', true), count(*) FROM example")
         assert cursor.fetchone() == ("tasks", "", 0)
 
 
@@ -120,7 +120,7 @@ def test_a_schema_can_be_migrated_through_the_pooler(postmaster: Postmaster, poo
     pooled = settings(f"postgres://tasks@{pooler}/pooled?sslmode=require")
     migrations.migrate(pooled)
     with run_api(pooled) as api, api.client() as client:
-        assert client.post("/api/tasks", json={"title": "a task"}).status_code == 201
+        assert client.post("/api/examples", json={"title": "an example"}).status_code == 201
 
 
 def test_what_a_url_says_of_the_connection_is_kept(postmaster: Postmaster, pooler: str) -> None:

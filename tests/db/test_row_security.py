@@ -15,12 +15,12 @@ from app.db import Database
 from app.db.roles import ADMIN_ROLE, ROLE
 from app.serving import verify_database
 from app.settings import Settings
-from app.tasks.models import Task
+from devtools.examples.models import Example
 from devtools.postgres import Server
 from tests.support import SECRET, Api
 
 ALICE, BOB, NOBODY = Principal("alice"), Principal("bob"), Principal("")
-OWNERS = select(col(Task.user_id)).distinct()
+OWNERS = select(col(Example.user_id)).distinct()
 STATE = text("""
     SELECT current_user::text AS role, current_setting('app.user_id', true) AS user_id,
            current_setting('statement_timeout') AS statement_timeout, current_setting('lock_timeout') AS lock_timeout,
@@ -54,32 +54,32 @@ def database(database_url: str) -> Iterator[Database]:
 @pytest.fixture
 def two_users(alice: httpx.Client, bob: httpx.Client) -> None:
     for client in (alice, bob):
-        assert client.post("/api/tasks", json={"title": "a task"}).status_code == 201
+        assert client.post("/api/examples", json={"title": "an example"}).status_code == 201
 
 
-def new_task(owner: str) -> dict[str, Any]:
-    return {"user_id": owner, "title": "a task", "completed": False}
+def new_example(owner: str) -> dict[str, Any]:
+    return {"user_id": owner, "title": "an example", "completed": False}
 
 
 @pytest.mark.usefixtures("two_users")
 def test_a_query_without_its_filter_shows_nothing_foreign(database: Database) -> None:
     """A bare SELECT, UPDATE or DELETE reaches the rows of whoever asks and no others."""
     assert database.execute(ALICE, OWNERS, {}) == [("alice",)]
-    assert database.execute(BOB, select(func.count()).select_from(Task), {}) == [(1,)]
-    changed = database.execute(BOB, text("UPDATE task SET title = 'taken' RETURNING user_id"), {})
-    deleted = database.execute(BOB, text("DELETE FROM task RETURNING user_id"), {})
+    assert database.execute(BOB, select(func.count()).select_from(Example), {}) == [(1,)]
+    changed = database.execute(BOB, text("UPDATE example SET title = 'taken' RETURNING user_id"), {})
+    deleted = database.execute(BOB, text("DELETE FROM example RETURNING user_id"), {})
     assert changed == deleted == [("bob",)]
-    assert database.execute(ALICE, select(col(Task.title)), {}) == [("a task",)]
+    assert database.execute(ALICE, select(col(Example.title)), {}) == [("an example",)]
 
 
 @pytest.mark.usefixtures("two_users")
 def test_nobody_writes_for_another(database: Database) -> None:
     """Neither a new row nor a changed one may belong to somebody else."""
     with pytest.raises(exc.ProgrammingError, match="row-level security"):
-        database.execute(ALICE, insert(Task), new_task("bob"))
+        database.execute(ALICE, insert(Example), new_example("bob"))
     with pytest.raises(exc.ProgrammingError, match="row-level security"):
-        database.execute(ALICE, text("UPDATE task SET user_id = 'bob' RETURNING id"), {})
-    assert database.execute(BOB, select(func.count()).select_from(Task), {}) == [(1,)]
+        database.execute(ALICE, text("UPDATE example SET user_id = 'bob' RETURNING id"), {})
+    assert database.execute(BOB, select(func.count()).select_from(Example), {}) == [(1,)]
 
 
 @pytest.mark.usefixtures("two_users")
@@ -87,11 +87,11 @@ def test_without_a_user_there_are_no_rows(database: Database, database_url: str)
     """An empty setting, a missing one, and the owner of the tables as such all see nothing."""
     assert database.execute(NOBODY, OWNERS, {}) == []
     with pytest.raises(exc.ProgrammingError, match="row-level security"):
-        database.execute(NOBODY, insert(Task), new_task(""))
+        database.execute(NOBODY, insert(Example), new_example(""))
     with closing(psycopg2.connect(database_url.replace("+psycopg2", ""))) as owner, owner.cursor() as cursor:
         for statement in ("SELECT 1", f"SET ROLE {ROLE}"):
             cursor.execute(statement)
-            cursor.execute("SELECT count(*) FROM task")
+            cursor.execute("SELECT count(*) FROM example")
             assert cursor.fetchone() == (0,)
 
 
@@ -107,8 +107,8 @@ def test_every_table_of_users_is_protected(cluster: Server, database_url: str) -
         assert connection.execute(text(UNPROTECTED), roles).all() == []
         connection.execute(text("CREATE TABLE forgotten (user_id text)"))
         assert connection.execute(text(UNPROTECTED), roles).all() == [("forgotten",)]
-        connection.execute(text(f"GRANT UPDATE ON task TO {ADMIN_ROLE}"))
-        assert connection.execute(text(UNPROTECTED), roles).all() == [("forgotten",), ("task",)]
+        connection.execute(text(f"GRANT UPDATE ON example TO {ADMIN_ROLE}"))
+        assert connection.execute(text(UNPROTECTED), roles).all() == [("forgotten",), ("example",)]
     catalog.close()
 
 
@@ -132,9 +132,9 @@ def test_a_login_that_bypasses_is_told_of(
     with serve(database_url=cluster.superuser_url(name)) as api, api.client("alice") as alice, api.client("bob") as bob:
         verify_database(api.settings)
         assert caplog.text.count("superuser") == 1
-        made = alice.post("/api/tasks", json={"title": "mine"})
+        made = alice.post("/api/examples", json={"title": "mine"})
         assert (made.status_code, bob.get(made.headers["Location"]).status_code) == (201, 404)
-        assert bob.get("/api/tasks").json() == []
+        assert bob.get("/api/examples").json() == []
 
 
 def test_nothing_of_a_user_is_left_on_a_connection(database: Database) -> None:
@@ -147,7 +147,7 @@ def test_nothing_of_a_user_is_left_on_a_connection(database: Database) -> None:
     with pytest.raises(ZeroDivisionError), database.transaction(BOB):
         raise ZeroDivisionError
     with database.transaction(BOB) as session:
-        session.add(Task(**new_task("bob")))
+        session.add(Example(**new_example("bob")))
     with database._engine.connect() as connection:
         (after,) = connection.execute(STATE).all()
         assert connection.connection.dbapi_connection.autocommit  # type: ignore[union-attr]
@@ -158,27 +158,27 @@ def test_nothing_of_a_user_is_left_on_a_connection(database: Database) -> None:
 def test_a_transaction_commits_as_a_whole(database: Database) -> None:
     """Several statements, bound to one user: all of them, or none after any exception; others see them at the end."""
     with database.transaction(ALICE) as session:
-        session.add_all([Task(**new_task("alice")), Task(**new_task("alice"))])
+        session.add_all([Example(**new_example("alice")), Example(**new_example("alice"))])
         session.flush()
         assert session.connection().scalars(OWNERS).all() == ["alice"]
     with pytest.raises(exc.DBAPIError, match="does not exist"), database.transaction(ALICE) as session:  # noqa: PT012
-        session.add(Task(**new_task("alice")))
+        session.add(Example(**new_example("alice")))
         session.flush()
         session.connection().exec_driver_sql("SELECT nothing")
     with pytest.raises(exc.ProgrammingError, match="row-level security"), database.transaction(BOB) as session:
-        session.add_all([Task(**new_task("bob")), Task(**new_task("alice"))])
+        session.add_all([Example(**new_example("bob")), Example(**new_example("alice"))])
     with database.transaction(BOB) as session:
         assert session.connection().scalars(OWNERS).all() == []
-    assert database.execute(ALICE, select(func.count()).select_from(Task), {}) == [(2,)]
+    assert database.execute(ALICE, select(func.count()).select_from(Example), {}) == [(2,)]
 
 
 def test_one_statement_at_a_time(database: Database) -> None:
     """Several sets of parameters would not be one transaction, so they are refused; a lone one need return nothing."""
-    two: Any = [new_task("alice"), new_task("alice")]
-    returning = insert(Task).returning(col(Task.id))
-    for statement in (insert(Task), returning, text("UPDATE task SET title = :title RETURNING id")):
+    two: Any = [new_example("alice"), new_example("alice")]
+    returning = insert(Example).returning(col(Example.id))
+    for statement in (insert(Example), returning, text("UPDATE example SET title = :title RETURNING id")):
         with pytest.raises(exc.InvalidRequestError, match="transaction"):
             database.execute(ALICE, statement, two)
     assert database.execute(ALICE, OWNERS, {}) == []
-    assert database.execute(ALICE, insert(Task), new_task("alice")) == []
+    assert database.execute(ALICE, insert(Example), new_example("alice")) == []
     assert database.execute(ALICE, OWNERS, {}) == [("alice",)]

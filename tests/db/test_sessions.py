@@ -18,17 +18,17 @@ from app.auth import CurrentUser
 from app.db import CurrentDatabase, CurrentSession
 from app.main import create_app
 from app.settings import Settings
-from app.tasks.models import Task
 from app.web.route import ApiRoute
+from devtools.examples.models import Example
 from tests.support import SECRET, UNLIMITED, Api, run_api
 from tests.telemetry.scrapes import scrape
 
 router = APIRouter(prefix="/api/notes", route_class=ApiRoute)
 
 
-def write(session: Session, user_id: str, title: str) -> Task:
+def write(session: Session, user_id: str, title: str) -> Example:
     given: dict[str, Any] = {"user_id": user_id, "title": title, "completed": False}
-    note = Task(**given)
+    note = Example(**given)
     session.add(note)
     return note
 
@@ -43,12 +43,12 @@ def create(title: str, session: CurrentSession, user: CurrentUser) -> int:
 
 @router.get("")
 def read_all(session: CurrentSession) -> list[str]:
-    return list(session.exec(select(Task.title).order_by(col(Task.id))).all())
+    return list(session.exec(select(Example.title).order_by(col(Example.id))).all())
 
 
 @router.get("/{id}")
 def read_one(id: int, session: CurrentSession) -> str:
-    note = session.get(Task, id)
+    note = session.get(Example, id)
     if not note:
         raise HTTPException(404, "Note not found")
     return note.title
@@ -56,7 +56,7 @@ def read_one(id: int, session: CurrentSession) -> str:
 
 @router.delete("/{id}")
 def delete(id: int, session: CurrentSession) -> None:
-    note = session.get(Task, id)
+    note = session.get(Example, id)
     if not note:
         raise HTTPException(404, "Note not found")
     session.delete(note)

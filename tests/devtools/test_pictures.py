@@ -15,8 +15,8 @@ from tests.process import ROOT, free_port
 PNG = b"\x89PNG\r\n\x1a\n"
 WRITTEN = (
     "\r\n  docs   http://127.0.0.1:8000/docs\r\n"
-    "\x1b[33m12:00:00 WARNING slow query: SELECT task took 560.8 ms\x1b[0m\r\n"
-    "12:00:00 INFO    GET /api/tasks 200  596.6 ms\r\n"
+    "\x1b[33m12:00:00 WARNING slow query: SELECT example took 560.8 ms\x1b[0m\r\n"
+    "12:00:00 INFO    GET /api/examples 200  596.6 ms\r\n"
 )
 
 

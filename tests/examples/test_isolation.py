@@ -16,7 +16,7 @@ from tests.examples.support import EXAMPLES, create
         ("DELETE", "", None),
     ],
 )
-def test_another_users_example_is_a_example_that_never_was(
+def test_another_users_example_is_an_example_that_never_was(
     alice: httpx.Client, bob: httpx.Client, method: str, path: str, body: object
 ) -> None:
     """Every call answers for another's id exactly as for one that never was, and leaves the example as it was."""

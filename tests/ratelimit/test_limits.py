@@ -28,8 +28,8 @@ def test_of_a_thousand_requests_exactly_the_budget_passes(serve: Serve) -> None:
 def test_a_refusal_says_why_and_when_to_return(serve: Serve) -> None:
     """429 is a problem with a stable code, and after the seconds that its Retry-After names a request passes."""
     with serve(rate_limit="2/3second") as api, api.client() as alice:
-        assert [alice.get("/api/tasks").status_code for _ in range(2)] == [200, 200]
-        refused = alice.get("/api/tasks")
+        assert [alice.get("/api/examples").status_code for _ in range(2)] == [200, 200]
+        refused = alice.get("/api/examples")
         asked = time.monotonic()
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
         assert refused.headers["content-type"] == "application/problem+json"
@@ -37,18 +37,18 @@ def test_a_refusal_says_why_and_when_to_return(serve: Serve) -> None:
         seconds = int(refused.headers["retry-after"])
         assert 1 <= seconds <= 3
         time.sleep(max(0.0, asked + seconds - time.monotonic()))
-        assert alice.get("/api/tasks").status_code == 200
+        assert alice.get("/api/examples").status_code == 200
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/api/tasks", 200),
-        ("HEAD", "/api/tasks", 200),
-        ("GET", "/api/tasks/1", 404),
-        ("GET", "/api/tasks?odd=1", 422),
-        ("POST", "/api/tasks", 422),
-        ("DELETE", "/api/tasks/1", 404),
+        ("GET", "/api/examples", 200),
+        ("HEAD", "/api/examples", 200),
+        ("GET", "/api/examples/1", 404),
+        ("GET", "/api/examples?odd=1", 422),
+        ("POST", "/api/examples", 422),
+        ("DELETE", "/api/examples/1", 404),
     ],
 )
 def test_every_answer_tells_the_budget(serve: Serve, method: str, path: str, status: int) -> None:
@@ -64,7 +64,7 @@ def test_every_answer_tells_the_budget(serve: Serve, method: str, path: str, sta
 def test_several_limits_are_several_items(serve: Serve) -> None:
     """Limits joined by `;` all hold; what the shortest refuses is not charged to the longer ones."""
     with serve(rate_limit="1000/hour;2/5second") as api, api.client() as alice:
-        answers = [alice.get("/api/tasks") for _ in range(10)]
+        answers = [alice.get("/api/examples") for _ in range(10)]
         passed = [answer.status_code for answer in answers].count(200)
         last = answers[-1]
         assert passed < 10
@@ -91,26 +91,26 @@ def test_every_route_under_api_is_limited(serve: Serve) -> None:
 def test_users_have_budgets_of_their_own(serve: Serve) -> None:
     """One user's spent budget is no other's concern, even from the same address; a fresh token is no fresh budget."""
     with serve(rate_limit="1/hour") as api, api.client("alice") as alice, api.client("bob") as bob:
-        assert [alice.get("/api/tasks").status_code for _ in range(2)] == [200, 429]
-        assert bob.get("/api/tasks").status_code == 200
+        assert [alice.get("/api/examples").status_code for _ in range(2)] == [200, 429]
+        assert bob.get("/api/examples").status_code == 200
         fresh = {"Authorization": f"Bearer {make_token('alice', jti='another')}"}
-        assert bob.get("/api/tasks", headers=fresh).status_code == 429
+        assert bob.get("/api/examples", headers=fresh).status_code == 429
 
 
 def test_a_window_begins_whole(serve: Serve) -> None:
     """The first answer of a window tells its full length, and no rounding makes it a second more."""
     with serve(rate_limit="100/hour") as api, api.client() as client:
         tokens = [make_token(f"user-{number}") for number in range(40)]
-        answers = [client.get("/api/tasks", headers={"Authorization": f"Bearer {token}"}) for token in tokens]
+        answers = [client.get("/api/examples", headers={"Authorization": f"Bearer {token}"}) for token in tokens]
         assert {answer.headers["ratelimit"] for answer in answers} == {'"default";r=99;t=3600'}
 
 
 def test_the_limit_comes_after_the_token_and_before_the_request(serve: Serve) -> None:
     """A spent budget is told before anything is said of query or body; a stranger hears of the token first."""
     with serve(rate_limit="1/hour") as api, api.client() as alice:
-        alice.get("/api/tasks")
-        assert alice.post("/api/tasks?odd=1", content=b"{", headers={"Content-Type": "text/odd"}).status_code == 429
-        assert alice.get("/api/tasks", headers=BAD).status_code == 401
+        alice.get("/api/examples")
+        assert alice.post("/api/examples?odd=1", content=b"{", headers={"Content-Type": "text/odd"}).status_code == 429
+        assert alice.get("/api/examples", headers=BAD).status_code == 401
 
 
 def test_health_and_documents_are_never_limited(serve: Serve) -> None:
@@ -126,7 +126,7 @@ def test_browsers_may_read_the_budget(serve: Serve) -> None:
     """The header fields are exposed to other origins, on a refusal too."""
     origin = {"Origin": "https://app.example.com"}
     with serve(rate_limit="1/hour", cors_origins="https://app.example.com") as api, api.client(**origin) as alice:
-        for answer in (alice.get("/api/tasks"), alice.get("/api/tasks")):
+        for answer in (alice.get("/api/examples"), alice.get("/api/examples")):
             exposed = answer.headers["access-control-expose-headers"].lower()
             assert {"ratelimit", "ratelimit-policy", "retry-after"} <= set(exposed.split(", "))
             assert answer.headers["access-control-allow-origin"] == "https://app.example.com"

@@ -45,9 +45,9 @@ def transitions(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_the_count_is_in_redis(serve: Serve, redis_server: Redis) -> None:
     """A user's budget outlives the process; every answer tells it, and a refusal is the same as in memory."""
     with serve(rate_limit="3/minute", rate_limit_storage_uri=redis_server.uri) as api, api.client() as alice:
-        assert [alice.get("/api/tasks").status_code for _ in range(2)] == [200, 200]
+        assert [alice.get("/api/examples").status_code for _ in range(2)] == [200, 200]
     with serve(rate_limit="3/minute", rate_limit_storage_uri=redis_server.uri) as api, api.client() as alice:
-        last, refused = alice.get("/api/tasks"), alice.get("/api/tasks")
+        last, refused = alice.get("/api/examples"), alice.get("/api/examples")
         assert (last.status_code, refused.status_code) == (200, 429)
         assert last.headers["ratelimit"].startswith('"default";r=0;t=')
         assert 55 <= int(refused.headers["retry-after"]) <= 60
@@ -56,14 +56,14 @@ def test_the_count_is_in_redis(serve: Serve, redis_server: Redis) -> None:
 def test_a_window_in_redis_ends(serve: Serve, redis_server: Redis) -> None:
     """After Retry-After a request passes; what the shortest limit refuses is not charged to the longer one."""
     with serve(rate_limit="2/3second;50/minute", rate_limit_storage_uri=redis_server.uri) as api, api.client() as alice:
-        answers = [alice.get("/api/tasks") for _ in range(5)]
+        answers = [alice.get("/api/examples") for _ in range(5)]
         asked = time.monotonic()
         assert [answer.status_code for answer in answers] == [200, 200, 429, 429, 429]
         assert '"minute";r=48;' in answers[-1].headers["ratelimit"]
         seconds = int(answers[-1].headers["retry-after"])
         assert 1 <= seconds <= 3
         time.sleep(max(0.0, asked + seconds - time.monotonic()))
-        assert alice.get("/api/tasks").status_code == 200
+        assert alice.get("/api/examples").status_code == 200
         assert redis_server.used("alice") == 3
 
 
@@ -93,18 +93,18 @@ def test_trouble_with_redis_is_not_ours(
     """
     begin, end = TROUBLE[trouble]
     with serve(rate_limit="20/minute", rate_limit_storage_uri=redis_server.uri) as api, api.client() as alice:
-        assert alice.get("/api/tasks").status_code == 200
+        assert alice.get("/api/examples").status_code == 200
         begin(redis_server)
         assert answered_in(alice) < SLACK_S
         assert time_of(20, alice) < 20 * 0.15  # each would take 0.2 s if it waited
         assert httpx.get(f"{api.url}/health/live").elapsed.total_seconds() < SLACK_S
-        assert alice.get("/api/tasks").status_code == 429
+        assert alice.get("/api/examples").status_code == 429
         assert len(transitions(caplog)) == 1
         end(redis_server)
         wait_until(lambda: len(transitions(caplog)) == 2, BACK_S)
         before = redis_server.used("bob")
         with api.client("bob") as bob:
-            assert bob.get("/api/tasks").status_code == 200
+            assert bob.get("/api/examples").status_code == 200
         assert redis_server.used("bob") == before + 1
     left, back = transitions(caplog)
     assert "Redis does not count" in left
@@ -113,13 +113,13 @@ def test_trouble_with_redis_is_not_ours(
 
 def answered_in(client: httpx.Client) -> float:
     began = time.monotonic()
-    assert client.get("/api/tasks").status_code == 200
+    assert client.get("/api/examples").status_code == 200
     return time.monotonic() - began
 
 
 def time_of(requests: int, client: httpx.Client) -> float:
     began = time.monotonic()
-    assert {client.get("/api/tasks").status_code for _ in range(requests)} <= {200, 429}
+    assert {client.get("/api/examples").status_code for _ in range(requests)} <= {200, 429}
     return time.monotonic() - began
 
 
@@ -148,12 +148,12 @@ def test_a_redis_that_cannot_count_stays_out(
     """One that answers PING and takes no writes is asked in the background, and not used again for its answering."""
     with serve(rate_limit_storage_uri=redis_server.uri) as api, api.client() as alice:
         make_replica(redis_server)
-        alice.get("/api/tasks")
+        alice.get("/api/examples")
         asked = int(redis_server.run("INFO", "commandstats")["cmdstat_evalsha"]["calls"])
         wait_until(
             lambda: int(redis_server.run("INFO", "commandstats")["cmdstat_evalsha"]["calls"]) > asked, seconds=15
         )
-        assert alice.get("/api/tasks").status_code == 200
+        assert alice.get("/api/examples").status_code == 200
         assert len(transitions(caplog)) == 1
 
 
@@ -174,7 +174,7 @@ def test_a_slow_redis_is_left(serve: Serve, redis_server: Redis, caplog: pytest.
     with slow_proxy(redis_server.path) as (port, delay):
         uri = f"redis://127.0.0.1:{port}"
         with serve(rate_limit_storage_uri=uri) as api, api.client() as alice:
-            assert alice.get("/api/tasks").status_code == 200
+            assert alice.get("/api/examples").status_code == 200
             assert redis_server.used("alice") == 1
             delay.append(0.5)
             assert answered_in(alice) < SLACK_S
@@ -187,17 +187,17 @@ def test_an_unreachable_redis_is_no_reason_not_to_start(serve: Serve, caplog: py
     """The API starts on local limits and says so; not even its first request waits."""
     with serve(rate_limit="3/minute", rate_limit_storage_uri="redis://127.0.0.1:1") as api, api.client() as alice:
         assert len(transitions(caplog)) == 1
-        assert [alice.get("/api/tasks").status_code for _ in range(4)] == [200, 200, 200, 429]
+        assert [alice.get("/api/examples").status_code for _ in range(4)] == [200, 200, 200, 429]
         assert len(transitions(caplog)) == 1
 
 
 def test_a_restarted_redis_is_used_on(serve: Serve, redis_server: Redis, caplog: pytest.LogCaptureFixture) -> None:
     """A restart between two requests goes unnoticed: connections are made anew, scripts loaded again."""
     with serve(rate_limit_storage_uri=redis_server.uri) as api, api.client() as alice:
-        alice.get("/api/tasks")
+        alice.get("/api/examples")
         redis_server.stop()
         redis_server.start()
-        assert alice.get("/api/tasks").status_code == 200
+        assert alice.get("/api/examples").status_code == 200
         assert redis_server.used("alice") == 1
         assert transitions(caplog) == []
 
@@ -212,7 +212,7 @@ def test_passwords_are_used_and_never_told(
     quoted = httpx.URL(f"http://:{password.replace('@', '%40').replace('/', '%2F').replace(':', '%3A')}@x").userinfo
     uri = f"redis+unix://{quoted.decode()}@{redis_server.path}"
     with serve(rate_limit_storage_uri=uri) as api, api.client() as alice:
-        assert [alice.get("/api/tasks").status_code for _ in range(3)] == [200, 200, 200]
+        assert [alice.get("/api/examples").status_code for _ in range(3)] == [200, 200, 200]
         assert len(transitions(caplog)) == ("wrong" in password)
     assert "s3cret" not in caplog.text
 
@@ -231,11 +231,11 @@ def test_redis_over_tls(serve: Serve, redis_server: Redis, caplog: pytest.LogCap
     trusting = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={folder}/certificate"
     with serve(rate_limit_storage_uri=trusting) as api, api.client() as alice:
         wait_until(
-            lambda: alice.get("/api/tasks").is_success and redis_server.used("alice")
+            lambda: alice.get("/api/examples").is_success and redis_server.used("alice")
         )  # a handshake may take over 0.2 s
     used = redis_server.used("alice")
     caplog.clear()
     with serve(rate_limit_storage_uri=f"rediss://127.0.0.1:{port}") as api, api.client() as alice:
-        assert alice.get("/api/tasks").status_code == 200
+        assert alice.get("/api/examples").status_code == 200
     assert redis_server.used("alice") == used
     assert len(transitions(caplog)) == 1

@@ -128,13 +128,13 @@ def superuser(cluster: Server, database_url: str) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def many_tasks(superuser: Callable[[str], None]) -> None:
-    """20,000 tasks of alice's, with statistics."""
+def many_examples(superuser: Callable[[str], None]) -> None:
+    """20,000 examples of alice's, with statistics."""
     superuser(
-        "INSERT INTO task (user_id, title, description, completed) "
-        "SELECT 'alice', 'task ' || n, repeat('word ', 20), n % 50 > 0 FROM generate_series(1, 20000) n"
+        "INSERT INTO example (user_id, title, description, completed) "
+        "SELECT 'alice', 'example ' || n, repeat('word ', 20), n % 50 > 0 FROM generate_series(1, 20000) n"
     )
-    superuser("VACUUM ANALYZE task")
+    superuser("VACUUM ANALYZE example")
 
 
 @pytest.fixture

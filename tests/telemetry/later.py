@@ -15,7 +15,7 @@ from app.web.route import ApiRoute
 
 TIMEOUT_S = 0.4
 LATER_S = 0.6
-COUNT = text("SELECT count(*) FROM task")
+COUNT = text("SELECT count(*) FROM example")
 
 router = APIRouter(prefix="/api/later", route_class=ApiRoute)
 seen: list[Any] = []
@@ -32,8 +32,8 @@ def background(tasks: BackgroundTasks, database: CurrentDatabase, user: CurrentU
     return "begun"
 
 
-@router.post("/task")
-async def task(database: CurrentDatabase, user: CurrentUser) -> str:
+@router.post("/example")
+async def example(database: CurrentDatabase, user: CurrentUser) -> str:
     async def ask() -> None:
         await asyncio.sleep(LATER_S)
         seen.append((await asyncio.to_thread(database.execute, user, COUNT, {}))[0][0])
@@ -103,7 +103,7 @@ async def lost(name: Annotated[str, Body()]) -> str:
 
 @router.post("/session")
 def add(session: CurrentSession, user: CurrentUser) -> list[int]:
-    insert = text("INSERT INTO task (user_id, title, completed) VALUES (:user, 'in a session', false)")
+    insert = text("INSERT INTO example (user_id, title, completed) VALUES (:user, 'in a session', false)")
     found = []
     for _ in range(2):
         session.connection().execute(insert, {"user": user.user_id})

@@ -1,4 +1,4 @@
-"""What goes on once the answer has begun: the rest of a stream, background tasks, tasks that nobody waits for."""
+"""What goes on once the answer has begun: the rest of a stream, background tasks, examples that nobody waits for."""
 
 import gc
 import json
@@ -48,7 +48,7 @@ def requests(log: StringIO) -> list[dict[str, Any]]:
     return [entry for entry in entries if entry["logger"] == "app.requests"]
 
 
-@pytest.mark.parametrize("path", ["background", "task"])
+@pytest.mark.parametrize("path", ["background", "example"])
 def test_work_after_the_answer_has_a_deadline_of_its_own(alice: httpx.Client, path: str) -> None:
     """It asks the database when the request's time has long passed, and gets its answer."""
     assert alice.post(f"/api/later/{path}").json() == "begun"
@@ -66,7 +66,7 @@ def test_a_statement_of_a_stream_still_ends(
 ) -> None:
     """After the answer has begun nobody waits for ever either."""
     started = time.monotonic()
-    with holding("LOCK TABLE task"), pytest.raises(httpx.RemoteProtocolError):
+    with holding("LOCK TABLE example"), pytest.raises(httpx.RemoteProtocolError):
         alice.get("/api/later/locked")
     assert time.monotonic() - started < TIMEOUT_S + 2
 
@@ -155,7 +155,7 @@ def test_requests_on_one_connection_share_no_trace(api: Api, receiver: Receiver)
     assert [receiver.trace(trace)[-1]["kind"] for trace in traces] == ["SERVER"] * 3
 
 
-def test_a_task_that_fails_quotes_nobody(alice: httpx.Client, log: StringIO) -> None:
+def test_an_example_that_fails_quotes_nobody(alice: httpx.Client, log: StringIO) -> None:
     """asyncio's own line about it has its stack, and not its message."""
     alice.post("/api/later/lost", json="patient-4711")
     wait_until(lambda: gc.collect() is not None and "Task exception was never retrieved" in log.getvalue())

@@ -28,7 +28,7 @@ def test_a_browsers_trace_goes_on(traced: Serve, receiver: Receiver, origin: str
     """The browser's span is the parent of the server's, whatever flags it has, and Server-Timing names the server's."""
     headers = {"Origin": origin, "traceparent": traceparent, "tracestate": "a=b"}
     with traced(**TRUSTING) as api, api.client() as alice:
-        answer = alice.get("/api/tasks", headers=headers)
+        answer = alice.get("/api/examples", headers=headers)
         server, asked = server_span(receiver, answer), statement(receiver, answer)
     assert (server["traceId"], server["parentSpanId"], server["traceState"]) == (TRACE, SPAN, "")
     assert (asked["traceId"], asked["parentSpanId"], server["links"]) == (TRACE, server["spanId"], [])
@@ -52,7 +52,7 @@ def test_others_are_linked_to(traced: Serve, receiver: Receiver, settings: dict[
     """Without the setting, an origin, or exactly one that is listed, the request begins a trace of its own."""
     headers = [("traceparent", TRACEPARENT), *[("Origin", origin) for origin in origins]]
     with traced(**settings) as api, api.client() as alice:
-        server = server_span(receiver, alice.get("/api/tasks", headers=[*alice.headers.items(), *headers]))
+        server = server_span(receiver, alice.get("/api/examples", headers=[*alice.headers.items(), *headers]))
     assert (server["traceId"] != TRACE, server["parentSpanId"]) == (True, "")
     assert [(link["traceId"], link["spanId"]) for link in server["links"]] == [(TRACE, SPAN)]
 
@@ -82,7 +82,7 @@ def test_a_traceparent_that_lies_is_nobodys(traced: Serve, receiver: Receiver) -
     with traced(**TRUSTING) as api, api.client(Origin=ORIGIN) as alice:
         for lies in [*[[lie] for lie in LIES], [TRACEPARENT] * 2, [TRACEPARENT, LIES[0]], [LIES[1], TRACEPARENT]]:
             headers = [*alice.headers.items(), *[("traceparent", lie) for lie in lies]]
-            answer = alice.get("/api/tasks", headers=headers)
+            answer = alice.get("/api/examples", headers=headers)
             server = server_span(receiver, answer)
             assert (answer.status_code, server["parentSpanId"], server["links"]) == (200, "", []), lies
             assert server["traceId"] != TRACE
@@ -115,7 +115,7 @@ def test_a_script_has_no_say_in_sampling(
     with traced(**settings) as api, api.client(Origin=ORIGIN) as alice:
         for flags in ("00", "01"):
             sent = {"traceparent": f"00-{trace}-{SPAN}-{flags}"}
-            told = [alice.get("/api/tasks", headers=sent).headers["server-timing"] for _ in range(40)]
+            told = [alice.get("/api/examples", headers=sent).headers["server-timing"] for _ in range(40)]
             found = set(re.findall(rf'"00-{trace}-(\w+)-01"', " ".join(told)))
             assert abs(len(found) / 40 - share) <= (0.4 if share == 0.5 else 0.0), flags
             sampled |= found
@@ -129,9 +129,9 @@ def test_a_trusted_network_is_trusted_whole(traced: Serve, receiver: Receiver) -
     """A caller of TRUST_TRACEPARENT keeps its say in sampling and its tracestate, whatever Origin it passes on."""
     with traced(trust_traceparent="127.0.0.1", **TRUSTING) as api, api.client(Origin=ORIGIN) as alice:
         unsampled = {"traceparent": f"00-{'1' * 32}-{SPAN}-00", "tracestate": "a=b"}
-        assert '-00"' in alice.get("/api/tasks", headers=unsampled).headers["server-timing"]
+        assert '-00"' in alice.get("/api/examples", headers=unsampled).headers["server-timing"]
         server = server_span(
-            receiver, alice.get("/api/tasks", headers={"traceparent": TRACEPARENT, "tracestate": "a=b"})
+            receiver, alice.get("/api/examples", headers={"traceparent": TRACEPARENT, "tracestate": "a=b"})
         )
     assert (server["traceId"], server["parentSpanId"], server["traceState"]) == (TRACE, SPAN, "a=b")
     assert {span["traceId"] for span in receiver.spans} == {TRACE}

@@ -14,15 +14,15 @@ from tests.telemetry.scrapes import OPENMETRICS, scrape
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "PROPFIND", "MKCOL", "PURGE", "REPORT")
 PATHS = (
-    "/api/tasks",
-    "/api/tasks/{n}",
-    "/api/tasks/{n}/complete",
-    "/api/tasks/x{n}",
-    "/api/tasks?cursor={n}",
-    "/api/tasks?x{n}={n}",
+    "/api/examples",
+    "/api/examples/{n}",
+    "/api/examples/{n}/complete",
+    "/api/examples/x{n}",
+    "/api/examples?cursor={n}",
+    "/api/examples?x{n}={n}",
     "/api/{n}",
     "/{n}.php",
-    "//api/tasks/{n}",
+    "//api/examples/{n}",
     "/health/{n}",
     "/metrics/{n}",
     "/%F0%9F%98%80{n}",
@@ -62,7 +62,7 @@ def test_invented_methods_are_one(api: Api) -> None:
     """Methods that the API does not know share a label value."""
     with api.client() as client:
         for method in ("TRACE", "PROPFIND", "MKCOL"):
-            client.request(method, "/api/tasks")
+            client.request(method, "/api/examples")
         counted = scrape(client).value("http_requests_total", method="other", handler="none", status="405")
     assert counted == 3
 

@@ -81,7 +81,7 @@ def test_a_request_whose_body_is_on_its_way_is_cut(caplog: pytest.LogCaptureFixt
         waits.set()
         await asyncio.Event().wait()
 
-    answer, counted = cut(api_router(), waits, lambda client: client.post("/api/tasks", content=body()))
+    answer, counted = cut(api_router(), waits, lambda client: client.post("/api/examples", content=body()))
     assert answer
     assert (answer.status_code, "not known" in answer.json()["detail"]) == (503, False)
     assert counted == {("POST", "(overload)", "503"): 1}

@@ -83,7 +83,7 @@ def test_a_statement_on_the_event_loop_is_an_error(traced: Start, log: StringIO,
     assert f"ERROR   {path}: " in log.getvalue()
 
 
-def test_so_is_one_of_a_background_task(traced: Start, log: StringIO) -> None:
+def test_so_is_one_of_a_background_example(traced: Start, log: StringIO) -> None:
     """Its answer is sent already."""
     with traced([router]) as api, api.client() as client:
         assert client.get("/api/on-loop/background").json() == 1

@@ -7,7 +7,7 @@ from tests.telemetry.traced import traced
 def test_times_lead_to_traces(database_url: str) -> None:
     """Requests, statements and waits of a sampled trace carry its id, as OpenMetrics alone can say."""
     with traced(database_url, 1) as (client, traces):
-        client.get("/api/tasks")
+        client.get("/api/examples")
         exemplars = {s.name: s.exemplar.labels for s in scrape(client).samples if s.exemplar}
         plain = client.get("/metrics")
     assert exemplars.keys() == {
@@ -23,5 +23,5 @@ def test_times_lead_to_traces(database_url: str) -> None:
 def test_what_is_not_sampled_is_no_exemplar(database_url: str) -> None:
     """Nothing leads to a trace that nobody kept."""
     with traced(database_url, 0) as (client, _):
-        client.get("/api/tasks")
+        client.get("/api/examples")
         assert "trace_id" not in client.get("/metrics", headers=OPENMETRICS).text

@@ -117,7 +117,7 @@ def test_the_standard_exporter_settings_count(traced: Serve, receiver: Receiver,
         "otel_exporter_otlp_compression": "gzip",
     }
     with traced(**given) as api, api.client() as alice:
-        server_span(receiver, alice.get("/api/tasks"))
+        server_span(receiver, alice.get("/api/examples"))
     headers = receiver.headers[0]
     assert (headers["x-key"], headers["other"], headers["content-encoding"]) == ("a secret", "1", "gzip")
     wanted = "application/json" if protocol == "http/json" else "application/x-protobuf"
@@ -128,7 +128,7 @@ def test_without_an_endpoint_nothing_is_recorded(serve: Serve, receiver: Receive
     """No receiver, no exporter: requests have trace ids for the log, and there is no thread that sends."""
     before = {thread.name for thread in threads()}
     with serve() as api, api.client() as alice:
-        assert len(alice.get("/api/tasks").headers["x-trace-id"]) == 32
+        assert len(alice.get("/api/examples").headers["x-trace-id"]) == 32
         assert "OtelBatchSpanRecordProcessor" not in {thread.name for thread in threads()} - before
     assert receiver.bodies == []
 
@@ -137,7 +137,7 @@ def test_without_an_endpoint_nothing_is_recorded(serve: Serve, receiver: Receive
 def test_switched_off_nothing_is_sent(traced: Serve, receiver: Receiver, switch: dict[str, Any]) -> None:
     """OTEL_SDK_DISABLED and OTEL_TRACES_EXPORTER=none send nothing; the first makes no trace at all."""
     with traced(**switch) as api, api.client() as alice:
-        answer = alice.get("/api/tasks/999")
+        answer = alice.get("/api/examples/999")
     assert ("x-trace-id" in answer.headers, "trace_id" in answer.json()) == (("otel_traces_exporter" in switch),) * 2
     assert "server-timing" in answer.headers
     assert receiver.bodies == []
@@ -186,7 +186,7 @@ def test_a_collector_in_trouble_costs_a_request_nothing(
 
 def duration(client: httpx.Client) -> float:
     started = time.monotonic()
-    assert client.get("/api/tasks?limit=1").status_code == 200
+    assert client.get("/api/examples?limit=1").status_code == 200
     return time.monotonic() - started
 
 
@@ -195,7 +195,7 @@ def test_the_process_ends_soon_whatever_the_collector_does(run: Run, receiver: R
     """After SIGTERM the process is gone within the two seconds that flushing may take, and some for the rest."""
     with in_trouble(fault, receiver) as url, run(OTEL_EXPORTER_OTLP_ENDPOINT=url) as process:
         with process.client() as alice:
-            alice.get("/api/tasks")
+            alice.get("/api/examples")
         assert stop(process) < 8.0  # 30 s and more without a bound of our own
     assert process.popen.returncode == 0
 
@@ -204,28 +204,28 @@ def test_what_is_queued_is_sent_before_the_process_ends(run: Run, receiver: Rece
     """Spans that wait for their batch at SIGTERM arrive."""
     with run(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, OTEL_BSP_SCHEDULE_DELAY="60000") as process:
         with process.client() as alice:
-            answer = alice.get("/api/tasks")
+            answer = alice.get("/api/examples")
         stop(process)
     server_span(receiver, answer)
 
 
 def test_a_receiver_that_comes_back_is_sent_to_again(alice: httpx.Client, receiver: Receiver) -> None:
     """After a failure, and after a closed connection, the next batches arrive."""
-    server_span(receiver, alice.get("/api/tasks"))
+    server_span(receiver, alice.get("/api/examples"))
     receiver.status = 500
-    alice.get("/api/tasks")
+    alice.get("/api/examples")
     receiver.wait_for(lambda _: receiver.refused)
     receiver.status = 200
-    server_span(receiver, alice.get("/api/tasks"))
+    server_span(receiver, alice.get("/api/examples"))
 
 
 def test_a_receiver_that_asks_for_patience_gets_the_batch_again(alice: httpx.Client, receiver: Receiver) -> None:
     """A 429 with Retry-After is no loss: the same batch is sent again."""
     receiver.status, receiver.retry_after = 429, "1"
-    answer = alice.get("/api/tasks")
+    answer = alice.get("/api/examples")
     receiver.wait_for(lambda _: receiver.refused)
     receiver.status = 200
-    assert [span["name"] for span in statements(receiver, answer)] == ["SELECT task"]
+    assert [span["name"] for span in statements(receiver, answer)] == ["SELECT example"]
 
 
 def test_the_resource_says_what_runs_where(run: Run, receiver: Receiver) -> None:
@@ -233,7 +233,7 @@ def test_the_resource_says_what_runs_where(run: Run, receiver: Receiver) -> None
     variables = {"OTEL_RESOURCE_ATTRIBUTES": "service.name=ours,team=blue", "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
     with run(**variables) as process:
         with process.client() as alice:
-            answer = alice.get("/api/tasks")
+            answer = alice.get("/api/examples")
         stop(process)
     resource = server_span(receiver, answer)["resource"]
     wanted = {"service.name": "ours", "team": "blue", "service.version": "0.1.0"}

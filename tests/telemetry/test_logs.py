@@ -34,15 +34,15 @@ def test_each_request_is_one_json_line(run: Run) -> None:
     """A request's line says who asked what, how it ended, how long it took, and which trace it belongs to."""
     with run() as process:
         with process.client() as alice:
-            created = alice.post("/api/tasks", json={"title": "mine"})
-            missing = alice.get("/api/tasks/999")
+            created = alice.post("/api/examples", json={"title": "mine"})
+            missing = alice.get("/api/examples/999")
         stop(process)
         first, second = requests(process)
     assert {name: first[name] for name in ("level", "message", "method", "route", "status", "user_id", "client")} == {
         "level": "INFO",
-        "message": "POST /api/tasks 201",
+        "message": "POST /api/examples 201",
         "method": "POST",
-        "route": "/api/tasks",
+        "route": "/api/examples",
         "status": 201,
         "user_id": "alice",
         "client": "127.0.0.1",
@@ -52,7 +52,7 @@ def test_each_request_is_one_json_line(run: Run) -> None:
     assert first["duration_ms"] >= first["db_ms"] > 0
     assert first["db_queries"] == 1
     assert datetime.fromisoformat(first["time"]).utcoffset() is not None
-    assert (second["route"], second["status"], second["code"]) == ("/api/tasks/{id}", 404, "task_not_found")
+    assert (second["route"], second["status"], second["code"]) == ("/api/examples/{id}", 404, "example_not_found")
     assert second["trace_id"] == missing.json()["trace_id"]
 
 
@@ -60,7 +60,7 @@ def test_every_line_has_the_same_shape(run: Run) -> None:
     """From start to end, uvicorn's lines included, each line is one JSON object with time, level, logger, message."""
     with run() as process:
         with process.client() as alice:
-            alice.get("/api/tasks")
+            alice.get("/api/examples")
         stop(process)
         written = entries(process)
     assert all({"time", "level", "logger", "message"} <= set(entry) for entry in written)
@@ -72,7 +72,7 @@ def test_refusals_before_the_application_are_logged(run: Run) -> None:
     """A request that no route sees has its line as well, with its code and without a route."""
     with run() as process:
         with process.client() as alice:
-            alice.post("/api/tasks", content=b"x" * 200_000)
+            alice.post("/api/examples", content=b"x" * 200_000)
             alice.get("/nothing/here")
         stop(process)
         large, unknown = requests(process)
@@ -100,20 +100,20 @@ def test_probes_are_logged_at_debug_only(run: Run, level: str, prefix: str) -> N
     assert (probes, others) == (wanted if level == "DEBUG" else set(), [])
 
 
-@pytest.mark.usefixtures("many_tasks")
+@pytest.mark.usefixtures("many_examples")
 def test_a_slow_query_is_a_warning(run: Run) -> None:
     """Sampled or not, a slow query is a WARNING line with its plan's summary, who asked, and its trace."""
     with run(SLOW_QUERY_MS="1", OTEL_TRACES_SAMPLER="always_off") as process:
         with process.client() as alice:
-            answer = alice.get("/api/tasks?q=needle")
+            answer = alice.get("/api/examples?q=needle")
         stop(process)
         (slow,) = [entry for entry in entries(process) if entry["logger"] == "app.queries"]
     assert slow["level"] == "WARNING"
-    assert slow["message"].startswith("slow query: SELECT task took ")
-    assert "sequential scan of task" in slow["message"]
+    assert slow["message"].startswith("slow query: SELECT example took ")
+    assert "sequential scan of example" in slow["message"]
     assert slow["trace_id"] == answer.headers["x-trace-id"]
-    assert slow["code.function.name"] == "app.tasks.queries.TaskStore.page"
-    assert slow["app.db.plan.seq_scan_tables"] == ["task"]
+    assert slow["code.function.name"] == "devtools.examples.queries.ExampleStore.page"
+    assert slow["app.db.plan.seq_scan_tables"] == ["example"]
     assert "%(pattern)s" in slow["db.query.text"]
 
 
@@ -127,21 +127,21 @@ def test_in_a_terminal_a_failed_request_prints_its_trace(
     assert re.search(r"\n +[\d.]+ ms  SELECT  failed: UndefinedColumn\n", log.getvalue())
 
 
-@pytest.mark.usefixtures("many_tasks")
+@pytest.mark.usefixtures("many_examples")
 def test_in_a_terminal_a_slow_request_prints_its_trace(run: Run) -> None:
     """The readable form shows a slow request as a tree: its spans, who asked, the statement and its plan."""
     with run(SLOW_QUERY_MS="1", LOG_FORMAT="console") as process:
         with process.client() as alice:
-            alice.get("/api/tasks?q=needle")
+            alice.get("/api/examples?q=needle")
         stop(process)
         output = process.output()
     assert re.search(
-        r"INFO    GET /api/tasks 200  [\d.]+ ms, 1 query of [\d.]+ ms, alice  trace [0-9a-f]{32}\n", output
+        r"INFO    GET /api/examples 200  [\d.]+ ms, 1 query of [\d.]+ ms, alice  trace [0-9a-f]{32}\n", output
     )
-    assert re.search(r"\n +[\d.]+ ms  GET /api/tasks\n", output)
-    assert re.search(r"\n +[\d.]+ ms  SELECT task\n", output)
-    assert "app.tasks.queries.TaskStore.page (app/tasks/queries.py:" in output
-    assert "-> Seq Scan on task: " in output
+    assert re.search(r"\n +[\d.]+ ms  GET /api/examples\n", output)
+    assert re.search(r"\n +[\d.]+ ms  SELECT example\n", output)
+    assert "devtools.examples.queries.ExampleStore.page (devtools/examples/queries.py:" in output
+    assert "-> Seq Scan on example: " in output
     assert "\033" not in output
 
 
@@ -149,9 +149,9 @@ def test_in_a_terminal_a_quick_request_is_one_line(run: Run) -> None:
     """An ordinary request is a line without a tree."""
     with run(LOG_FORMAT="console", SLOW_QUERY_MS="60000") as process:
         with process.client() as alice:
-            alice.get("/api/tasks")
+            alice.get("/api/examples")
         stop(process)
-        ours = [line for line in process.output().splitlines() if "/api/tasks" in line or " ms  " in line]
+        ours = [line for line in process.output().splitlines() if "/api/examples" in line or " ms  " in line]
     assert len(ours) == 1
 
 
@@ -170,7 +170,7 @@ from app.settings import Settings
 from app.telemetry import logs
 
 logs.configure(Settings())
-logging.getLogger("team").warning("%d tasks", "canary")
+logging.getLogger("team").warning("%d examples", "canary")
 warnings.warn("a value follows\\n  input_value='canary'")
 def fail():
     raise ValueError("canary")
@@ -187,7 +187,7 @@ def test_what_fails_aside_is_a_line_without_its_values() -> None:
         [sys.executable, "-c", FAILING], cwd=ROOT, env=env, capture_output=True, text=True, check=True
     )
     misfit, warned, failed = (json.loads(line) for line in done.stdout.splitlines())
-    assert misfit["message"] == "%d tasks"
+    assert misfit["message"] == "%d examples"
     assert (warned["logger"], warned["message"].endswith("a value follows")) == ("py.warnings", True)
     assert (failed["message"], "in fail" in failed["stack"]) == ("a thread failed: ValueError", True)
     assert "canary" not in done.stdout + done.stderr

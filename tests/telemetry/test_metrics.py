@@ -38,14 +38,14 @@ CONTRACT = {
 
 @pytest.fixture
 def table_lock(database_url: str) -> Lock:
-    """Keep everyone from the tasks, so that whoever asks waits, until what is yielded is called."""
+    """Keep everyone from the examples, so that whoever asks waits, until what is yielded is called."""
 
     @contextmanager
     def locked() -> Iterator[Callable[[], None]]:
         connection = psycopg2.connect(database_url.replace("+psycopg2", ""))
         try:
             with connection.cursor() as cursor:
-                cursor.execute("LOCK TABLE task")
+                cursor.execute("LOCK TABLE example")
             yield connection.close
         finally:
             connection.close()
@@ -55,14 +55,14 @@ def table_lock(database_url: str) -> Lock:
 
 @contextmanager
 def asking(api: Api, times: int) -> Iterator[list[Future[httpx.Response]]]:
-    """Ask for the tasks so many times at once, and go on."""
+    """Ask for the examples so many times at once, and go on."""
     with api.client("alice") as client, ThreadPoolExecutor(times) as threads:
-        yield [threads.submit(client.get, "/api/tasks") for _ in range(times)]
+        yield [threads.submit(client.get, "/api/examples") for _ in range(times)]
 
 
 def test_names_types_and_labels_are_the_contract(alice: httpx.Client) -> None:
     """Every metric has the name, type and labels that dashboards and rules are written for, and no other is there."""
-    alice.get("/api/tasks")
+    alice.get("/api/examples")
     found = {
         family.name: (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
         for family in scrape(alice).families
@@ -78,11 +78,11 @@ def test_the_process_is_measured(alice: httpx.Client) -> None:
 
 def test_a_request_counts_under_its_route(alice: httpx.Client) -> None:
     """The handler is the template of the route, the status is exact, the time and size are the request's own."""
-    task = alice.post("/api/tasks", json={"title": "count me"}).json()
-    answer = alice.get(f"/api/tasks/{task['id']}")
-    alice.get("/api/tasks/999999")
+    example = alice.post("/api/examples", json={"title": "count me"}).json()
+    answer = alice.get(f"/api/examples/{example['id']}")
+    alice.get("/api/examples/999999")
     seen = scrape(alice)
-    route = {"method": "GET", "handler": "/api/tasks/{id}"}
+    route = {"method": "GET", "handler": "/api/examples/{id}"}
     assert seen.value("http_requests_total", **route, status="200") == 1
     assert seen.value("http_requests_total", **route, status="404") == 1
     assert seen.value("http_request_duration_seconds_count", **route) == 2
@@ -92,7 +92,7 @@ def test_a_request_counts_under_its_route(alice: httpx.Client) -> None:
 
 def test_each_objective_has_a_bucket(alice: httpx.Client) -> None:
     """What takes a quarter of a second can be told from what takes longer."""
-    assert scrape(alice).value("http_request_duration_seconds_bucket", handler="/api/tasks", le="0.25") == 0
+    assert scrape(alice).value("http_request_duration_seconds_bucket", handler="/api/examples", le="0.25") == 0
 
 
 def test_failures_begin_at_zero(alice: httpx.Client) -> None:
@@ -111,8 +111,8 @@ def test_failures_begin_at_zero(alice: httpx.Client) -> None:
 def test_what_no_route_takes_is_one_handler(alice: httpx.Client) -> None:
     """Unknown paths and methods count under `none`, and are timed nowhere."""
     alice.get("/nothing/here")
-    alice.get("/api/tasks%0A")
-    alice.put("/api/tasks", json={})
+    alice.get("/api/examples%0A")
+    alice.put("/api/examples", json={})
     seen = scrape(alice)
     assert seen.value("http_requests_total", method="GET", handler="none", status="404") == 2
     assert seen.value("http_requests_total", method="PUT", handler="none", status="405") == 1
@@ -122,10 +122,10 @@ def test_what_no_route_takes_is_one_handler(alice: httpx.Client) -> None:
 def test_a_failure_that_nobody_expected_counts_as_500(alice: httpx.Client, database_url: str) -> None:
     """An error inside counts as the 500 that its client gets, with what the database called it."""
     with psycopg2.connect(database_url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE task RENAME TO gone")
-    assert alice.get("/api/tasks").status_code == 500
+        cursor.execute("ALTER TABLE example RENAME TO gone")
+    assert alice.get("/api/examples").status_code == 500
     seen = scrape(alice)
-    assert seen.value("http_requests_total", handler="/api/tasks", status="500") == 1
+    assert seen.value("http_requests_total", handler="/api/examples", status="500") == 1
     assert seen.value("db_errors_total", code="42P01") == 1
 
 
@@ -134,7 +134,7 @@ def test_refused_tokens_count_by_reason(api: Api) -> None:
     expired = f"Bearer {make_token(exp=1)}"
     with api.client(None) as nobody:
         for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": expired}, {"Authorization": expired}):
-            assert nobody.get("/api/tasks", headers=headers).status_code == 401
+            assert nobody.get("/api/examples", headers=headers).status_code == 401
         seen = scrape(nobody)
     reasons = ("token_missing", "token_invalid", "token_expired")
     assert [seen.value("auth_failures_total", reason=reason) for reason in reasons] == [1, 1, 2]
@@ -142,36 +142,36 @@ def test_refused_tokens_count_by_reason(api: Api) -> None:
 
 def test_statements_count_by_operation_and_table(alice: httpx.Client) -> None:
     """Each statement is timed under its SQL command and its table."""
-    alice.post("/api/tasks", json={"title": "one"})
-    alice.get("/api/tasks")
-    alice.get("/api/tasks?q=o")
+    alice.post("/api/examples", json={"title": "one"})
+    alice.get("/api/examples")
+    alice.get("/api/examples?q=o")
     seen = scrape(alice)
     name = "db_client_operation_duration_seconds_count"
-    assert [seen.value(name, operation=o, table="task") for o in ("INSERT", "SELECT")] == [1, 2]
+    assert [seen.value(name, operation=o, table="example") for o in ("INSERT", "SELECT")] == [1, 2]
 
 
 def test_slow_statements_are_counted(serve: Serve, table_lock: Lock) -> None:
     """What takes SLOW_QUERY_MS or more counts as slow, here with a failure; what is faster does not."""
     with serve(slow_query_ms=200, database_timeout_ms=1000) as api, api.client("alice") as alice:
-        alice.get("/api/tasks")
-        assert scrape(alice).value("db_slow_queries_total", operation="SELECT", table="task") == 0
+        alice.get("/api/examples")
+        assert scrape(alice).value("db_slow_queries_total", operation="SELECT", table="example") == 0
         with table_lock():
-            assert alice.get("/api/tasks").status_code == 503
+            assert alice.get("/api/examples").status_code == 503
         seen = scrape(alice)
-    assert seen.value("db_slow_queries_total", operation="SELECT", table="task") == 1
-    assert seen.value("db_client_operation_duration_seconds_count", operation="SELECT", table="task") == 2
+    assert seen.value("db_slow_queries_total", operation="SELECT", table="example") == 1
+    assert seen.value("db_client_operation_duration_seconds_count", operation="SELECT", table="example") == 2
     assert seen.value("db_errors_total", code="55P03") == 1
 
 
 def test_a_dead_connection_is_an_error_with_a_name(alice: httpx.Client, database_url: str) -> None:
     """A connection that the server closed counts once, though the read that met it was answered."""
-    alice.get("/api/tasks")
+    alice.get("/api/examples")
     with psycopg2.connect(database_url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-    assert alice.get("/api/tasks").status_code == 200
+    assert alice.get("/api/examples").status_code == 200
     errors = [s for s in scrape(alice).samples if s.name == "db_errors_total" and s.value]
     assert [sample.value for sample in errors] == [1]
 
@@ -216,9 +216,9 @@ def seconds_of(act: Callable[[], object]) -> float:
 
 
 DOOR = [
-    ("413", request("POST", "/api/tasks", "Content-Length: 200000")),
+    ("413", request("POST", "/api/examples", "Content-Length: 200000")),
     ("414", request("GET", "/" + "a" * 9000)),
-    ("431", request("GET", "/api/tasks", *["a: b"] * 101)),
+    ("431", request("GET", "/api/examples", *["a: b"] * 101)),
 ]
 
 
@@ -239,6 +239,6 @@ def test_an_overload_is_counted(serve: Serve, table_lock: Lock) -> None:
         assert scrape(alice).value("http_requests_total", **overload) == 0
         with table_lock() as release, asking(api, 1):
             until(lambda: scrape(alice), lambda s: s.value("http_requests_in_progress") == 1)
-            assert alice.get("/api/tasks").json()["code"] == "overloaded"
+            assert alice.get("/api/examples").json()["code"] == "overloaded"
             release()
         assert scrape(alice).value("http_requests_total", **overload) == 1

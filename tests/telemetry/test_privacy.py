@@ -26,7 +26,7 @@ def fail(user: CurrentUser, q: str) -> None:  # noqa: ARG001  who asks is part o
     raise RuntimeError(q) from ValueError(q)
 
 
-@pytest.mark.usefixtures("many_tasks")
+@pytest.mark.usefixtures("many_examples")
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_nothing_a_client_sends_is_exported_or_logged(
     traced: Serve, login: Callable[[str, str], None], receiver: Receiver, log: StringIO, protocol: str
@@ -37,13 +37,13 @@ def test_nothing_a_client_sends_is_exported_or_logged(
         token = make_token("alice", canary="canary")
         headers = {"Idempotency-Key": "canary-key", "Authorization": f"Bearer {token}", "X-Canary": "canary"}
         body = {"title": "canary title", "description": "canary\nit's"}
-        task = alice.post("/api/tasks", json=body, headers=headers).json()
-        alice.patch(f"/api/tasks/{task['id']}", json=body)
-        alice.post("/api/tasks", json={"title": 17, "canary": "canary"})
-        alice.get("/api/tasks?q=canary&limit=7")
-        alice.get("/api/tasks?canary=canary")
-        alice.get("/api/tasks", headers={"Authorization": "Bearer canary"})
-        last = alice.get("/api/tasks?q=canary%20'%20or%20''")
+        example = alice.post("/api/examples", json=body, headers=headers).json()
+        alice.patch(f"/api/examples/{example['id']}", json=body)
+        alice.post("/api/examples", json={"title": 17, "canary": "canary"})
+        alice.get("/api/examples?q=canary&limit=7")
+        alice.get("/api/examples?canary=canary")
+        alice.get("/api/examples", headers={"Authorization": "Bearer canary"})
+        last = alice.get("/api/examples?q=canary%20'%20or%20''")
         statements(receiver, last)
     sent, lines = b"".join(receiver.bodies), log.getvalue()
     assert b"app.db.plan" in sent
@@ -62,10 +62,10 @@ def test_a_duplicate_keys_value_is_nowhere(
 
     It is a conflict, which a client can act on, and no unexpected error.
     """
-    superuser("CREATE UNIQUE INDEX ON task (title)")
+    superuser("CREATE UNIQUE INDEX ON example (title)")
     with traced(otel_exporter_otlp_protocol=protocol) as api, api.client() as alice:
-        alice.post("/api/tasks", json={"title": "canary"})
-        answer = alice.post("/api/tasks", json={"title": "canary"})
+        alice.post("/api/examples", json={"title": "canary"})
+        answer = alice.post("/api/examples", json={"title": "canary"})
         (insert,), server = statements(receiver, answer), server_span(receiver, answer)
     assert (answer.status_code, answer.json()["trace_id"]) == (409, server["traceId"])
     assert "canary" not in answer.text
@@ -87,9 +87,9 @@ def test_what_the_database_says_of_a_mistake_is_nowhere(
         "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE EXCEPTION 'no such thing: %', NEW.title USING ERRCODE = '42P01'; END $$"
     )
-    superuser("CREATE TRIGGER fail BEFORE INSERT ON task FOR EACH ROW EXECUTE FUNCTION fail()")
+    superuser("CREATE TRIGGER fail BEFORE INSERT ON example FOR EACH ROW EXECUTE FUNCTION fail()")
     with traced(otel_exporter_otlp_protocol=protocol) as api, api.client() as alice:
-        answer = alice.post("/api/tasks", json={"title": "canary"})
+        answer = alice.post("/api/examples", json={"title": "canary"})
         (insert,), server = statements(receiver, answer), server_span(receiver, answer)
     assert (answer.status_code, answer.json()["trace_id"]) == (500, server["traceId"])
     assert (insert["status"], insert["attributes"]["db.response.status_code"]) == ((2, "UndefinedTable"), "42P01")

@@ -42,7 +42,7 @@ def test_each_status_is_told_once(traced: Serve, receiver: Receiver, caplog: pyt
             receiver.status, refused = status, receiver.refused
             wanted.append(f"WARNING the collector refuses spans with status {status}{hint}")
             for batch in (1, 2):
-                alice.get("/api/tasks")
+                alice.get("/api/examples")
                 wait_until(lambda: receiver.refused >= refused + batch)  # noqa: B023  called at once
             wait_until(lambda: wanted == refusals(caplog))
     assert refusals(caplog) == wanted
@@ -57,7 +57,7 @@ def test_a_collector_that_is_not_there_is_named(traced: Serve, caplog: pytest.Lo
         given = {"otel_exporter_otlp_timeout": 0.2, "otel_bsp_schedule_delay": 10}
         with traced(otel_exporter_otlp_endpoint=f"http://127.0.0.1:{port}", **given) as api, api.client() as alice:
             for count in (1, 2):
-                alice.get("/api/tasks")
+                alice.get("/api/examples")
                 wait_until(lambda: scrape(alice).value("otel_spans_dropped_total") >= count)  # noqa: B023  called at once
     assert refusals(caplog) == [f"WARNING the collector at 127.0.0.1:{port} does not answer: ConnectionRefusedError"]
 
@@ -69,6 +69,6 @@ def test_a_collector_that_asks_for_patience_refuses_nothing(
     with traced(otel_exporter_otlp_timeout=0.5, otel_bsp_schedule_delay=10) as api, api.client() as alice:
         for status in (429, 503):
             receiver.status, refused = status, receiver.refused
-            alice.get("/api/tasks")
+            alice.get("/api/examples")
             wait_until(lambda: receiver.refused > refused)  # noqa: B023  called at once
     assert refusals(caplog) == []

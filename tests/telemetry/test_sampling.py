@@ -24,7 +24,7 @@ UNSAMPLED = f"00-{TRACE}-{SPAN}-00"
 
 def test_a_strangers_traceparent_is_linked_to_not_followed(alice: httpx.Client, receiver: Receiver) -> None:
     """By default nobody's traceparent counts: the request begins a trace of its own, with a link to the caller's."""
-    answer = alice.get("/api/tasks", headers={"traceparent": TRACEPARENT, "tracestate": "a=b", "baggage": "c=d"})
+    answer = alice.get("/api/examples", headers={"traceparent": TRACEPARENT, "tracestate": "a=b", "baggage": "c=d"})
     server = server_span(receiver, answer)
     assert server["traceId"] != TRACE
     assert server["parentSpanId"] == ""
@@ -35,7 +35,7 @@ def test_a_strangers_traceparent_is_linked_to_not_followed(alice: httpx.Client, 
 
 def test_a_stranger_cannot_switch_tracing_off(alice: httpx.Client, receiver: Receiver) -> None:
     """An untrusted caller's sampling decision is not ours, in either direction."""
-    answer = alice.get("/api/tasks", headers={"traceparent": UNSAMPLED})
+    answer = alice.get("/api/examples", headers={"traceparent": UNSAMPLED})
     assert server_span(receiver, answer)["links"][0]["traceId"] == TRACE
 
 
@@ -43,7 +43,7 @@ def test_a_stranger_cannot_switch_tracing_off(alice: httpx.Client, receiver: Rec
 def test_a_trusted_traceparent_is_followed(traced: Serve, receiver: Receiver, trust: str) -> None:
     """A caller in TRUST_TRACEPARENT is the parent, and its tracestate goes along."""
     with traced(trust_traceparent=trust) as api, api.client() as alice:
-        answer = alice.get("/api/tasks", headers={"traceparent": TRACEPARENT, "tracestate": "a=b"})
+        answer = alice.get("/api/examples", headers={"traceparent": TRACEPARENT, "tracestate": "a=b"})
         server = server_span(receiver, answer)
     assert (server["traceId"], server["parentSpanId"], server["traceState"]) == (TRACE, SPAN, "a=b")
     assert server["links"] == []
@@ -53,8 +53,8 @@ def test_a_trusted_traceparent_is_followed(traced: Serve, receiver: Receiver, tr
 def test_a_trusted_callers_decision_is_followed(traced: Serve, receiver: Receiver) -> None:
     """What a trusted caller does not sample, we do not."""
     with traced(trust_traceparent="*") as api, api.client() as alice:
-        assert alice.get("/api/tasks", headers={"traceparent": UNSAMPLED}).headers["x-trace-id"] == TRACE
-        last = alice.get("/api/tasks")
+        assert alice.get("/api/examples", headers={"traceparent": UNSAMPLED}).headers["x-trace-id"] == TRACE
+        last = alice.get("/api/examples")
         server_span(receiver, last)
     assert {span["traceId"] for span in receiver.spans} == {last.headers["x-trace-id"]}
 
@@ -63,14 +63,14 @@ def test_a_peer_outside_the_trusted_networks_is_a_stranger(traced: Serve, receiv
     """Trust goes by the socket's peer, whatever a header says of it."""
     with traced(trust_traceparent="10.0.0.0/8") as api, api.client() as alice:
         headers = {"traceparent": TRACEPARENT, "x-forwarded-for": "10.1.2.3"}
-        assert server_span(receiver, alice.get("/api/tasks", headers=headers))["traceId"] != TRACE
+        assert server_span(receiver, alice.get("/api/examples", headers=headers))["traceId"] != TRACE
 
 
 def test_a_ratio_samples_so_many(traced: Serve, receiver: Receiver) -> None:
     """At 0.1 between 7 and 13 % of 2,000 requests are sampled, whole traces each; all have a trace id."""
 
     def ask(client: httpx.Client) -> str:
-        return str(client.get("/api/tasks?limit=1").headers["x-trace-id"])
+        return str(client.get("/api/examples?limit=1").headers["x-trace-id"])
 
     with traced(otel_traces_sampler_arg=0.1) as api, api.client() as alice, ThreadPoolExecutor(8) as pool:
         trace_ids = list(pool.map(ask, [alice] * 2000))
@@ -81,15 +81,15 @@ def test_a_ratio_samples_so_many(traced: Serve, receiver: Receiver) -> None:
     assert {span["traceId"] for span in receiver.spans if span["kind"] == "CLIENT"} == sampled
 
 
-@pytest.mark.usefixtures("many_tasks")
+@pytest.mark.usefixtures("many_examples")
 def test_the_slow_and_failed_reach_the_log_unsampled(traced: Serve, receiver: Receiver, log: StringIO) -> None:
     """What is not sampled still has lines with a trace id."""
     with traced(otel_traces_sampler="always_off", slow_query_ms=1) as api, api.client() as alice:
-        slow = alice.get("/api/tasks?q=needle").headers["x-trace-id"]
-        failed = alice.get("/api/tasks/999999").headers["x-trace-id"]
+        slow = alice.get("/api/examples?q=needle").headers["x-trace-id"]
+        failed = alice.get("/api/examples/999999").headers["x-trace-id"]
     lines = [line for line in log.getvalue().splitlines() if line.startswith("{")]
     assert [line for line in lines if "slow query" in line and slow in line]
-    assert [line for line in lines if "task_not_found" in line and failed in line]
+    assert [line for line in lines if "example_not_found" in line and failed in line]
     assert receiver.spans == []
 
 
@@ -121,7 +121,7 @@ def test_hostile_headers_cost_nothing(traced: Serve, receiver: Receiver, trust: 
             assert ask_raw(api, [(name, value), *extra]) == 200, (name, value)
         assert ask_raw(api, [(f"x-{number}", b"canary") for number in range(5000)]) == 431
         with api.client() as alice:
-            last = server_span(receiver, alice.get("/api/tasks"))
+            last = server_span(receiver, alice.get("/api/examples"))
     for span in receiver.spans:
         assert set(span["attributes"]) <= set(last["attributes"]) | {"user_agent.original"} or span["kind"] != "SERVER"
         texts = [str(value) for name, value in span["attributes"].items() if not name.startswith("app.db.plan")]
@@ -131,13 +131,13 @@ def test_hostile_headers_cost_nothing(traced: Serve, receiver: Receiver, trust: 
 
 def test_a_hostile_query_string_costs_nothing(api: Api, receiver: Receiver) -> None:
     """Bytes that are no text in the query string are refused, traced and nowhere on the span."""
-    assert ask_raw(api, [], b"/api/tasks?q=\xff\xfecanary") in {400, 422}
-    assert ask_raw(api, [], b"/api/tasks?q=%ff%fecanary") == 422
+    assert ask_raw(api, [], b"/api/examples?q=\xff\xfecanary") in {400, 422}
+    assert ask_raw(api, [], b"/api/examples?q=%ff%fecanary") == 422
     receiver.wait_for(lambda spans: len(spans) >= 1)
     assert b"canary" not in b"".join(receiver.bodies)
 
 
-def ask_raw(api: Api, headers: list[tuple[str, bytes]], target: bytes = b"/api/tasks") -> int:
+def ask_raw(api: Api, headers: list[tuple[str, bytes]], target: bytes = b"/api/examples") -> int:
     """The status of a request whose bytes no client library would send."""
     lines = [b"GET " + target + b" HTTP/1.1", b"host: localhost", b"connection: close"]
     lines += [f"authorization: Bearer {make_token()}".encode()]
@@ -178,4 +178,4 @@ def test_what_the_standard_forgives_is_forgiven(
 ) -> None:
     """Where the standard has a fallback of its own, it is taken, and the application serves."""
     with run(**variables) as process, process.client() as alice:
-        assert alice.get("/api/tasks").status_code == 200
+        assert alice.get("/api/examples").status_code == 200

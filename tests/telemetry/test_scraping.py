@@ -70,8 +70,8 @@ def test_the_build_is_named(serve: Serve) -> None:
 def test_two_applications_share_nothing(serve: Serve) -> None:
     """Requests to one application are not seen by another of the same process."""
     with serve() as one, serve() as other, one.client() as client, other.client() as bystander:
-        client.get("/api/tasks")
-        answered = {"handler": "/api/tasks", "status": "200"}
+        client.get("/api/examples")
+        answered = {"handler": "/api/examples", "status": "200"}
         counted = [scrape(c).value("http_requests_total", **answered) for c in (client, bystander)]
         statements = [s.value for s in scrape(bystander).samples if s.name.startswith("db_client_operation")]
     assert (counted, sum(statements)) == ([1, 0], 0)
@@ -93,7 +93,7 @@ def test_many_scrapes_at_once_are_all_answered(api: Api) -> None:
     """Fifty scrapes at once are fifty whole answers, and users are served meanwhile."""
     with api.client() as client, ThreadPoolExecutor(50) as threads:
         scrapes = [threads.submit(client.get, "/metrics", headers=OPENMETRICS) for _ in range(50)]
-        assert client.get("/api/tasks").status_code == 200
+        assert client.get("/api/examples").status_code == 200
         assert all(len(parse(answer.result())) > 20 for answer in scrapes)
 
 
@@ -112,7 +112,7 @@ def test_metrics_can_be_switched_off(serve: Serve) -> None:
     """With METRICS_ENABLED=false there is no such path, and all else is as it was."""
     with serve(metrics_enabled=False) as api, api.client() as client:
         assert client.get("/metrics").status_code == 404
-        assert client.get("/api/tasks").status_code == 200
+        assert client.get("/api/examples").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ Serve = Callable[..., AbstractContextManager[Api]]
 
 
 @pytest.fixture
-def alice(traced: Serve, login: Callable[[str, str], None], many_tasks: None) -> Iterator[httpx.Client]:  # noqa: ARG001  pytest asks for fixtures so
+def alice(traced: Serve, login: Callable[[str, str], None], many_examples: None) -> Iterator[httpx.Client]:  # noqa: ARG001  pytest asks for fixtures so
     """Of an API to which every statement of a millisecond is slow, and for which the server plans each aloud."""
     login("auto_explain.log_min_duration", "0")
     with traced(slow_query_ms=1) as api, api.client() as client:
@@ -26,17 +26,17 @@ def alice(traced: Serve, login: Callable[[str, str], None], many_tasks: None) ->
 
 def test_the_executed_plan_is_on_the_span(alice: httpx.Client, receiver: Receiver) -> None:
     """A slow search's span holds the executed plan: what was scanned, what was thrown away, and who asked."""
-    facts = statement(receiver, alice.get("/api/tasks?q=needle"))["attributes"]
+    facts = statement(receiver, alice.get("/api/examples?q=needle"))["attributes"]
     plan = json.loads(facts["app.db.plan"])
     assert facts["app.db.slow"] is True
     assert facts["app.db.plan.root"] == plan["Node Type"] == "Limit"
-    assert facts["app.db.plan.seq_scan_tables"] == ["task"]
+    assert facts["app.db.plan.seq_scan_tables"] == ["example"]
     assert facts["app.db.plan.rows_removed"] == 20_000
     assert facts["app.db.plan.shared_hit_blocks"] + facts["app.db.plan.shared_read_blocks"] > 100
     assert facts["app.db.plan.query_id"].lstrip("-").isdigit()
     assert facts["app.db.server_ms"] > 1
-    assert facts["code.function.name"] == "app.tasks.queries.TaskStore.page"
-    assert facts["code.file.path"] == "app/tasks/queries.py"
+    assert facts["code.function.name"] == "devtools.examples.queries.ExampleStore.page"
+    assert facts["code.file.path"] == "devtools/examples/queries.py"
     assert facts["code.line.number"] > 1
     assert "app.db.lock_wait" not in facts
     assert "app.db.plan.estimated" not in facts
@@ -55,7 +55,7 @@ def test_only_lines_of_the_application_are_named(
 def test_no_literal_is_in_a_plan(alice: httpx.Client, receiver: Receiver) -> None:
     """Neither the user nor what was searched for is in the plan, nor in anything else of the span."""
     receiver.bodies.clear()
-    statement(receiver, alice.get("/api/tasks?q=canary'); \"canary"))
+    statement(receiver, alice.get("/api/examples?q=canary'); \"canary"))
     sent = b"".join(receiver.bodies)
     assert b"app.db.plan" in sent
     assert b"canary" not in sent
@@ -67,7 +67,7 @@ def test_a_plan_too_long_loses_its_deepest_parts(
 ) -> None:
     """A plan of over 16 KiB is still valid JSON within that, without its deepest nodes; its facts are of all of it."""
     login("auto_explain.log_min_duration", "0")
-    union = " UNION ALL ".join(f"SELECT id FROM task WHERE id = {n}" for n in range(200))
+    union = " UNION ALL ".join(f"SELECT id FROM example WHERE id = {n}" for n in range(200))
     nested = f"SELECT count(*) FROM (SELECT id FROM ({union}) u ORDER BY id) o"
     with traced(slow_query_ms=1, entities=(database(nested),)) as api, api.client() as client:
         facts = statement(receiver, client.get("/api/ask"))["attributes"]
@@ -81,8 +81,8 @@ def test_a_wait_for_a_lock_is_told_from_work(
     alice: httpx.Client, receiver: Receiver, holding: Callable[[str], Any]
 ) -> None:
     """A statement that waited for another's lock says so, whatever its plan."""
-    with ThreadPoolExecutor(1) as pool, holding("SELECT FROM task WHERE id = 1 FOR UPDATE") as held:
-        answer = pool.submit(alice.patch, "/api/tasks/1", json={"title": "mine"})
+    with ThreadPoolExecutor(1) as pool, holding("SELECT FROM example WHERE id = 1 FOR UPDATE") as held:
+        answer = pool.submit(alice.patch, "/api/examples/1", json={"title": "mine"})
         held.waiting(at_least_s=0.2)
         held.release()
         facts = statements(receiver, answer.result())[0]["attributes"]
@@ -95,26 +95,26 @@ def test_a_lock_not_had_in_time_is_named(
 ) -> None:
     """When the lock does not come, the failed span carries SQLSTATE 55P03, and none of the database's words."""
     login("lock_timeout", "300")
-    with holding("SELECT FROM task WHERE id = 1 FOR UPDATE"):
-        answer = alice.patch("/api/tasks/1", json={"title": "mine"})
+    with holding("SELECT FROM example WHERE id = 1 FOR UPDATE"):
+        answer = alice.patch("/api/examples/1", json={"title": "mine"})
         span = statements(receiver, answer)[0]
     facts = span["attributes"]
     assert answer.status_code >= 500
-    assert (span["name"], span["status"]) == ("UPDATE task", (2, "LockNotAvailable"))
+    assert (span["name"], span["status"]) == ("UPDATE example", (2, "LockNotAvailable"))
     assert (facts["db.response.status_code"], facts["error.type"]) == ("55P03", "55P03")
     assert (facts["app.db.lock_wait"], facts["app.db.slow"]) == (True, True)
 
 
-@pytest.mark.usefixtures("many_tasks")
+@pytest.mark.usefixtures("many_examples")
 def test_without_auto_explain_the_planner_is_asked_once(
     traced: Serve, login: Callable[[str, str], None], receiver: Receiver
 ) -> None:
     """Where the server sends no plan, the first slow run of a SELECT gets the estimated one, and the next ones none."""
     login("auto_explain.log_min_duration", "-1")
     with traced(slow_query_ms=1) as api, api.client() as client:
-        first, second = (statement(receiver, client.get("/api/tasks?q=needle"))["attributes"] for _ in range(2))
+        first, second = (statement(receiver, client.get("/api/examples?q=needle"))["attributes"] for _ in range(2))
     assert first["app.db.plan.estimated"] is True
-    assert first["app.db.plan.seq_scan_tables"] == ["task"]
+    assert first["app.db.plan.seq_scan_tables"] == ["example"]
     assert not {"app.db.plan.rows_removed", "app.db.server_ms"} & set(first)
     assert second["app.db.slow"] is True
     assert "app.db.plan" not in second

@@ -55,8 +55,8 @@ def shared(metric: Collector) -> Iterator[None]:
 def test_an_application_leaves_the_process_alone(traced: Serve, receiver: Receiver) -> None:
     """Of two applications in one process neither takes the spans of the other: the global provider is not set."""
     with traced() as first, traced() as second, first.client() as alice, second.client() as bob:
-        assert server_span(receiver, alice.get("/api/tasks"))
-        assert server_span(receiver, bob.get("/api/tasks"))
+        assert server_span(receiver, alice.get("/api/examples"))
+        assert server_span(receiver, bob.get("/api/examples"))
     assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 

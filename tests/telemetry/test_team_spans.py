@@ -23,7 +23,7 @@ from tests.telemetry.support import router_of, server_span, trace_of
 Serve = Callable[..., AbstractContextManager[Api]]
 PROTOCOLS = ["http/json", "http/protobuf"]
 INSERT = """
-INSERT INTO task (user_id, title, completed, created_at, updated_at, version)
+INSERT INTO example (user_id, title, completed, created_at, updated_at, version)
 VALUES (:user, 'canary', false, now(), now(), 1)
 """
 
@@ -58,7 +58,7 @@ def test_an_exception_is_told_without_its_message(
     traced: Serve, receiver: Receiver, superuser: Callable[[str], None], protocol: str
 ) -> None:
     """What a team's code records of a refused statement has type and place, and no value of the row in its way."""
-    superuser("CREATE UNIQUE INDEX ON task (title)")
+    superuser("CREATE UNIQUE INDEX ON example (title)")
 
     def insert(database: CurrentDatabase, user: CurrentUser) -> None:
         """Insert one row twice, and record how that failed."""

@@ -22,11 +22,11 @@ from tests.telemetry.support import server_span, statement, statements, trace_of
 Serve = Callable[..., AbstractContextManager[Api]]
 
 CALLS = [
-    ("GET", "/api/tasks", None, "GET /api/tasks", "SELECT task", "page"),
-    ("POST", "/api/tasks", {"title": "new"}, "POST /api/tasks", "INSERT task", "create"),
-    ("GET", "/api/tasks/1", None, "GET /api/tasks/{id}", "SELECT task", "get"),
-    ("PATCH", "/api/tasks/1", {"title": "newer"}, "PATCH /api/tasks/{id}", "UPDATE task", "change"),
-    ("DELETE", "/api/tasks/1", None, "DELETE /api/tasks/{id}", "DELETE task", "delete"),
+    ("GET", "/api/examples", None, "GET /api/examples", "SELECT example", "page"),
+    ("POST", "/api/examples", {"title": "new"}, "POST /api/examples", "INSERT example", "create"),
+    ("GET", "/api/examples/1", None, "GET /api/examples/{id}", "SELECT example", "get"),
+    ("PATCH", "/api/examples/1", {"title": "newer"}, "PATCH /api/examples/{id}", "UPDATE example", "change"),
+    ("DELETE", "/api/examples/1", None, "DELETE /api/examples/{id}", "DELETE example", "delete"),
 ]
 
 
@@ -36,7 +36,7 @@ def test_each_call_is_a_server_span_and_a_database_span_below_it(
 ) -> None:
     """Each call's database span is named by command and table, and names the store's method: none is ever missing."""
     method, path, body, name, query, function = call
-    alice.post("/api/tasks", json={"title": "first"})
+    alice.post("/api/examples", json={"title": "first"})
     answer = alice.request(method, path, json=body)
     server, asked = server_span(receiver, answer), statements(receiver, answer)[0]
     facts = asked["attributes"]
@@ -44,19 +44,19 @@ def test_each_call_is_a_server_span_and_a_database_span_below_it(
     assert asked["parentSpanId"] == server["spanId"]
     assert (asked["name"], facts["db.query.summary"]) == (query, query)
     assert (facts["db.operation.name"], facts["db.collection.name"]) == tuple(query.split())
-    assert facts["code.function.name"] == f"app.tasks.queries.TaskStore.{function}"
+    assert facts["code.function.name"] == f"devtools.examples.queries.ExampleStore.{function}"
     assert (facts["db.system.name"], facts["db.response.returned_rows"]) == ("postgresql", 1)
     assert "app.db.slow" not in facts
 
 
 def test_the_server_span_says_who_asked_and_what_the_database_did(alice: httpx.Client, receiver: Receiver) -> None:
     """The server span carries the stable HTTP attributes, the user, and the totals of its statements."""
-    answer = alice.get("/api/tasks?completed=true")
+    answer = alice.get("/api/examples?completed=true")
     facts = server_span(receiver, answer)["attributes"]
     assert {name: facts[name] for name in ("http.request.method", "http.response.status_code", "url.path")} == {
         "http.request.method": "GET",
         "http.response.status_code": 200,
-        "url.path": "/api/tasks",
+        "url.path": "/api/examples",
     }
     assert (facts["user.id"], facts["server.address"]) == ("alice", "127.0.0.1")
     assert (facts["app.db.query_count"], facts["app.db.max_repeat"]) == (1, 1)
@@ -66,15 +66,15 @@ def test_the_server_span_says_who_asked_and_what_the_database_did(alice: httpx.C
 
 def test_the_statement_is_told_without_its_values_and_its_preamble(alice: httpx.Client, receiver: Receiver) -> None:
     """The query text is only the statement, with placeholders."""
-    text = statement(receiver, alice.get("/api/tasks?q=needle"))["attributes"]["db.query.text"]
-    assert text.startswith("SELECT task.id, task.title")
+    text = statement(receiver, alice.get("/api/examples?q=needle"))["attributes"]["db.query.text"]
+    assert text.startswith("SELECT example.id, example.title")
     assert "ILIKE %(pattern)s" in text
     assert "set_config" not in text
 
 
 def test_answers_lead_to_their_trace(alice: httpx.Client, receiver: Receiver) -> None:
     """Every answer names its trace and its times; a problem names the trace in its body as well."""
-    good, missing = alice.get("/api/tasks"), alice.get("/api/tasks/404")
+    good, missing = alice.get("/api/examples"), alice.get("/api/examples/404")
     server = server_span(receiver, good)
     span = f'traceparent;desc="00-{server["traceId"]}-{server["spanId"]}-01"'
     assert re.fullmatch(rf"db;dur=\d+\.\d, total;dur=\d+\.\d, {span}", good.headers["server-timing"])
@@ -100,7 +100,7 @@ def test_an_endpoint_may_time_itself(traced: Serve) -> None:
 def test_refusals_of_strangers_are_traced_without_a_user(api: Api, receiver: Receiver) -> None:
     """A request without a token has a trace, no user on it, and no statement."""
     with api.client(None) as stranger:
-        answer = stranger.get("/api/tasks")
+        answer = stranger.get("/api/examples")
     (only,) = trace_of(receiver, answer)
     assert only["attributes"]["http.response.status_code"] == 401
     assert "user.id" not in only["attributes"]
@@ -115,11 +115,11 @@ def test_unknown_paths_share_one_name(alice: httpx.Client, receiver: Receiver) -
 def test_probes_make_no_spans(alice: httpx.Client, receiver: Receiver, path: str) -> None:
     """Health probes are not traced, nor the statements they make."""
     assert "x-trace-id" not in alice.get(path).headers
-    trace_of(receiver, alice.get("/api/tasks"))
-    assert {span["name"] for span in receiver.spans} <= {"GET /api/tasks", "SELECT task", "pool wait"}
+    trace_of(receiver, alice.get("/api/examples"))
+    assert {span["name"] for span in receiver.spans} <= {"GET /api/examples", "SELECT example", "pool wait"}
 
 
-@pytest.mark.parametrize("path", ["/api/health", "/health/other", "/api/tasks/health/ready"])
+@pytest.mark.parametrize("path", ["/api/health", "/health/other", "/api/examples/health/ready"])
 def test_only_the_probes_own_paths_are_left_out(alice: httpx.Client, receiver: Receiver, path: str) -> None:
     """A path that looks like a probe's is traced like any other, whatever the Host header says."""
     answer = alice.get(path, headers={"host": "example.com/health"})
@@ -132,7 +132,7 @@ def test_parallel_requests_keep_their_traces_apart(api: Api, receiver: Receiver)
     def ask(number: int) -> tuple[str, str]:
         user = f"user-{number % 20}"
         headers = {"Authorization": f"Bearer {make_token(user)}"}
-        return user, httpx.get(f"{api.url}/api/tasks", headers=headers, timeout=30).headers["x-trace-id"]
+        return user, httpx.get(f"{api.url}/api/examples", headers=headers, timeout=30).headers["x-trace-id"]
 
     with ThreadPoolExecutor(20) as pool:
         asked = list(pool.map(ask, range(200)))
@@ -142,7 +142,7 @@ def test_parallel_requests_keep_their_traces_apart(api: Api, receiver: Receiver)
         (server,) = [span for span in spans if span["kind"] == "SERVER"]
         below = [span for span in spans if span["kind"] != "SERVER"]
         assert (server["attributes"]["user.id"], server["attributes"]["app.db.query_count"]) == (user, 1)
-        assert [span["name"] for span in below if span["name"] != "pool wait"] == ["SELECT task"]
+        assert [span["name"] for span in below if span["name"] != "pool wait"] == ["SELECT example"]
         assert {span["parentSpanId"] for span in below} == {server["spanId"]}
 
 
@@ -151,7 +151,7 @@ def test_a_wait_for_a_thread_is_a_span(traced: Serve, receiver: Receiver) -> Non
     with traced(database_pool_size=1) as api:
 
         def ask(_: int) -> httpx.Response:
-            return httpx.get(f"{api.url}/api/tasks", headers={"Authorization": f"Bearer {make_token()}"}, timeout=30)
+            return httpx.get(f"{api.url}/api/examples", headers={"Authorization": f"Bearer {make_token()}"}, timeout=30)
 
         with ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(ask, range(60)))
@@ -164,7 +164,7 @@ def test_a_wait_for_a_thread_is_a_span(traced: Serve, receiver: Receiver) -> Non
 def test_a_database_that_is_away_is_a_failed_wait(traced: Serve, receiver: Receiver) -> None:
     """When there is no connection to be had, the trace says so in place of a statement."""
     with traced(database_url="postgresql://tasks@127.0.0.1:1/tasks") as api, api.client() as alice:
-        answer = alice.get("/api/tasks")
+        answer = alice.get("/api/examples")
         server = server_span(receiver, answer)
         (wait,) = [span for span in trace_of(receiver, answer) if span["attributes"].get("app.pool") == "connections"]
     assert (answer.status_code, server["status"][0]) == (503, 2)
@@ -193,9 +193,9 @@ def test_the_message_leads_back_to_the_trace(
     alice: httpx.Client, receiver: Receiver, holding: Callable[[str], Any]
 ) -> None:
     """While a statement runs, pg_stat_activity shows the traceparent of its span at the head of the message."""
-    task = alice.post("/api/tasks", json={"title": "locked"}).json()
-    with ThreadPoolExecutor(1) as pool, holding(f"SELECT FROM task WHERE id = {task['id']} FOR UPDATE") as held:
-        answer = pool.submit(alice.patch, f"/api/tasks/{task['id']}", json={"title": "x" * 200})
+    example = alice.post("/api/examples", json={"title": "locked"}).json()
+    with ThreadPoolExecutor(1) as pool, holding(f"SELECT FROM example WHERE id = {example['id']} FOR UPDATE") as held:
+        answer = pool.submit(alice.patch, f"/api/examples/{example['id']}", json={"title": "x" * 200})
         message = held.waiting()
         held.release()
         span = statements(receiver, answer.result())[0]
@@ -206,9 +206,9 @@ def test_two_applications_do_not_disturb_each_other(traced: Serve, serve: Serve,
     """Of two applications in one process, one traced and one not, each does as its own settings say."""
     with traced(otel_service_name="one") as one, serve(otel_sdk_disabled=True) as other:
         with one.client() as client:
-            answer = client.get("/api/tasks")
+            answer = client.get("/api/examples")
         with other.client() as client:
-            assert "x-trace-id" not in client.get("/api/tasks").headers
+            assert "x-trace-id" not in client.get("/api/examples").headers
         assert server_span(receiver, answer)["resource"]["service.name"] == "one"
     assert {span["resource"]["service.name"] for span in receiver.spans} == {"one"}
     assert len([span for span in receiver.spans if span["kind"] == "SERVER"]) == 1

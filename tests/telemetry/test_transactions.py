@@ -13,8 +13,8 @@ from sqlmodel import col, insert, select
 
 from app.auth import CurrentUser
 from app.db import CurrentDatabase
-from app.tasks.models import Task
 from app.web.route import ApiRoute
+from devtools.examples.models import Example
 from devtools.postgres import Server
 from tests.otlp_receiver import Receiver
 from tests.proxy import run_proxy
@@ -30,12 +30,12 @@ router = APIRouter(prefix="/api", route_class=ApiRoute)
 
 @router.get("/copy")
 def copy(database: CurrentDatabase, user: CurrentUser) -> int:
-    """Insert a task and read what there is, in one transaction."""
+    """Insert an example and read what there is, in one transaction."""
     with database.transaction(user) as session:
         session.connection().execute(
-            insert(Task).values(user_id=user.user_id, title="in a transaction", completed=False)
+            insert(Example).values(user_id=user.user_id, title="in a transaction", completed=False)
         )
-        return len(session.exec(select(col(Task.id))).all())
+        return len(session.exec(select(col(Example.id))).all())
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_each_statement_of_a_transaction_is_a_span_below_its_request(alice: http
     answer = alice.get("/api/copy")
     server, asked = server_span(receiver, answer), statements(receiver, answer)
     assert (answer.status_code, answer.json()) == (200, 1)
-    assert [span["name"] for span in asked] == ["INSERT task", "SELECT task"]
+    assert [span["name"] for span in asked] == ["INSERT example", "SELECT example"]
     assert {span["parentSpanId"] for span in asked} == {server["spanId"]}
     assert [span["attributes"]["db.response.returned_rows"] for span in asked] == [1, 1]
     assert server["attributes"]["app.db.query_count"] == 2
@@ -63,20 +63,20 @@ def test_each_statement_of_a_transaction_is_measured(alice: httpx.Client) -> Non
         for sample in scrape(alice).samples
         if sample.name == "db_client_operation_duration_seconds_count" and sample.value
     }
-    assert counted == {("INSERT", "task"): 1, ("SELECT", "task"): 1}
+    assert counted == {("INSERT", "example"): 1, ("SELECT", "example"): 1}
 
 
 def test_a_message_of_a_transaction_leads_back_to_the_trace(
     alice: httpx.Client, receiver: Receiver, holding: Callable[[str], Any]
 ) -> None:
     """While a statement waits, pg_stat_activity shows the traceparent of its span at the head of the message."""
-    with ThreadPoolExecutor(1) as pool, holding("LOCK TABLE task") as held:
+    with ThreadPoolExecutor(1) as pool, holding("LOCK TABLE example") as held:
         answer = pool.submit(alice.get, "/api/copy")
         message = held.waiting()
         held.release()
         first = statements(receiver, answer.result())[0]
     assert message.startswith(f"/*traceparent='00-{first['traceId']}-{first['spanId']}-")
-    assert "*/ INSERT INTO task" in message
+    assert "*/ INSERT INTO example" in message
 
 
 def test_a_preamble_that_fails_is_an_error_like_any_other(

@@ -41,20 +41,20 @@ def test_the_cause_is_read_off_the_tree_and_so_is_the_fix(
             alice.get(NARROWER)
         stop(process)
         output = process.output()
-    before, after = output.split("GET /api/tasks 200")[1:]
-    assert "Seq Scan on task" in before
+    before, after = output.split("GET /api/examples 200")[1:]
+    assert "Seq Scan on example" in before
     assert re.search(r"199,\d{3} thrown away", before)
     assert "Seq Scan" not in after
 
 
-def test_the_seed_adds_to_one_users_tasks(run: Run, seed: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    """So many tasks of the named user, and of nobody else; what was done is told, through a pipe as well."""
-    done = seed("alice", "--tasks", "150")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "alice has 150 more tasks.")
+def test_the_seed_adds_to_one_users_examples(run: Run, seed: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """So many examples of the named user, and of nobody else; what was done is told, through a pipe as well."""
+    done = seed("alice", "--examples", "150")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "alice has 150 more examples.")
     with run() as process, process.client("alice") as alice, process.client("bob") as bob:
-        assert len(alice.get("/api/tasks?limit=100").json()) == 100
-        assert len(alice.get("/api/tasks?limit=100&completed=false").json()) == 3
-        assert bob.get("/api/tasks").json() == []
+        assert len(alice.get("/api/examples?limit=100").json()) == 100
+        assert len(alice.get("/api/examples?limit=100&completed=false").json()) == 3
+        assert bob.get("/api/examples").json() == []
 
 
 @pytest.mark.parametrize(("user", "environment"), [("not a user", "development"), ("alice", "production")])
@@ -66,12 +66,12 @@ def test_the_seed_refuses_what_is_no_development(
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
 
 
-def test_tasks_that_are_not_taken_are_told_in_a_line(
+def test_examples_that_are_not_taken_are_told_in_a_line(
     seed: Callable[..., subprocess.CompletedProcess[str]], database_url: str
 ) -> None:
     """Exit code 1 and what the database has against them."""
-    run_sql(database_url, "ALTER TABLE task ADD CONSTRAINT few CHECK (title <> 'Task 9')")
-    done = seed("alice", "--tasks", "10")
+    run_sql(database_url, "ALTER TABLE example ADD CONSTRAINT few CHECK (title <> 'Example 9')")
+    done = seed("alice", "--examples", "10")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
-    assert done.stderr.startswith("The tasks cannot be stored: ")
+    assert done.stderr.startswith("The examples cannot be stored: ")
     assert '"few"' in done.stderr

@@ -14,16 +14,16 @@ from tests.telemetry.scrapes import scrape
 from tests.web.cases import AUTH, CANARY, JSON, Case, bodies, messages, targets
 from tests.web.raw import Answer, connect, exchange, receive, request, send
 
-GOOD = request("GET", "/api/tasks?limit=1", AUTH)
+GOOD = request("GET", "/api/examples?limit=1", AUTH)
 CASES = [*bodies.CASES, *targets.CASES, *messages.CASES]
 
 
 @pytest.fixture(scope="module")
 def api(new_database: Callable[[], str]) -> Iterator[Api]:
-    """One API for the whole table, with the task 1 in it."""
+    """One API for the whole table, with the example 1 in it."""
     settings = Settings(database_url=new_database(), better_auth_secret=SECRET, **UNLIMITED)
     with run_api(settings) as api, api.client() as client:
-        assert client.post("/api/tasks", json={"title": "first"}).json()["id"] == 1
+        assert client.post("/api/examples", json={"title": "first"}).json()["id"] == 1
         yield api
 
 
@@ -43,7 +43,7 @@ def dripped(api: Api) -> Iterator[Future[tuple[Answer, float]]]:
 def drip(port: int) -> tuple[Answer, float]:
     started = monotonic()
     with connect(port, timeout=1) as connection:
-        send(connection, request("POST", "/api/tasks", AUTH, JSON, "Content-Length: 60"), token=make_token())
+        send(connection, request("POST", "/api/examples", AUTH, JSON, "Content-Length: 60"), token=make_token())
         while monotonic() - started < 60:
             send(connection, b" ")
             try:
@@ -104,7 +104,7 @@ def test_a_body_that_does_not_arrive_is_given_up(api: Api, dripped: Future[tuple
 def test_a_refused_body_leaves_its_connection_usable(api: Api) -> None:
     """What is left of a body over the limit is read and thrown away: the next request on the connection is served."""
     with connect(api.port) as connection:
-        send(connection, request("POST", "/api/tasks", JSON, messages.LENGTH), *messages.SENT)
+        send(connection, request("POST", "/api/examples", JSON, messages.LENGTH), *messages.SENT)
         assert receive(connection).status == 413
         send(connection, GOOD, token=make_token())
         assert receive(connection).status == 200
@@ -112,7 +112,13 @@ def test_a_refused_body_leaves_its_connection_usable(api: Api) -> None:
 
 def test_pipelined_requests_are_answered_in_order(api: Api) -> None:
     """Good and bad ones, sent at once on one connection."""
-    wanted = {"/api/tasks": 200, "/api/tasks/1.0": 404, "/api/tasks?limit=0": 422, "/nowhere": 404, "/health/live": 200}
+    wanted = {
+        "/api/examples": 200,
+        "/api/examples/1.0": 404,
+        "/api/examples?limit=0": 422,
+        "/nowhere": 404,
+        "/health/live": 200,
+    }
     found: list[bytes] = []
     answers = b""
     with connect(api.port) as connection:
@@ -128,5 +134,5 @@ def test_a_client_that_asks_first_is_told_whether_to_go_on(api: Api, length: str
     """`Expect: 100-continue` gets 100 for a body that would be read and the refusal for one that would not."""
     headers = [JSON, f"Content-Length: {length}", "Expect: 100-continue"]
     with connect(api.port) as connection:
-        send(connection, request("POST", "/api/tasks", AUTH, *headers), token=make_token())
+        send(connection, request("POST", "/api/examples", AUTH, *headers), token=make_token())
         assert connection.recv(13) == first

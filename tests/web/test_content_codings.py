@@ -117,5 +117,5 @@ def test_token_and_limit_come_first(serve: Callable[..., AbstractContextManager[
     """A stranger is told nothing of bodies, and this counts like any other request."""
     sent: dict[str, Any] = {"content": PACKED, "headers": TYPE | {"Content-Encoding": "gzip"}}
     with serve(rate_limit="1/hour") as api, api.client(None) as stranger, api.client() as alice:
-        assert stranger.post("/api/tasks", **sent).status_code == 401
-        assert [alice.post("/api/tasks", **sent).status_code for _ in range(2)] == [415, 429]
+        assert stranger.post("/api/examples", **sent).status_code == 401
+        assert [alice.post("/api/examples", **sent).status_code for _ in range(2)] == [415, 429]

@@ -56,17 +56,17 @@ MALFORMED = [
 
 
 @pytest.fixture
-def task(alice: httpx.Client) -> dict[str, Any]:
-    """A task at its first version."""
-    made = alice.post("/api/tasks", json={"title": "first", "description": "text"})
+def example(alice: httpx.Client) -> dict[str, Any]:
+    """An example at its first version."""
+    made = alice.post("/api/examples", json={"title": "first", "description": "text"})
     assert made.headers["ETag"] == '"1"'
     found: dict[str, Any] = made.json()
     return found
 
 
 @pytest.fixture
-def url(task: dict[str, Any]) -> str:
-    return f"/api/tasks/{task['id']}"
+def url(example: dict[str, Any]) -> str:
+    return f"/api/examples/{example['id']}"
 
 
 def send(client: httpx.Client, method: str, url: str, body: object, if_match: str) -> httpx.Response:
@@ -80,7 +80,7 @@ def get(client: httpx.Client, url: str, *if_none_match: str) -> httpx.Response:
 
 def test_every_single_answer_carries_the_tag_of_its_version(alice: httpx.Client) -> None:
     """Create, read and every change answer with a strong tag, and what a change answers is what a read finds."""
-    made = alice.post("/api/tasks", json={"title": "a task"})
+    made = alice.post("/api/examples", json={"title": "an example"})
     url = made.headers["Location"]
     answers = [made, alice.get(url)]
     for method, path, body in CHANGES[:-1]:
@@ -88,7 +88,7 @@ def test_every_single_answer_carries_the_tag_of_its_version(alice: httpx.Client)
         read = alice.get(url)
         assert (read.headers["ETag"], read.json()) == (answers[-1].headers["ETag"], answers[-1].json())
     assert [answer.headers["ETag"] for answer in answers] == ['"1"', '"1"', '"2"', '"2"', '"2"', '"2"', '"3"']
-    assert "ETag" not in alice.get("/api/tasks").headers
+    assert "ETag" not in alice.get("/api/examples").headers
 
 
 def test_a_copy_that_is_current_is_not_sent_again(alice: httpx.Client, url: str) -> None:
@@ -101,11 +101,11 @@ def test_a_copy_that_is_current_is_not_sent_again(alice: httpx.Client, url: str)
         assert "Content-Type" not in answer.headers
 
 
-def test_a_copy_that_is_not_current_is_replaced(alice: httpx.Client, task: dict[str, Any], url: str) -> None:
-    """Another version's tag, or one that cannot be ours, gets the whole task."""
+def test_a_copy_that_is_not_current_is_replaced(alice: httpx.Client, example: dict[str, Any], url: str) -> None:
+    """Another version's tag, or one that cannot be ours, gets the whole example."""
     for tag in ('"2"', 'W/"2"', '"7", "8"', *MALFORMED):
         answer = get(alice, url, tag)
-        assert (answer.status_code, answer.json()) == (200, task), tag
+        assert (answer.status_code, answer.json()) == (200, example), tag
 
 
 def test_a_head_request_revalidates_as_get_does(alice: httpx.Client, url: str) -> None:
@@ -118,18 +118,18 @@ def test_a_change_from_the_current_version_is_made(alice: httpx.Client) -> None:
     """If-Match holds for the current strong tag, alone or in a list, and for `*`."""
     for method, path, body in CHANGES:
         for tag in ('"1"', "*", '"7", "1"', '"a,b", , "1",', 'W/"1", "1"'):
-            url = alice.post("/api/tasks", json={"title": "first", "completed": True}).headers["Location"]
+            url = alice.post("/api/examples", json={"title": "first", "completed": True}).headers["Location"]
             assert send(alice, method, url + path, body, tag).status_code in {200, 204}, (method, path, tag)
 
 
-def test_a_change_from_another_version_changes_nothing(alice: httpx.Client, task: dict[str, Any], url: str) -> None:
-    """A stale, weak or malformed tag is 412, the task stays as it was, and so does its tag."""
+def test_a_change_from_another_version_changes_nothing(alice: httpx.Client, example: dict[str, Any], url: str) -> None:
+    """A stale, weak or malformed tag is 412, the example stays as it was, and so does its tag."""
     for method, path, body in CHANGES:
         for tag in ('"2"', 'W/"1"', '"7", W/"1"', *MALFORMED):
             answer = send(alice, method, url + path, body, tag)
             assert (answer.status_code, answer.json()["code"]) == (412, "precondition_failed"), (method, path, tag)
     read = alice.get(url)
-    assert (read.json(), read.headers["ETag"]) == (task, '"1"')
+    assert (read.json(), read.headers["ETag"]) == (example, '"1"')
 
 
 def test_a_change_after_another_loses(alice: httpx.Client, url: str) -> None:
@@ -151,48 +151,48 @@ def test_of_many_changes_at_once_one_wins(alice: httpx.Client, url: str) -> None
     assert alice.get(url).json() == won[0].json()
 
 
-def test_a_task_that_is_not_there_is_404_whatever_the_precondition(
+def test_an_example_that_is_not_there_is_404_whatever_the_precondition(
     alice: httpx.Client, bob: httpx.Client, url: str
 ) -> None:
-    """Neither `*` nor a tag tells a missing task, or another user's, from one that never was."""
-    bobs = bob.post("/api/tasks", json={"title": "first"}).headers["Location"]
+    """Neither `*` nor a tag tells a missing example, or another user's, from one that never was."""
+    bobs = bob.post("/api/examples", json={"title": "first"}).headers["Location"]
     alice.delete(url)
     for tag in ('"1"', "*", 'W/"1"', "junk"):
         for missing in (url, bobs):
             answers = [send(alice, method, missing + path, body, tag) for method, path, body in CHANGES]
             answers.append(get(alice, missing, tag))
-            assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(404, "task_not_found")}
+            assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(404, "example_not_found")}
 
 
-def test_a_change_that_changes_nothing_leaves_no_trace(alice: httpx.Client, task: dict[str, Any], url: str) -> None:
-    """Same values, same task: version, `updated_at` and tag stay as they were, with or without a precondition."""
+def test_a_change_that_changes_nothing_leaves_no_trace(alice: httpx.Client, example: dict[str, Any], url: str) -> None:
+    """Same values, same example: version, `updated_at` and tag stay as they were, with or without a precondition."""
     same: list[tuple[str, str, object]] = [
-        ("PUT", "", {key: task[key] for key in ("title", "description", "completed")}),
-        ("PUT", "", task),
+        ("PUT", "", {key: example[key] for key in ("title", "description", "completed")}),
+        ("PUT", "", example),
         ("PATCH", "", {}),
-        ("PATCH", "", {"title": f"  {task['title']} "}),
-        ("PATCH", "", {"description": task["description"], "completed": False}),
+        ("PATCH", "", {"title": f"  {example['title']} "}),
+        ("PATCH", "", {"description": example["description"], "completed": False}),
         ("PATCH", "/complete", {"completed": False}),
     ]
     for method, path, body in same:
         for headers in ({}, {"If-Match": '"1"'}):
             answer = alice.request(method, url + path, json=body, headers=headers)
-            assert (answer.status_code, answer.json(), answer.headers["ETag"]) == (200, task, '"1"'), body
+            assert (answer.status_code, answer.json(), answer.headers["ETag"]) == (200, example, '"1"'), body
 
 
-def test_a_change_moves_tag_and_time(alice: httpx.Client, task: dict[str, Any], url: str) -> None:
+def test_a_change_moves_tag_and_time(alice: httpx.Client, example: dict[str, Any], url: str) -> None:
     """Any field that differs, null included, is a new version with a later `updated_at`; `created_at` stays."""
     patches: list[dict[str, Any]] = [{"title": "b"}, {"description": None}, {"completed": True}]
     for number, patch in enumerate(patches, start=2):
-        before, answer = task, alice.patch(url, json=patch)
-        task = answer.json()
+        before, answer = example, alice.patch(url, json=patch)
+        example = answer.json()
         assert answer.headers["ETag"] == f'"{number}"'
-        assert task["updated_at"] > before["updated_at"]
-        assert task == before | patch | {"updated_at": task["updated_at"]}
+        assert example["updated_at"] > before["updated_at"]
+        assert example == before | patch | {"updated_at": example["updated_at"]}
 
 
 def test_completing_twice_is_completing_once(alice: httpx.Client, url: str) -> None:
-    """A retried complete never flips the task back, and is no new version."""
+    """A retried complete never flips the example back, and is no new version."""
     first, second = alice.patch(f"{url}/complete"), alice.patch(f"{url}/complete", json={})
     assert (first.json()["completed"], second.json()) == (True, first.json())
     assert first.headers["ETag"] == second.headers["ETag"] == '"2"'

@@ -24,9 +24,9 @@ BODY = b'{"title": "in pieces"}'
 
 def test_an_unexpected_error_ends_nothing(api: Api, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     """It is a 500 that tells nothing, logged with its stack, and the next request on its connection is served."""
-    run_sql(database_url, "ALTER TABLE task DROP COLUMN description")
+    run_sql(database_url, "ALTER TABLE example DROP COLUMN description")
     with connect(api.port) as connection:
-        send(connection, request("GET", "/api/tasks", AUTH), token=make_token())
+        send(connection, request("GET", "/api/examples", AUTH), token=make_token())
         answer = receive(connection)
         send(connection, request("GET", "/health/live"))
         assert receive(connection).status == 200
@@ -90,7 +90,9 @@ def test_a_handler_of_a_teams_own_answers_what_nobody_caught(raised: int | type[
 def test_a_body_may_come_in_pieces(api: Api) -> None:
     """As long as it arrives in time, however it is cut."""
     with connect(api.port) as connection:
-        send(connection, request("POST", "/api/tasks", AUTH, JSON, f"Content-Length: {len(BODY)}"), token=make_token())
+        send(
+            connection, request("POST", "/api/examples", AUTH, JSON, f"Content-Length: {len(BODY)}"), token=make_token()
+        )
         for byte in BODY:
             send(connection, bytes([byte]))
         assert receive(connection).json()["title"] == "in pieces"
@@ -103,8 +105,10 @@ def test_a_client_that_leaves_early_leaves_no_trace(
     with serve() as api:
         with connect(api.port) as connection:
             send(
-                connection, request("POST", "/api/tasks", AUTH, JSON, "Content-Length: 1000") + BODY, token=make_token()
+                connection,
+                request("POST", "/api/examples", AUTH, JSON, "Content-Length: 1000") + BODY,
+                token=make_token(),
             )
         with api.client() as client:
-            assert client.get("/api/tasks").json() == []
+            assert client.get("/api/examples").json() == []
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

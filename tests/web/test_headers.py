@@ -12,16 +12,16 @@ from tests.web.raw import exchange, request
 
 PREFLIGHT = {"Origin": ORIGIN, "Access-Control-Request-Method": "PATCH"}
 WANTED = {
-    "a list": (200, request("GET", "/api/tasks", AUTH, f"Origin: {ORIGIN}")),
-    "a new task": (201, request("POST", "/api/tasks", AUTH, JSON, f"Origin: {ORIGIN}", body=b'{"title": "t"}')),
-    "a stranger": (401, request("GET", "/api/tasks", f"Origin: {ORIGIN}")),
-    "an unknown task": (404, request("GET", "/api/tasks/424242", AUTH, f"Origin: {ORIGIN}")),
+    "a list": (200, request("GET", "/api/examples", AUTH, f"Origin: {ORIGIN}")),
+    "a new example": (201, request("POST", "/api/examples", AUTH, JSON, f"Origin: {ORIGIN}", body=b'{"title": "t"}')),
+    "a stranger": (401, request("GET", "/api/examples", f"Origin: {ORIGIN}")),
+    "an unknown example": (404, request("GET", "/api/examples/424242", AUTH, f"Origin: {ORIGIN}")),
     "an unknown path": (404, request("GET", "/api/nowhere", f"Origin: {ORIGIN}")),
-    "a wrong method": (405, request("PUT", "/api/tasks", f"Origin: {ORIGIN}")),
-    "a large body": (413, request("POST", "/api/tasks", f"Origin: {ORIGIN}", messages.LENGTH)),
+    "a wrong method": (405, request("PUT", "/api/examples", f"Origin: {ORIGIN}")),
+    "a large body": (413, request("POST", "/api/examples", f"Origin: {ORIGIN}", messages.LENGTH)),
     "a long target": (414, request("GET", "/api/" + "a" * 9000, f"Origin: {ORIGIN}")),
-    "a bad query": (422, request("GET", "/api/tasks?limit=0", AUTH, f"Origin: {ORIGIN}")),
-    "many headers": (431, request("GET", "/api/tasks", f"Origin: {ORIGIN}", *["a: b"] * 100)),
+    "a bad query": (422, request("GET", "/api/examples?limit=0", AUTH, f"Origin: {ORIGIN}")),
+    "many headers": (431, request("GET", "/api/examples", f"Origin: {ORIGIN}", *["a: b"] * 100)),
 }
 
 
@@ -53,8 +53,8 @@ def test_an_unexpected_error_is_readable_across_origins(
 ) -> None:
     """A script sees the 500, not an opaque network error."""
     with serve(cors_origins=(ORIGIN,)) as api, api.client(Origin=ORIGIN) as client:
-        run_sql(database_url, "ALTER TABLE task DROP COLUMN description")
-        response = client.get("/api/tasks")
+        run_sql(database_url, "ALTER TABLE example DROP COLUMN description")
+        response = client.get("/api/examples")
         assert (response.status_code, response.headers["access-control-allow-origin"]) == (500, ORIGIN)
         assert response.headers["x-content-type-options"] == "nosniff"
 
@@ -69,10 +69,10 @@ def test_an_unexpected_error_is_readable_across_origins(
 def test_no_other_origin_may_read(stranger: httpx.Client, origin: str) -> None:
     """The origins are an exact list: the answer is given, and no script may read it."""
     headers = {"Origin": origin, "Authorization": f"Bearer {make_token()}"}
-    response = stranger.get("/api/tasks", headers=headers)
+    response = stranger.get("/api/examples", headers=headers)
     assert response.status_code == 200
     assert names(response) == set()
-    preflight = stranger.options("/api/tasks", headers=PREFLIGHT | {"Origin": origin})
+    preflight = stranger.options("/api/examples", headers=PREFLIGHT | {"Origin": origin})
     assert (preflight.status_code, preflight.json()["code"]) == (400, "cors_refused")
     assert preflight.headers["content-type"] == "application/problem+json"
     assert names(preflight) == set()
@@ -87,7 +87,7 @@ def names(response: httpx.Response) -> set[str]:
 def test_a_listed_origin_may_use_every_method(stranger: httpx.Client, method: str) -> None:
     """A preflight needs no token, and allows the method and the headers that the API reads."""
     asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": "authorization,content-type"}
-    response = stranger.options("/api/tasks/1", headers=PREFLIGHT | asked)
+    response = stranger.options("/api/examples/1", headers=PREFLIGHT | asked)
     assert (response.status_code, response.headers["access-control-allow-origin"]) == (200, ORIGIN)
     assert method in response.headers["access-control-allow-methods"].split(", ")
     assert {"Authorization", "Content-Type"} <= set(response.headers["access-control-allow-headers"].split(", "))
@@ -99,7 +99,7 @@ def test_a_listed_origin_may_use_every_method(stranger: httpx.Client, method: st
 def test_a_frontend_that_traces_passes_the_preflight(stranger: httpx.Client, header: str) -> None:
     """What the tracing libraries of browsers add to each request is allowed, beside the token."""
     asked = {"Access-Control-Request-Headers": f"authorization,{header}"}
-    response = stranger.options("/api/tasks", headers=PREFLIGHT | asked)
+    response = stranger.options("/api/examples", headers=PREFLIGHT | asked)
     assert (response.status_code, response.headers["access-control-allow-origin"]) == (200, ORIGIN)
     assert header in response.headers["access-control-allow-headers"].split(", ")
 
@@ -109,7 +109,7 @@ def test_a_frontend_that_traces_passes_the_preflight(stranger: httpx.Client, hea
 )
 def test_a_preflight_for_more_is_refused(stranger: httpx.Client, asked: dict[str, str]) -> None:
     """A method that the API does not have, or a header it does not read; the browser's own message names it then."""
-    response = stranger.options("/api/tasks", headers=PREFLIGHT | asked)
+    response = stranger.options("/api/examples", headers=PREFLIGHT | asked)
     assert (response.status_code, response.json()["code"]) == (400, "cors_refused")
     assert response.json()["detail"] == "A method or header is not allowed across origins; CORS_HEADERS allows more."
     assert names(response) == {"access-control-allow-origin"}
@@ -118,5 +118,5 @@ def test_a_preflight_for_more_is_refused(stranger: httpx.Client, asked: dict[str
 def test_without_origins_nothing_crosses(api: Api) -> None:
     """By default no origin is allowed, and a preflight is a method like any other."""
     with api.client(Origin=ORIGIN) as client:
-        assert names(client.get("/api/tasks")) == set()
-        assert client.options("/api/tasks", headers=PREFLIGHT).status_code == 405
+        assert names(client.get("/api/examples")) == set()
+        assert client.options("/api/examples", headers=PREFLIGHT).status_code == 405

@@ -32,7 +32,7 @@ def answers(api: Api, origin: str) -> tuple[httpx.Response, httpx.Response]:
     """Return what an origin gets for a request and for its preflight."""
     asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization,traceparent"}
     with api.client(Origin=origin) as client:
-        return client.get("/api/tasks"), client.options("/api/tasks", headers=asked)
+        return client.get("/api/examples"), client.options("/api/examples", headers=asked)
 
 
 def test_a_web_views_origin_is_one_like_any_other_where_it_is_listed(api: Api) -> None:
@@ -56,7 +56,7 @@ def test_a_web_views_origin_that_is_not_listed_may_not_read(api: Api) -> None:
 def test_two_origins_let_no_other_one_read(api: Api, *, first: bool) -> None:
     """No browser sends two: the one that is not listed is never named."""
     pair = ["Origin: https://a.test", "Origin: https://evil.test"]
-    answer = exchange(api.port, request("GET", "/api/tasks", AUTH, *pair[:: 1 if first else -1]))
+    answer = exchange(api.port, request("GET", "/api/examples", AUTH, *pair[:: 1 if first else -1]))
     assert answer.status == 200
     assert answer.headers.get("access-control-allow-origin") in {None, "https://a.test"}
     assert not any("evil" in value for value in answer.headers.values())
@@ -68,7 +68,7 @@ def test_more_request_headers_may_be_allowed(api: Api) -> None:
     with api.client(None, Origin="https://a.test") as client:
         for names, status in wanted.items():
             asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": names}
-            assert client.options("/api/tasks", headers=asked).status_code == status
+            assert client.options("/api/examples", headers=asked).status_code == status
 
 
 def test_one_request_too_many_is_readable() -> None:

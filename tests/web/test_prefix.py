@@ -73,12 +73,12 @@ def left(request: pytest.FixtureRequest) -> str:
 
 def test_links_begin_with_the_prefix(behind: httpx.Client, left: str) -> None:
     """Location, Link, and what a team makes of the request's URL; each is what the client asks for next."""
-    made = [behind.post(f"{left}/api/tasks", json={"title": "a task"}) for _ in range(2)]
+    made = [behind.post(f"{left}/api/examples", json={"title": "an example"}) for _ in range(2)]
     assert [answer.headers["Location"] for answer in made] == [
-        f"{PREFIX}/api/tasks/{task.json()['id']}" for task in made
+        f"{PREFIX}/api/examples/{example.json()['id']}" for example in made
     ]
-    page = behind.get(f"{left}/api/tasks?limit=1&q=task")
-    assert page.headers["Link"].startswith(f"<{PREFIX}/api/tasks?limit=1&q=task&cursor=")
+    page = behind.get(f"{left}/api/examples?limit=1&q=example")
+    assert page.headers["Link"].startswith(f"<{PREFIX}/api/examples?limit=1&q=example&cursor=")
     assert behind.get(page.links["next"]["url"]).status_code == 200
     assert behind.get(f"{left}/hello").json() == [f"{PREFIX}/hello", f"{behind.base_url}{PREFIX}/"]
 
@@ -92,9 +92,9 @@ def test_the_documentation_finds_its_document(behind: httpx.Client, left: str) -
 def test_the_gate_is_as_closed(behind: httpx.Client, left: str) -> None:
     """Without a token it is a 401 that no cache keeps; and a prefix is taken away once only."""
     for method in ("GET", "POST"):
-        answer = behind.request(method, f"{left}/api/tasks", headers={"Authorization": ""})
+        answer = behind.request(method, f"{left}/api/examples", headers={"Authorization": ""})
         assert (answer.status_code, answer.headers["Cache-Control"]) == (401, "private, no-cache")
-    assert behind.get(f"{PREFIX}{PREFIX}/api/tasks").status_code == 404
+    assert behind.get(f"{PREFIX}{PREFIX}/api/examples").status_code == 404
 
 
 @pytest.mark.parametrize("left", ["", "/api/inner"], ids=["taken away", "left"])
@@ -103,7 +103,7 @@ def test_a_prefix_that_looks_like_the_api_closes_and_opens_nothing(serve: Serve,
     with serve(root_path="/api/inner") as api, api.client(None) as stranger:
         document = stranger.get(f"{left}/openapi.json")
         assert (document.status_code, document.headers.get("Cache-Control")) == (200, None)
-        assert stranger.get(f"{left}/api/tasks").status_code == 401
+        assert stranger.get(f"{left}/api/examples").status_code == 401
 
 
 @pytest.mark.parametrize("trusted", [(), ("10.0.0.0/8",)])
@@ -111,9 +111,9 @@ def test_a_stranger_has_no_prefix(serve: Serve, trusted: tuple[str, ...]) -> Non
     """Whatever address it claims for itself: who is believed is at the other end of the socket."""
     with serve(forwarded_allow_ips=trusted) as api, api.client(**FORWARDED) as client:
         client.headers["X-Forwarded-For"] = "10.0.0.1"
-        created = client.post("/api/tasks", json={"title": "a task"})
-        assert created.headers["Location"] == f"/api/tasks/{created.json()['id']}"
-        assert client.get(f"{PREFIX}/api/tasks").status_code == 404
+        created = client.post("/api/examples", json={"title": "an example"})
+        assert created.headers["Location"] == f"/api/examples/{created.json()['id']}"
+        assert client.get(f"{PREFIX}/api/examples").status_code == 404
         assert "servers" not in client.get("/openapi.json").json()
 
 
@@ -122,8 +122,8 @@ def test_what_is_no_prefix_is_ignored(serve: Serve) -> None:
     with serve(**PROXY) as api, api.client() as client:
         for strange in [*(text for text in STRANGE if text != "/x/"), PREFIX, f"{PREFIX}/"]:
             headers = {"X-Forwarded-Prefix": strange}
-            location = client.post("/api/tasks", json={"title": "a task"}, headers=headers).headers["Location"]
+            location = client.post("/api/examples", json={"title": "an example"}, headers=headers).headers["Location"]
             is_prefix = strange.removesuffix("/") == PREFIX
-            assert location.startswith("/task-service/" if is_prefix else "/api/tasks/"), strange
+            assert location.startswith("/task-service/" if is_prefix else "/api/examples/"), strange
         twice = [(name, value) for name, value in client.headers.items()] + [("X-Forwarded-Prefix", PREFIX)] * 2
-        assert client.post("/api/tasks", json={"title": "a"}, headers=twice).headers["Location"].startswith("/api")
+        assert client.post("/api/examples", json={"title": "a"}, headers=twice).headers["Location"].startswith("/api")

@@ -41,7 +41,8 @@ def test_a_mounted_application_answers_within_the_limits() -> None:
 
     async def act(client: httpx.AsyncClient) -> list[httpx.Response]:
         return [
-            await client.post("/inner/api/tasks", content=b"x" * size) for size in (MAX_BODY_BYTES, MAX_BODY_BYTES + 1)
+            await client.post("/inner/api/examples", content=b"x" * size)
+            for size in (MAX_BODY_BYTES, MAX_BODY_BYTES + 1)
         ]
 
     taken, refused = call_routers(act=act, prepare=lambda app: app.mount("/inner", inner))

@@ -20,7 +20,7 @@ LATEST_S = TIMEOUT_S + 0.5 + NOISE_S
 PROBE_S = 1.0  # the usual time-out of a probe
 PROBED = ("/health", "/health/ready")
 UNAVAILABLE, BUSY, OVERLOADED = "database_unavailable", "database_busy", "overloaded"
-SLOW = "CREATE POLICY slow ON task AS RESTRICTIVE USING (pg_sleep(20) IS NOT NULL)"  # a row at a time
+SLOW = "CREATE POLICY slow ON example AS RESTRICTIVE USING (pg_sleep(20) IS NOT NULL)"  # a row at a time
 STATEMENTS = """
     SELECT pid FROM pg_stat_activity WHERE datname = '{}' AND usename = 'tasks' AND state <> 'idle'
 """
@@ -42,7 +42,7 @@ def serving(url: str, **settings: Any) -> Iterator[httpx.Client]:
         yield client
 
 
-def ask(alice: httpx.Client, method: str = "GET", path: str = "/api/tasks", body: object = None) -> Answer:
+def ask(alice: httpx.Client, method: str = "GET", path: str = "/api/examples", body: object = None) -> Answer:
     started = monotonic()
     answer = alice.request(method, path, json=body)
     code = answer.json()["code"] if answer.status_code >= 400 else None
@@ -50,7 +50,7 @@ def ask(alice: httpx.Client, method: str = "GET", path: str = "/api/tasks", body
 
 
 def post(alice: httpx.Client) -> Answer:
-    return ask(alice, "POST", "/api/tasks", {"title": "a task"})
+    return ask(alice, "POST", "/api/examples", {"title": "an example"})
 
 
 def ask_at_once(alice: httpx.Client, number: int) -> list[Answer]:

@@ -55,11 +55,11 @@ def test_a_connection_closed_in_its_sleep_costs_a_read_one_retry(tapped: Proxy, 
         tapped.cut()
         tapped.queries()
         assert ask(alice).status == 200
-        reads = [query for query in tapped.queries() if "FROM task" in query]
+        reads = [query for query in tapped.queries() if "FROM example" in query]
         assert len(reads) == 1
-        tapped.cut_after("FROM task")
+        tapped.cut_after("FROM example")
         assert ask(alice).status == 200
-        assert len([query for query in tapped.queries() if "FROM task" in query]) == 2
+        assert len([query for query in tapped.queries() if "FROM example" in query]) == 2
 
 
 def test_a_connection_closed_in_its_sleep_costs_a_write_nothing(tapped: Proxy, name: str) -> None:
@@ -70,15 +70,15 @@ def test_a_connection_closed_in_its_sleep_costs_a_write_nothing(tapped: Proxy, n
         tapped.cut()
         wait_until(lambda: monotonic() > rested)
         assert post(alice).status == 201
-        assert len([query for query in tapped.queries() if "INSERT INTO task" in query]) == 2
+        assert len([query for query in tapped.queries() if "INSERT INTO example" in query]) == 2
 
 
 def test_a_write_that_is_terminated_is_unknown(postmaster: Postmaster, alice: httpx.Client, name: str) -> None:
     """Its connection ended while it waited: 503 that says its outcome is not known."""
     post(alice)
     with closing(postmaster.connect(name)) as other, ThreadPoolExecutor(1) as threads:
-        other.cursor().execute("BEGIN; LOCK TABLE task")
-        writing = threads.submit(alice.post, "/api/tasks", json={"title": "a task"})
+        other.cursor().execute("BEGIN; LOCK TABLE example")
+        writing = threads.submit(alice.post, "/api/examples", json={"title": "an example"})
         wait_until(lambda: postmaster.ask(STATEMENTS.format(name)) != [])
         postmaster.ask(TERMINATE.format(name))
         refused = writing.result()
@@ -110,21 +110,21 @@ def test_a_lost_answer_to_a_write_is_told_as_unknown(tapped: Proxy, name: str) -
         alice.headers["Idempotency-Key"] = "key"
         ask(alice)
         tapped.queries()
-        tapped.cut_after("INSERT INTO task")
-        lost = alice.post("/api/tasks", json={"title": "a task"})
+        tapped.cut_after("INSERT INTO example")
+        lost = alice.post("/api/examples", json={"title": "an example"})
         assert (lost.status_code, lost.json()["code"], lost.headers["Retry-After"]) == (503, UNAVAILABLE, "1")
         assert "not known" in lost.json()["detail"]
         assert "Idempotency-Key" in lost.json()["detail"]
-        assert len([query for query in tapped.queries() if "INSERT INTO task" in query]) == 1
-        again = alice.post("/api/tasks", json={"title": "a task"})
+        assert len([query for query in tapped.queries() if "INSERT INTO example" in query]) == 1
+        again = alice.post("/api/examples", json={"title": "an example"})
         assert (again.status_code, again.headers["Idempotency-Replayed"]) == (201, "true")
-        assert len(alice.get("/api/tasks").json()) == 1
+        assert len(alice.get("/api/examples").json()) == 1
 
 
 def test_a_write_that_was_never_sent_is_not_unknown(postmaster: Postmaster, name: str) -> None:
     """No connection, no doubt: the detail of a refused write says nothing of an outcome."""
     with serving(postmaster.url(name, "stranger")) as alice:
-        refused = alice.post("/api/tasks", json={"title": "a task"})
+        refused = alice.post("/api/examples", json={"title": "an example"})
         assert (refused.status_code, refused.json()["code"]) == (503, UNAVAILABLE)
         assert "not known" not in refused.json()["detail"]
 

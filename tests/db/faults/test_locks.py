@@ -28,7 +28,7 @@ def test_a_locked_table_is_busy(postmaster: Postmaster, alice: httpx.Client, nam
     """Whoever needs what another transaction holds gets 503 `database_busy`, and is served once it lets go."""
     ask_at_once(alice, 2)
     with closing(postmaster.connect(name)) as other, alive(alice):
-        other.cursor().execute("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
+        other.cursor().execute("BEGIN; LOCK TABLE example IN ACCESS EXCLUSIVE MODE")
         assert_refused(ask_at_once(alice, 8), BUSY)
         assert alice.get("/health").status_code == 200
         other.cursor().execute("ROLLBACK")
@@ -39,9 +39,9 @@ def test_a_locked_row_is_busy_for_those_who_change_it(postmaster: Postmaster, al
     """A row lock is nobody's business but the writer's, who is told that nothing was changed."""
     post(alice)
     with closing(postmaster.connect(name)) as other, other.cursor() as cursor:
-        cursor.execute("BEGIN; SELECT id FROM task FOR UPDATE")
-        (task_id,) = cursor.fetchone()
-        url = f"/api/tasks/{task_id}"
+        cursor.execute("BEGIN; SELECT id FROM example FOR UPDATE")
+        (example_id,) = cursor.fetchone()
+        url = f"/api/examples/{example_id}"
         assert_refused([ask(alice, "PATCH", url, {"title": "new"}), ask(alice, "DELETE", url)], BUSY)
         assert ask(alice, "GET", url).status == 200
         other.cursor().execute("ROLLBACK")
@@ -51,7 +51,7 @@ def test_a_locked_row_is_busy_for_those_who_change_it(postmaster: Postmaster, al
 def test_a_key_that_another_transaction_holds_is_busy(postmaster: Postmaster, alice: httpx.Client, name: str) -> None:
     """A post waits for one with the same key no longer than for any lock."""
     with closing(postmaster.connect(name)) as other:
-        insert = "INSERT INTO task (user_id, title, completed, idempotency_key) VALUES ('alice', '', true, 'key')"
+        insert = "INSERT INTO example (user_id, title, completed, idempotency_key) VALUES ('alice', '', true, 'key')"
         other.cursor().execute(f"BEGIN; {insert}")
         alice.headers["Idempotency-Key"] = "key"
         assert_refused([post(alice)], BUSY)
@@ -63,7 +63,7 @@ def test_a_slow_search_ends_on_both_sides(postmaster: Postmaster, alice: httpx.C
     """Past the deadline the client has its 503, and the server has given up as well."""
     post(alice)
     postmaster.ask(SLOW, name)
-    assert_refused([ask(alice, "GET", "/api/tasks?q=task")], UNAVAILABLE)
+    assert_refused([ask(alice, "GET", "/api/examples?q=example")], UNAVAILABLE)
     assert postmaster.ask(STATEMENTS.format(name)) == []
 
 
@@ -78,7 +78,7 @@ def test_a_pool_that_is_busy_refuses_the_rest_in_time(postmaster: Postmaster, na
         assert_refused(answers, UNAVAILABLE, OVERLOADED)
         assert 12 <= [answer.code for answer in answers].count(UNAVAILABLE) < 40
         assert max(answer.seconds for answer in answers if answer.code == OVERLOADED) < NOISE_S
-        postmaster.ask("DROP POLICY slow ON task", name)
+        postmaster.ask("DROP POLICY slow ON example", name)
         assert_served_again(alice)
 
 

@@ -100,6 +100,6 @@ def test_a_read_only_server_is_read_and_refuses_writes(postmaster: Postmaster, n
     postmaster.ask(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     with serving(postmaster.url(name)) as alice:
         assert_refused([post(alice)], UNAVAILABLE)
-        assert "not known" not in alice.post("/api/tasks", json={"title": "a task"}).json()["detail"]
-        assert (ask(alice).status, alice.get("/api/tasks").json()) == (200, [])
+        assert "not known" not in alice.post("/api/examples", json={"title": "an example"}).json()["detail"]
+        assert (ask(alice).status, alice.get("/api/examples").json()) == (200, [])
         assert alice.get("/health/ready").status_code == 200

@@ -45,9 +45,9 @@ def test_traffic_tells_what_is_not_to_be_expected(serve: Serve) -> None:
     """An answer that the contract does not have for its request is counted, and the exit code says so."""
     with serve(rate_limit="90/hour") as api, api.client("archivist") as archivist:
         for number in range(80):
-            archivist.post("/api/tasks", json={"title": f"{number}"}).raise_for_status()
+            archivist.post("/api/examples", json={"title": f"{number}"}).raise_for_status()
         for _ in range(9):
-            archivist.get("/api/tasks?limit=1").raise_for_status()
+            archivist.get("/api/examples?limit=1").raise_for_status()
         done = app("traffic", "--url", api.url, "--duration", "2s")
     assert done.returncode == 1
     assert "1 x 429" in done.stdout

@@ -36,7 +36,7 @@ def get(target: str | bytes, *headers: str | bytes) -> bytes:
 
 
 def post(body: str | bytes, *headers: str | bytes) -> bytes:
-    return write("POST", "/api/tasks", body, *headers)
+    return write("POST", "/api/examples", body, *headers)
 
 
 def write(method: str, target: str, body: str | bytes, *headers: str | bytes) -> bytes:

@@ -30,15 +30,15 @@ def of_type(content_type: str) -> bytes:
 
 
 def replace(body: str) -> bytes:
-    return write("PUT", "/api/tasks/1", body)
+    return write("PUT", "/api/examples/1", body)
 
 
 def patch(body: str) -> bytes:
-    return write("PATCH", "/api/tasks/1", body)
+    return write("PATCH", "/api/examples/1", body)
 
 
 def complete(body: str) -> bytes:
-    return write("PATCH", "/api/tasks/1/complete", body)
+    return write("PATCH", "/api/examples/1/complete", body)
 
 
 TEXT = [
@@ -81,8 +81,8 @@ TYPES = [
     Case("field twice, the last counts", 201, post('{"title": 1, "title": "y"}')),
     Case("field twice, the last is bad", 422, post(f'{{"title": "{CANARY}", "title": 1}}')),
     *each(422, "body", post, ["null", "5", "true", f'"{CANARY}"', f'[{{"title": "{CANARY}"}}]', ""]),
-    Case("no body", 422, request("POST", "/api/tasks", AUTH)),
-    Case("no body, with a type", 422, request("POST", "/api/tasks", AUTH, JSON)),
+    Case("no body", 422, request("POST", "/api/examples", AUTH)),
+    Case("no body, with a type", 422, request("POST", "/api/examples", AUTH, JSON)),
     *each(422, "PUT", replace, ['{"title": "x", "completed": true}', '{"title": "x", "description": null}', "{}"]),
     Case("PUT without title", 422, replace('{"description": null, "completed": true}')),
     *each(422, "PATCH", patch, ['{"title": null}', '{"completed": null}', '{"title": " "}', "null", "[]", ""]),
@@ -116,7 +116,7 @@ CONTENT_TYPES = [
         415, "charset", of_type, [f"application/json; charset={name}" for name in ("utf-16", "latin-1", '"utf-16"', "")]
     ),
     *each(415, "charset", of_type, ["application/json;;charset=x", "application/json; charset=utf-8; charset=utf-16"]),
-    Case("no type", 415, request("POST", "/api/tasks", AUTH, body=GOOD_BODY.encode())),
+    Case("no type", 415, request("POST", "/api/examples", AUTH, body=GOOD_BODY.encode())),
     Case("type of bytes", 415, post(GOOD_BODY, b"Content-Type: \xff\xfe")),
     Case("two types", 415, post(GOOD_BODY, JSON, "Content-Type: text/plain")),
     Case("wrong type of a broken body", 415, post(f"{{{CANARY}", "Content-Type: text/plain")),
@@ -127,8 +127,8 @@ CONTENT_TYPES = [
         ["Application/JSON", "application/json;", "application/json; odata=verbose; charset=utf-8"],
     ),
     *each(201, "charset", of_type, ["application/json;charset=UTF-8", 'application/json ; charset="utf-8"']),
-    Case("a body on GET", 200, get("/api/tasks", "Content-Length: 2") + b"\xff{"),
-    Case("a body on DELETE", 404, write("DELETE", "/api/tasks/424242", b"\xff{")),
+    Case("a body on GET", 200, get("/api/examples", "Content-Length: 2") + b"\xff{"),
+    Case("a body on DELETE", 404, write("DELETE", "/api/examples/424242", b"\xff{")),
 ]
 
 CASES = [*TEXT, *TYPES, *SYNTAX, *CONTENT_TYPES]

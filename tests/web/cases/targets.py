@@ -28,48 +28,55 @@ GOOD_QUERIES = (
 ).split()
 
 
-def task(text: str) -> bytes:
-    return get(f"/api/tasks/{text}")
+def example(text: str) -> bytes:
+    return get(f"/api/examples/{text}")
 
 
-def tasks(query: str) -> bytes:
-    return get(f"/api/tasks?{query}")
+def examples(query: str) -> bytes:
+    return get(f"/api/examples?{query}")
 
 
 IDS = [
-    *each(404, "id", task, NOT_IDS),
-    *each(404, "id to delete", lambda text: request("DELETE", f"/api/tasks/{text}", AUTH), ["1.0", "%00", "01"]),
+    *each(404, "id", example, NOT_IDS),
+    *each(404, "id to delete", lambda text: request("DELETE", f"/api/examples/{text}", AUTH), ["1.0", "%00", "01"]),
     *each(
-        404, "id to complete", lambda text: request("PATCH", f"/api/tasks/{text}/complete", AUTH), ["1.0", "%00", "01"]
+        404,
+        "id to complete",
+        lambda text: request("PATCH", f"/api/examples/{text}/complete", AUTH),
+        ["1.0", "%00", "01"],
     ),
-    *each(404, "id to change", lambda text: write("PATCH", f"/api/tasks/{text}", "{}"), ["1.0", "%00", "01", "424242"]),
+    *each(
+        404, "id to change", lambda text: write("PATCH", f"/api/examples/{text}", "{}"), ["1.0", "%00", "01", "424242"]
+    ),
 ]
 
 QUERIES = [
-    *each(422, "query", tasks, BAD_QUERIES),
-    *each(200, "query", tasks, GOOD_QUERIES),
-    Case("q of 200 emoji", 200, tasks("q=" + "%F0%9F%98%80" * 200)),
-    Case("q of 201 emoji", 422, tasks("q=" + "%F0%9F%98%80" * 201)),
-    Case("cursor of 5,000", 422, tasks("cursor=" + "A" * 5000)),
-    Case("1,500 parameters", 422, tasks("&".join(f"a{n}" for n in range(1500)))),
-    *each(422, "a task with", lambda query: task(f"1?{query}"), [f"nonsense={CANARY}", "limit=5", "id=1"]),
-    Case("parameter on create", 422, write("POST", f"/api/tasks?title={CANARY}", GOOD_BODY)),
-    Case("parameter on replace", 422, write("PUT", "/api/tasks/1?limit=5", GOOD_BODY)),
-    Case("parameter on update", 422, write("PATCH", "/api/tasks/1?completed=true", "{}")),
-    Case("parameter on complete", 422, request("PATCH", "/api/tasks/1/complete?completed=false", AUTH)),
-    Case("parameter on delete", 422, request("DELETE", "/api/tasks/1?force=true", AUTH)),
-    Case("query of raw UTF-8", 400, tasks("q=é"), parser=True),
+    *each(422, "query", examples, BAD_QUERIES),
+    *each(200, "query", examples, GOOD_QUERIES),
+    Case("q of 200 emoji", 200, examples("q=" + "%F0%9F%98%80" * 200)),
+    Case("q of 201 emoji", 422, examples("q=" + "%F0%9F%98%80" * 201)),
+    Case("cursor of 5,000", 422, examples("cursor=" + "A" * 5000)),
+    Case("1,500 parameters", 422, examples("&".join(f"a{n}" for n in range(1500)))),
+    *each(422, "an example with", lambda query: example(f"1?{query}"), [f"nonsense={CANARY}", "limit=5", "id=1"]),
+    Case("parameter on create", 422, write("POST", f"/api/examples?title={CANARY}", GOOD_BODY)),
+    Case("parameter on replace", 422, write("PUT", "/api/examples/1?limit=5", GOOD_BODY)),
+    Case("parameter on update", 422, write("PATCH", "/api/examples/1?completed=true", "{}")),
+    Case("parameter on complete", 422, request("PATCH", "/api/examples/1/complete?completed=false", AUTH)),
+    Case("parameter on delete", 422, request("DELETE", "/api/examples/1?force=true", AUTH)),
+    Case("query of raw UTF-8", 400, examples("q=é"), parser=True),
 ]
 
 ODD = "OPTIONS TRACE PROPFIND PURGE MKCOL REPORT LINK M-SEARCH".split()
 METHODS = [
-    *each(405, "/api/tasks:", lambda method: request(method, "/api/tasks", AUTH), ["PUT", "PATCH", "DELETE", *ODD]),
-    *each(405, "/api/tasks of a stranger:", lambda method: request(method, "/api/tasks"), ["PUT", *ODD]),
-    *each(405, "/api/tasks/1:", lambda method: request(method, "/api/tasks/1", AUTH), ["POST", *ODD]),
+    *each(
+        405, "/api/examples:", lambda method: request(method, "/api/examples", AUTH), ["PUT", "PATCH", "DELETE", *ODD]
+    ),
+    *each(405, "/api/examples of a stranger:", lambda method: request(method, "/api/examples"), ["PUT", *ODD]),
+    *each(405, "/api/examples/1:", lambda method: request(method, "/api/examples/1", AUTH), ["POST", *ODD]),
     *each(
         405,
-        "/api/tasks/1/complete:",
-        lambda method: request(method, "/api/tasks/1/complete", AUTH),
+        "/api/examples/1/complete:",
+        lambda method: request(method, "/api/examples/1/complete", AUTH),
         "GET HEAD POST PUT DELETE OPTIONS".split(),
     ),
     *each(
@@ -81,29 +88,36 @@ METHODS = [
     *each(
         400,
         "method",
-        lambda method: request(method, "/api/tasks"),
+        lambda method: request(method, "/api/examples"),
         ["FROBNICATE", "get", "", "GE\0T", "GÉT"],
         parser=True,
     ),
     *each(
-        200, "HEAD", lambda path: request("HEAD", path, AUTH), ["/api/tasks", "/api/tasks/1", "/health/live", "/docs"]
+        200,
+        "HEAD",
+        lambda path: request("HEAD", path, AUTH),
+        ["/api/examples", "/api/examples/1", "/health/live", "/docs"],
     ),
-    Case("HEAD of no task", 404, request("HEAD", "/api/tasks/424242", AUTH)),
-    Case("HEAD of a stranger", 401, request("HEAD", "/api/tasks")),
+    Case("HEAD of no example", 404, request("HEAD", "/api/examples/424242", AUTH)),
+    Case("HEAD of a stranger", 401, request("HEAD", "/api/examples")),
 ]
 
 NOWHERE = (
-    "/ /api /api/ /api/tasks/ /api/tasks/1/ /api//tasks //api/tasks /API/TASKS /api/tasks/1/x /api/tasks/1/complete/ "
-    "/%00 /%ff /health/ /health/nothing /../etc/passwd /api/tasks%00 /api/tasks%0A /health/live%0A /api/tasks;x=1 "
+    "/ /api /api/ /api/examples/ /api/examples/1/ /api//examples //api/examples /API/EXAMPLES /api/examples/1/x "
+    "/api/examples/1/complete/ /%00 /%ff /health/ /health/nothing /../etc/passwd /api/examples%00 /api/examples%0A "
+    "/health/live%0A /api/examples;x=1 "
     f"/redoc /docs/ /favicon.ico /{CANARY} /api/{CANARY} http://api.test/{CANARY}"
 ).split()
 
 PATHS = [
     *each(404, "path", get, NOWHERE),
     *each(404, "path of a stranger", lambda path: request("GET", path), NOWHERE),
-    *each(400, "target", get, ["/api/tasks/é", "api/tasks", "http://api.test", "", "/a b"], parser=True),
+    *each(400, "target", get, ["/api/examples/é", "api/examples", "http://api.test", "", "/a b"], parser=True),
     *each(
-        200, "target", get, ["/api/tasks#x", "http://api.test/api/tasks", "http://other.test/api/tasks", "/%61pi/tasks"]
+        200,
+        "target",
+        get,
+        ["/api/examples#x", "http://api.test/api/examples", "http://other.test/api/examples", "/%61pi/examples"],
     ),
     Case("OPTIONS *", 404, request("OPTIONS", "*")),
     Case("CONNECT", 400, request("CONNECT", "api.test:443"), parser=True),

@@ -1,4 +1,4 @@
-"""The calls that are measured, as bytes: of many users, each with tasks of their own."""
+"""The calls that are measured, as bytes: of many users, each with examples of their own."""
 
 import json
 import time
@@ -13,10 +13,10 @@ import psycopg2
 
 SECRET = "a-secret-that-only-this-benchmark-knows"  # noqa: S105  signs nothing else
 USERS = 50
-TASKS = 100  # a user
+EXAMPLES = 100  # a user
 SEED = """
-    INSERT INTO task (user_id, title, description, completed, created_at, updated_at)
-    SELECT 'user-' || u, 'Task ' || t, 'The description of a task, as long as many are.', t %% 2 = 0, now(), now()
+    INSERT INTO example (user_id, title, description, completed, created_at, updated_at)
+    SELECT 'user-' || u, 'Row ' || t, 'The description of a row, as long as many are.', t %% 2 = 0, now(), now()
     FROM generate_series(1, %s) u, generate_series(1, %s) t
     RETURNING user_id, id
 """
@@ -26,29 +26,29 @@ BODY = json.dumps({"title": "Buy milk", "description": "Two litres, and mind the
 
 @dataclass(frozen=True)
 class Calls:
-    """Requests for the tasks of one database. `tasks` are pairs of user and id in mixed order."""
+    """Requests for the examples of one database. `examples` are pairs of user and id in mixed order."""
 
-    tasks: list[tuple[str, int]]
+    examples: list[tuple[str, int]]
 
     def requests(self, call: str) -> Iterator[bytes]:
         """Return endless requests of one kind. No two in a row are of the same user."""
-        tokens = {user: make_token(user) for user, _ in self.tasks}
+        tokens = {user: make_token(user) for user, _ in self.examples}
         if call == "get":
-            return cycle([request("GET", f"/api/tasks/{number}", tokens[user]) for user, number in self.tasks])
+            return cycle([request("GET", f"/api/examples/{number}", tokens[user]) for user, number in self.examples])
         if call == "list":
-            return cycle([request("GET", "/api/tasks?limit=20", tokens[user]) for user in tokens])
+            return cycle([request("GET", "/api/examples?limit=20", tokens[user]) for user in tokens])
         if call == "post":
-            return cycle([request("POST", "/api/tasks", tokens[user], BODY) for user in tokens])
+            return cycle([request("POST", "/api/examples", tokens[user], BODY) for user in tokens])
         return cycle([request("GET", "/health")])
 
 
-def insert_tasks(superuser_url: str) -> Calls:
-    """Insert tasks of many users. Return the calls that read them."""
+def insert_examples(superuser_url: str) -> Calls:
+    """Insert examples of many users. Return the calls that read them."""
     with open_cursor(superuser_url) as cursor:
-        cursor.execute(SEED, (USERS, TASKS))
-        tasks = sorted(cursor.fetchall(), key=lambda task: task[1] % TASKS)  # neighbours are of different users
-        cursor.execute("ANALYZE task")
-    return Calls(tasks)
+        cursor.execute(SEED, (USERS, EXAMPLES))
+        examples = sorted(cursor.fetchall(), key=lambda row: row[1] % EXAMPLES)  # neighbours are of different users
+        cursor.execute("ANALYZE example")
+    return Calls(examples)
 
 
 @contextmanager

@@ -24,9 +24,9 @@ SECRET = os.environ["BETTER_AUTH_SECRET"]
 URL = os.environ["DATABASE_URL"].replace("+psycopg2", "")
 COLUMNS = ("id", "title", "description", "completed", "user_id", "created_at", "updated_at")
 NAMES = ", ".join(COLUMNS)
-GET = f"SELECT {NAMES} FROM task WHERE user_id = %s AND id = %s"  # noqa: S608  names of our own
-LIST = f"SELECT {NAMES} FROM task WHERE user_id = %s ORDER BY id DESC LIMIT %s"  # noqa: S608
-CREATE = f"INSERT INTO task (user_id, title, description, completed) VALUES (%s, %s, %s, false) RETURNING {NAMES}"  # noqa: S608
+GET = f"SELECT {NAMES} FROM example WHERE user_id = %s AND id = %s"  # noqa: S608  names of our own
+LIST = f"SELECT {NAMES} FROM example WHERE user_id = %s ORDER BY id DESC LIMIT %s"  # noqa: S608
+CREATE = f"INSERT INTO example (user_id, title, description, completed) VALUES (%s, %s, %s, false) RETURNING {NAMES}"  # noqa: S608
 
 threads = ThreadPoolExecutor(POOL)
 connections: SimpleQueue[extensions.connection] = SimpleQueue()
@@ -55,9 +55,9 @@ def run_statement(user: str, statement: str, *parameters: Any) -> list[dict[str,
 def answer(user: str, scope: Any, body: bytes) -> tuple[int, bytes]:
     """Return status and body."""
     if scope["method"] == "POST":
-        task = json.loads(body)
-        return 201, encode_json(run_statement(user, CREATE, task["title"], task.get("description"))[0])
-    if scope["path"] == "/api/tasks":
+        example = json.loads(body)
+        return 201, encode_json(run_statement(user, CREATE, example["title"], example.get("description"))[0])
+    if scope["path"] == "/api/examples":
         return 200, encode_json(run_statement(user, LIST, int(scope["query_string"].removeprefix(b"limit="))))
     return 200, encode_json(run_statement(user, GET, int(scope["path"].rpartition("/")[2]))[0])
 

@@ -1,4 +1,4 @@
-"""Long lists: the first page of few tasks against a late page of many, in time and in blocks that are read."""
+"""Long lists: the first page of few examples against a late page of many, in time and in blocks that are read."""
 
 from itertools import repeat
 from statistics import median
@@ -8,7 +8,6 @@ from sqlalchemy import create_engine
 
 from app.db.pool import PREAMBLES
 from app.db.roles import ROLE
-from app.tasks.queries import LIST
 from app.web.paging import encode
 from benchmarks import load
 from benchmarks.calls import make_token, open_cursor, request
@@ -16,14 +15,15 @@ from benchmarks.load import Load
 from benchmarks.rounds import Show
 from benchmarks.servers import ServerProcess
 from benchmarks.studies import Study
+from devtools.examples.queries import LIST
 
 LATE = 500
 LENGTH = 50
 ROUNDS = 5
 SECONDS = 1.5
 SEED = """
-    INSERT INTO task (user_id, title, description, completed, created_at, updated_at)
-    SELECT %s, 'Task ' || n, 'The description of a task, as long as many are.', false, now(), now()
+    INSERT INTO example (user_id, title, description, completed, created_at, updated_at)
+    SELECT %s, 'Example ' || n, 'The description of an example, as long as many are.', false, now(), now()
     FROM generate_series(1, %s) n
 """
 
@@ -32,10 +32,10 @@ _ENGINE = create_engine("postgresql+psycopg2://")  # only compiles a statement; 
 
 def measure_pages(server: ServerProcess, superuser_url: str, few: int, many: int, show: Show) -> Study:
     """Return what the first and a late page cost: the median time in ms, and the blocks of table and index."""
-    show(f"lists: inserting {few + many:,} tasks")
+    show(f"lists: inserting {few + many:,} examples")
     with open_cursor(superuser_url) as cursor:
-        last = {tasks: _insert_tasks(cursor, tasks) for tasks in (few, many)}
-        cursor.execute("VACUUM ANALYZE task")
+        last = {examples: _insert_examples(cursor, examples) for examples in (few, many)}
+        cursor.execute("VACUUM ANALYZE example")
         after = last[many] - (LATE - 1) * LENGTH + 1
         wanted = {"first of few": (few, None), "first of many": (many, None), "late of many": (many, after)}
         blocks = {name: _blocks(cursor, *page) for name, page in wanted.items()}
@@ -56,29 +56,29 @@ def measure_pages(server: ServerProcess, superuser_url: str, few: int, many: int
     }
 
 
-def _owner(tasks: int) -> str:
-    return f"owner-of-{tasks}"
+def _owner(examples: int) -> str:
+    return f"owner-of-{examples}"
 
 
-def _insert_tasks(cursor: Any, tasks: int) -> int:
-    """Insert an owner's tasks. Return the id of the newest one."""
-    cursor.execute(SEED, (_owner(tasks), tasks))
-    cursor.execute("SELECT max(id) FROM task WHERE user_id = %s", (_owner(tasks),))
+def _insert_examples(cursor: Any, examples: int) -> int:
+    """Insert an owner's examples. Return the id of the newest one."""
+    cursor.execute(SEED, (_owner(examples), examples))
+    cursor.execute("SELECT max(id) FROM example WHERE user_id = %s", (_owner(examples),))
     newest: int = cursor.fetchone()[0]
     return newest
 
 
-def _request(tasks: int, after: int | None) -> bytes:
+def _request(examples: int, after: int | None) -> bytes:
     cursor = f"&cursor={encode(after)}" if after else ""
-    return request("GET", f"/api/tasks?limit={LENGTH}{cursor}", make_token(_owner(tasks)))
+    return request("GET", f"/api/examples?limit={LENGTH}{cursor}", make_token(_owner(examples)))
 
 
-def _blocks(cursor: Any, tasks: int, after: int | None) -> int:
+def _blocks(cursor: Any, examples: int, after: int | None) -> int:
     given = {"cursor": after} if after else {}
     statement = LIST.page("newest", tuple(given)).compile(_ENGINE)
     cursor.execute("BEGIN")
-    cursor.execute(PREAMBLES[ROLE], (_owner(tasks), "60000", "1000"))
-    parameters = {"owner": _owner(tasks), "page_limit": LENGTH + 1, **given}
+    cursor.execute(PREAMBLES[ROLE], (_owner(examples), "60000", "1000"))
+    parameters = {"owner": _owner(examples), "page_limit": LENGTH + 1, **given}
     cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
     plan = cursor.fetchone()[0][0]["Plan"]
     cursor.execute("ROLLBACK")

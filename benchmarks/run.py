@@ -10,14 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from app import migrations
-from app.settings import Settings
 from benchmarks import studies
-from benchmarks.calls import CALLS, Calls, insert_tasks, open_cursor
+from benchmarks.calls import CALLS, Calls, insert_examples, open_cursor
 from benchmarks.lists import measure_pages
 from benchmarks.rounds import Cost, Costs, Server, Show, measure_costs
 from benchmarks.servers import MODES, OTHER_CORES, ROOT, Mode, free_port, pin, run_process, run_server
 from benchmarks.targets import MEASURED, ratios
+from devtools.examples.schema import migrate
 from devtools.postgres import Server as Postgres
 from devtools.postgres import postgres
 from devtools.postgres.home import try_lock
@@ -43,17 +42,17 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Length:
-    """How much is measured: rounds of seconds a call, starts, requests for memory, tasks for lists."""
+    """How much is measured: rounds of seconds a call, starts, requests for memory, examples for lists."""
 
     rounds: int
     seconds: float
     starts: int
     requests: int
-    tasks: int
+    examples: int
 
 
-FULL = Length(rounds=5, seconds=2.0, starts=5, requests=1_000_000, tasks=1_000_000)
-QUICK = Length(rounds=3, seconds=0.7, starts=2, requests=100_000, tasks=50_000)
+FULL = Length(rounds=5, seconds=2.0, starts=5, requests=1_000_000, examples=1_000_000)
+QUICK = Length(rounds=3, seconds=0.7, starts=2, requests=100_000, examples=50_000)
 
 
 @dataclass(frozen=True)
@@ -95,13 +94,13 @@ def start_bench() -> Iterator[Bench]:
                 cursor.execute(f"DROP DATABASE IF EXISTS bench_{name} WITH (FORCE)")
                 cursor.execute(f"CREATE DATABASE bench_{name} OWNER tasks")
         bench = Bench(server, f"http://127.0.0.1:{port}")
-        migrations.migrate(Settings(database_url=bench.urls["tasks"]))
+        migrate(bench.urls["tasks"])
         yield bench
 
 
 @contextmanager
 def start_servers(bench: Bench, modes: Mapping[str, Mode], show: Show) -> Iterator[dict[str, Server]]:
-    """Start a server in each mode. All databases have the same tasks."""
+    """Start a server in each mode. All databases have the same examples."""
     calls: dict[str, Calls] = {}
     with ExitStack() as stack:
         servers = {}
@@ -109,7 +108,7 @@ def start_servers(bench: Bench, modes: Mapping[str, Mode], show: Show) -> Iterat
             show(f"starting {name}")
             server = stack.enter_context(run_server(mode, bench.urls, bench.receiver))
             if mode.database not in calls:
-                calls[mode.database] = insert_tasks(bench.superuser_url(mode.database))
+                calls[mode.database] = insert_examples(bench.superuser_url(mode.database))
             servers[name] = Server(server, calls[mode.database])
         yield servers
 
@@ -127,7 +126,7 @@ def measure_all(length: Length, show: Show) -> dict[str, Any]:
             near = studies.measure_overload(servers["on"], capacity, 0.7, length.rounds, length.seconds * 2, show)
             beyond = studies.measure_overload(servers["on"], capacity, 3, length.rounds, length.seconds * 2, show)
             memory = studies.measure_memory(servers["on"], length.requests, show)
-            lists = measure_pages(servers["on"].running, bench.superuser_url("tasks"), 1000, length.tasks, show)
+            lists = measure_pages(servers["on"].running, bench.superuser_url("tasks"), 1000, length.examples, show)
         start = studies.measure_start(
             {name: MODES[name] for name in ("on", "textbook on")}, bench.urls, bench.receiver, length.starts, show
         )

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 START_S = 30.0
 STOP_S = 12.0
 SERVER_CORES, OTHER_CORES = [0], list(range(1, os.cpu_count() or 1)) or [0]
-PROJECT = ("-m", "app", "serve")
+PROJECT = ("-m", "devtools.examples", "serve")
 UNLIMITED = ("-m", "benchmarks.unlimited")
 UVICORN = ("-m", "uvicorn", "--log-level", "warning", "--port")
 

@@ -32,7 +32,7 @@ SECRET = os.environ["BETTER_AUTH_SECRET"]
 engine = create_engine(os.environ["DATABASE_URL"], pool_size=8, max_overflow=0)
 
 
-class TaskBase(SQLModel):
+class ExampleBase(SQLModel):
     """What a client may write."""
 
     title: str = Field(min_length=1, max_length=200)
@@ -40,7 +40,7 @@ class TaskBase(SQLModel):
     completed: bool = False
 
 
-class Task(TaskBase, table=True):
+class Example(ExampleBase, table=True):
     """The table."""
 
     id: int | None = Field(default=None, primary_key=True)
@@ -49,7 +49,7 @@ class Task(TaskBase, table=True):
     updated_at: datetime = Field(default_factory=lambda: datetime.now(UTC), sa_type=DateTime(timezone=True))
 
 
-class TaskPublic(TaskBase):
+class ExamplePublic(ExampleBase):
     """What a client reads."""
 
     id: int
@@ -97,37 +97,38 @@ def limited(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
-@app.get("/api/tasks", response_model=list[TaskPublic])
+@app.get("/api/examples", response_model=list[ExamplePublic])
 @limited
-def list_tasks(
+def list_examples(
     request: Request,  # noqa: ARG001  slowapi wants it
     session: SessionDep,
     user: CurrentUser,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> Any:
-    """List the user's newest tasks."""
-    return session.exec(select(Task).where(Task.user_id == user).order_by(col(Task.id).desc()).limit(limit)).all()
+    """List the user's newest examples."""
+    own = select(Example).where(Example.user_id == user)
+    return session.exec(own.order_by(col(Example.id).desc()).limit(limit)).all()
 
 
-@app.post("/api/tasks", response_model=TaskPublic, status_code=201)
+@app.post("/api/examples", response_model=ExamplePublic, status_code=201)
 @limited
-def create_task(request: Request, task: TaskBase, session: SessionDep, user: CurrentUser) -> Any:  # noqa: ARG001
-    """Create a task."""
-    made = Task.model_validate(task, update={"user_id": user})
+def create_example(request: Request, example: ExampleBase, session: SessionDep, user: CurrentUser) -> Any:  # noqa: ARG001
+    """Create an example."""
+    made = Example.model_validate(example, update={"user_id": user})
     session.add(made)
     session.commit()
     session.refresh(made)
     return made
 
 
-@app.get("/api/tasks/{task_id}", response_model=TaskPublic)
+@app.get("/api/examples/{example_id}", response_model=ExamplePublic)
 @limited
-def get_task(request: Request, task_id: int, session: SessionDep, user: CurrentUser) -> Any:  # noqa: ARG001
-    """Read a task."""
-    task = session.exec(select(Task).where(Task.id == task_id, Task.user_id == user)).first()
-    if task is None:
-        raise HTTPException(404, "Task not found")
-    return task
+def get_example(request: Request, example_id: int, session: SessionDep, user: CurrentUser) -> Any:  # noqa: ARG001
+    """Read an example."""
+    example = session.exec(select(Example).where(Example.id == example_id, Example.user_id == user)).first()
+    if example is None:
+        raise HTTPException(404, "Example not found")
+    return example
 
 
 @app.get("/health")

@@ -5,6 +5,7 @@ from app.ratelimit.limiter import RateLimits
 from app.record import Record
 from app.serving import serve
 from app.settings import Settings
+from devtools.examples.routes import router as examples
 
 
 class Unlimited(RateLimits):
@@ -16,4 +17,5 @@ class Unlimited(RateLimits):
 
 if __name__ == "__main__":
     vars(main)["RateLimits"] = Unlimited  # the project has no switch for it, and needs none
+    main.ENTITIES = (examples, *main.ENTITIES)
     serve(Settings.load())

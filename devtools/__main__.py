@@ -34,8 +34,12 @@ def dev() -> None:
 
 
 @cli.command()
-def seed(user_id: str, tasks: Annotated[int, typer.Option(min=1, help="How many.")] = 200_000) -> None:
-    """Create many tasks for a user, so that a search is slow enough to look at."""
+def seed(
+    user_id: str,
+    rows: Annotated[int, typer.Option(min=1, help="How many.")] = 200_000,
+    table: Annotated[str, typer.Option(help="It has a title, a description, and whether it is completed.")] = "task",
+) -> None:
+    """Create many rows for a user, so that a search is slow enough to look at."""
     with readable_errors():
         import_application()
         from app.auth import development
@@ -45,10 +49,10 @@ def seed(user_id: str, tasks: Annotated[int, typer.Option(min=1, help="How many.
         development.check_user_id(user_id)
         with environment.complete(Settings.load()) as settings:
             migrations.migrate(settings)
-            with typer.progressbar(length=tasks, label=f"tasks of {user_id}") as bar:
-                for done in insert(settings, user_id, tasks):
+            with typer.progressbar(length=rows, label=f"{table} of {user_id}") as bar:
+                for done in insert(settings, table, user_id, rows):
                     bar.update(done - bar.pos)
-        typer.echo(f"{user_id} has {tasks:,} more tasks.")
+        typer.echo(f"{user_id} has {rows:,} more rows in {table}.")
 
 
 @cli.command()

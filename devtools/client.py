@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx
 from pydantic import SecretStr, ValidationError
@@ -21,7 +21,7 @@ SLOW_SEARCH = "a" * 199 + "b"  # at each character of the archive, 199 more are 
 
 
 class ApiUnavailable(RuntimeError):
-    """The API does not answer, or accepts no token made here. The message is one line that says what to do."""
+    """The API does not answer, accepts no token made here, or has nothing to ask for. The message is one line."""
 
 
 class Endpoints(BaseSettings):
@@ -64,7 +64,8 @@ class Tokens:
 
     def _are_accepted(self, url: str) -> bool:
         try:
-            return httpx.get(f"{url}/api/tasks?limit=1", headers=self.header("traffic")).status_code in ACCEPTED
+            path = find_collection(url)
+            return httpx.get(f"{url}{path}?limit=1", headers=self.header("traffic")).status_code in ACCEPTED
         except httpx.TransportError:
             raise ApiUnavailable(f"Nothing answers at {url}: start it with `make dev` or `make stack`.") from None
 
@@ -73,14 +74,38 @@ class Tokens:
         return {"Authorization": f"Bearer {development.token(self._settings, user_id, 24 * 60)}"}
 
 
-def fill_archive(client: httpx.Client) -> Iterator[int]:
-    """Create the tasks on which SLOW_SEARCH is slow, unless they exist. Yield the number of each."""
+def find_collection(url: str) -> str:
+    """Return the path of the API's first collection whose rows need only a title, and can be completed.
+
+    Raises:
+        ApiUnavailable: it has none, or does not say.
+        httpx.TransportError: nothing answers at `url`.
+    """
     try:
-        existing = len(client.get("/api/tasks?limit=100").json())
+        document = httpx.get(f"{url}/openapi.json").raise_for_status().json()
+    except (httpx.HTTPStatusError, ValueError):
+        raise ApiUnavailable(f"What answers at {url} has no OpenAPI document.") from None
+    paths, schemas = document["paths"], document["components"]["schemas"]
+    for path in paths:
+        if f"{path}/{{id}}/complete" in paths and schemas[_body_of(paths[path]["post"])]["required"] == ["title"]:
+            return str(path)
+    raise ApiUnavailable(f"The API at {url} has no collection of what devtools/traffic/actions.py sends: edit it.")
+
+
+def _body_of(operation: dict[str, Any]) -> str:
+    """Return the name of the schema of an operation's body."""
+    reference: str = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    return reference.rpartition("/")[2]
+
+
+def fill_archive(client: httpx.Client, collection: str) -> Iterator[int]:
+    """Create the rows on which SLOW_SEARCH is slow, unless they exist. Yield the number of each."""
+    try:
+        existing = len(client.get(f"{collection}?limit=100").json())
         for number in range(ARCHIVED):
             if number >= existing:
-                task = {"title": f"Archive {number}", "description": ARCHIVE_TEXT}
-                client.post("/api/tasks", json=task).raise_for_status()
+                row = {"title": f"Archive {number}", "description": ARCHIVE_TEXT}
+                client.post(collection, json=row).raise_for_status()
             yield number
     except httpx.HTTPError as error:
         raise ApiUnavailable(f"The archive could not be filled: {error or type(error).__name__}") from None

@@ -13,16 +13,16 @@ import pytest
 from app import main
 from app.settings import Settings
 from devtools.examples.routes import router as examples
+from devtools.examples.schema import migrate
 from devtools.postgres import Server, postgres
 from tests.key_server import EC, ED, RSA, KeyServer, key_server, publish
-from tests.schema import migrate
 from tests.support import ORIGIN, SECRET, UNLIMITED, Api, run_api, run_sql
 
 pytest_plugins = ["tests.postmaster", "tests.redis_server"]
 
 TEMPLATE = "tasks_template"
 
-main.ENTITIES += (examples,)  # no copy of this project takes these away
+main.ENTITIES = (examples, *main.ENTITIES)  # no copy of this project takes these away
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,10 @@ def copy_project(folder: Path) -> Path:
 
 
 def copy_project_with(folder: Path, name: str, module: str) -> Path:
-    """Copy the application into `folder`, and add `app/<name>.py` with the `router` of an entity. Return the folder."""
+    """Copy the application into `folder`, with `app/<name>.py` as the `router` of its one entity. Return the folder."""
     copy_project(folder)
     (folder / "app" / f"{name}.py").write_text(module, encoding="utf-8")
     main = folder / "app" / "main.py"
-    text = main.read_text(encoding="utf-8").replace("ENTITIES = (tasks,)", f"ENTITIES = (tasks, {name})")
-    imported = f"from app.{name} import router as {name}\nfrom app.settings"
-    main.write_text(text.replace("from app.settings", imported, 1), encoding="utf-8")
+    with main.open("a", encoding="utf-8") as file:
+        file.write(f"\n\nfrom app.{name} import router\n\nENTITIES = (router,)\n")
     return folder

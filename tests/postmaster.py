@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 import psycopg2
 import pytest
 
+from devtools.examples.schema import migrate
 from devtools.postgres.cluster import INITDB, VOLATILE, give_to_server, start_program
 from devtools.postgres.home import prepare_folders
-from tests.schema import migrate
 from tests.support import wait_until
 
 LOGIN = "CREATE ROLE tasks LOGIN CREATEROLE NOSUPERUSER NOBYPASSRLS"

@@ -84,7 +84,7 @@ def run_process(database_url: str, root: Path = ROOT, **variables: object) -> It
     port = free_port()
     env = environment(database_url, port=port, **variables)
     with TemporaryFile() as log:
-        module = "tests.serve" if root == ROOT else "app"
+        module = "devtools.examples" if root == ROOT else "app"  # a copy has no tests
         popen = subprocess.Popen([sys.executable, "-m", module, "serve"], cwd=root, env=env, stdout=log, stderr=log)
         process = Process(port, popen, log)
         try:

@@ -85,7 +85,7 @@ def serve_with_redis(database_url: str, storage_uri: str) -> Iterator[int]:
         "PORT": str(port),
         "RATE_LIMIT_STORAGE_URI": storage_uri,
     }
-    served = subprocess.Popen([sys.executable, "-m", "tests.serve", "serve"], env=environment)
+    served = subprocess.Popen([sys.executable, "-m", "devtools.examples", "serve"], env=environment)
     try:
         wait_until(lambda: is_alive(port), seconds=30)
         yield port

@@ -30,8 +30,8 @@ SHAPES = 512  # statements whose description is kept
 LOCK_NOT_AVAILABLE = "55P03"
 EXPLAIN_EVERY_S = 600.0
 MAX_EXPLAINED = 512  # statements for which it is kept when they may be explained again
-APP = Path(__file__).parents[1]
-SERVING = tuple(f"{APP}/{package}/" for package in ("db", "telemetry", "web"))  # whatever sends the statements
+PROJECT = Path(__file__).parents[2]
+SERVING = tuple(f"{PROJECT}/app/{package}/" for package in ("db", "telemetry", "web"))  # they send the statements
 
 Explain = Callable[[Any, str, Any], Any]  # principal, statement and parameters -> the document of EXPLAIN
 
@@ -82,16 +82,21 @@ def log_slowness(run: Run, facts: Attributes) -> None:
 
 
 def find_caller() -> Attributes:
-    """Return the line of the application that sent the statement. Walking the stack is dear: only for slow ones."""
+    """Return the project's own line that sent the statement. Walking the stack is dear: only for slow ones."""
     for frame, _ in walk_stack(sys._getframe(1)):
         filename = frame.f_code.co_filename
-        if filename.startswith(f"{APP}/") and not filename.startswith(SERVING):
+        if is_own(filename) and not filename.startswith(SERVING):
             return {
                 "code.function.name": f"{frame.f_globals['__name__']}.{frame.f_code.co_qualname}",
-                "code.file.path": str(Path(filename).relative_to(APP.parent)),
+                "code.file.path": str(Path(filename).relative_to(PROJECT)),
                 "code.line.number": frame.f_lineno,
             }
     return {}
+
+
+def is_own(filename: str) -> bool:
+    """Tell whether a file of code is the project's, and no package that is installed below its folder."""
+    return filename.startswith(f"{PROJECT}/") and "/site-packages/" not in filename
 
 
 class StatementObserver(EngineTracer):

@@ -1,1 +1,1 @@
-"""Examples: the entity that `make entity` copies, and that the tests ask. No application in production has it."""
+"""Examples: the entity that `make entity` copies, and that tests and benchmarks ask. Nothing in production has it."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from devtools.client import ARCHIVIST, SLOW_SEARCH, fill_archive
+from devtools.client import ARCHIVIST, SLOW_SEARCH, fill_archive, find_collection
 
 JOB = 'job="task-api"'
 EXEMPLARS_OF_S = 900
@@ -36,26 +36,28 @@ def ready(stack: Stack) -> str:
     return str(get_json(stack.api, "/health/ready")["status"])
 
 
-def create_task(stack: Stack) -> str:
-    """A task is made, and the answer names its trace."""
-    answer = stack.api.post("/api/tasks", json={"title": "Smoke"}, headers=stack.header("smoke")).raise_for_status()
+def create_row(stack: Stack) -> str:
+    """A row is made, and the answer names its trace."""
+    headers = stack.header("smoke")
+    answer = stack.api.post(_collection(stack), json={"title": "Smoke"}, headers=headers).raise_for_status()
     stack.traces["created"] = _trace_id(answer)
-    stack.api.delete(answer.headers["Location"], headers=stack.header("smoke"))
-    return f"task {answer.json()['id']}, trace {stack.traces['created']}"
+    stack.api.delete(answer.headers["Location"], headers=headers)
+    return f"row {answer.json()['id']}, trace {stack.traces['created']}"
 
 
 def slow_search(stack: Stack) -> str:
     """A search is slow enough for its plan to be kept."""
     with httpx.Client(base_url=stack.api.base_url, headers=stack.header(ARCHIVIST), timeout=10) as archivist:
-        for _ in fill_archive(archivist):
+        collection = _collection(stack)
+        for _ in fill_archive(archivist, collection):
             pass
-        answer = archivist.get("/api/tasks", params={"q": SLOW_SEARCH}).raise_for_status()
+        answer = archivist.get(collection, params={"q": SLOW_SEARCH}).raise_for_status()
     stack.traces["slow"] = _trace_id(answer)
     return f"{answer.elapsed.total_seconds() * 1000:.0f} ms, trace {stack.traces['slow']}"
 
 
 def database_span(stack: Stack) -> str:
-    """The created task's trace is in Jaeger, the statement included."""
+    """The created row's trace is in Jaeger, the statement included."""
     names = [name for name, attributes in _spans(stack, "created") if "db.system.name" in attributes]
     return str(require_first(names, "no database span in the trace"))
 
@@ -118,7 +120,7 @@ def statements(stack: Stack) -> str:
 
 def limits(stack: Stack) -> str:
     """Limits are counted in Redis, none by the fallback."""
-    answer = stack.api.get("/api/tasks?limit=1", headers=stack.header("smoke")).raise_for_status()
+    answer = stack.api.get(f"{_collection(stack)}?limit=1", headers=stack.header("smoke")).raise_for_status()
     header = str(require_first([answer.headers.get("RateLimit")], "no RateLimit header"))
     fallback = _query(stack, f'sum(increase(rate_limit_requests_total{{{JOB},outcome="fallback"}}[1m])) or vector(0)')
     if fallback:
@@ -146,6 +148,10 @@ def require_first(candidates: Sequence[Any], otherwise: str) -> Any:
     if not candidates or not candidates[0]:
         raise Missing(otherwise)
     return candidates[0]
+
+
+def _collection(stack: Stack) -> str:
+    return find_collection(str(stack.api.base_url).rstrip("/"))
 
 
 def _trace_id(answer: httpx.Response) -> str:

@@ -16,7 +16,7 @@ VERBS = ("Buy", "Check", "Send", "Water", "Plan")
 WORDS = ("plants", "invoice", "groceries", "passport", "bicycle", "letter", "garden", "backup", "dentist", "review")
 BURST = 130  # over the default limit of 100 a minute
 BURST_AT_ONCE = 10
-UNKNOWN_TASK = 2**62
+UNKNOWN_ID = 2**62
 
 
 class Sample(NamedTuple):
@@ -30,9 +30,10 @@ class Sample(NamedTuple):
 
 @dataclass
 class User:
-    """One user at work, who remembers the ETag of each task as it was last seen."""
+    """One user at work, who remembers the ETag of each row as it was last seen."""
 
     http: httpx.AsyncClient
+    collection: str
     headers: dict[str, str]
     record: Callable[[Sample], None]
     tags: dict[int, str] = field(default_factory=dict)
@@ -42,7 +43,7 @@ class User:
         headers = self.headers | options.pop("headers", {})
         started = perf_counter()
         try:
-            answer = await self.http.request(method, f"/api/tasks{path}", headers=headers, **options)
+            answer = await self.http.request(method, f"{self.collection}{path}", headers=headers, **options)
         except httpx.HTTPError:
             self.record(Sample(action, 0, perf_counter() - started, ""))
             return None
@@ -52,15 +53,15 @@ class User:
             self.tags[answer.json()["id"]] = answer.headers["ETag"]
         return answer
 
-    async def pick_task(self) -> int:
-        """Return the id of a task of this user. Create one if there is none."""
+    async def pick_row(self) -> int:
+        """Return the id of a row of this user. Create one if there is none."""
         if not self.tags:
             await create(self)
-        return random.choice(list(self.tags)) if self.tags else UNKNOWN_TASK
+        return random.choice(list(self.tags)) if self.tags else UNKNOWN_ID
 
-    def condition(self, header: str, task: int) -> dict[str, str]:
+    def condition(self, header: str, row: int) -> dict[str, str]:
         """Return If-Match or If-None-Match with the ETag that the user saw last, if any."""
-        return {header: self.tags[task]} if task in self.tags else {}
+        return {header: self.tags[row]} if row in self.tags else {}
 
 
 def _happens(share: float) -> bool:
@@ -71,22 +72,22 @@ def _title() -> str:
     return f"{random.choice(VERBS)} the {random.choice(WORDS)}"
 
 
-async def list_tasks(user: User) -> None:
+async def list_rows(user: User) -> None:
     """List a page, and sometimes the next one."""
     query = random.choice(({}, {"limit": "20"}, {"completed": "false"}, {"order": "oldest", "limit": "10"}))
     page = await user.send("list", "GET", params=query)
     if page is not None and "next" in page.links and _happens(0.2):
-        await user.send("list", "GET", page.links["next"]["url"].removeprefix("/api/tasks"))
+        await user.send("list", "GET", page.links["next"]["url"].removeprefix(user.collection))
 
 
 async def read(user: User) -> None:
-    """Read a task, half the time only if it has changed."""
-    task = await user.pick_task()
-    await user.send("read", "GET", f"/{task}", headers=user.condition("If-None-Match", task) if _happens(0.5) else {})
+    """Read a row, half the time only if it has changed."""
+    row = await user.pick_row()
+    await user.send("read", "GET", f"/{row}", headers=user.condition("If-None-Match", row) if _happens(0.5) else {})
 
 
 async def create(user: User) -> None:
-    """Create a task. One in ten is sent twice, as after a time-out."""
+    """Create a row. One in ten is sent twice, as after a time-out."""
     key = {"Idempotency-Key": str(uuid4())}
     body = {"title": _title(), "description": "Soon. " * random.randint(0, 200)}
     for _ in range(1 + _happens(0.1)):
@@ -94,21 +95,21 @@ async def create(user: User) -> None:
 
 
 async def change(user: User) -> None:
-    """Change a task as it was last seen."""
-    task = await user.pick_task()
-    await user.send("change", "PATCH", f"/{task}", json={"title": _title()}, headers=user.condition("If-Match", task))
+    """Change a row as it was last seen."""
+    row = await user.pick_row()
+    await user.send("change", "PATCH", f"/{row}", json={"title": _title()}, headers=user.condition("If-Match", row))
 
 
 async def complete(user: User) -> None:
-    """Complete a task."""
-    await user.send("complete", "PATCH", f"/{await user.pick_task()}/complete")
+    """Complete a row."""
+    await user.send("complete", "PATCH", f"/{await user.pick_row()}/complete")
 
 
 async def delete(user: User) -> None:
-    """Delete a task."""
-    task = await user.pick_task()
-    user.tags.pop(task, None)
-    await user.send("delete", "DELETE", f"/{task}")
+    """Delete a row."""
+    row = await user.pick_row()
+    user.tags.pop(row, None)
+    await user.send("delete", "DELETE", f"/{row}")
 
 
 async def search(user: User) -> None:
@@ -122,16 +123,16 @@ async def search_slowly(user: User) -> None:
 
 
 async def change_twice(user: User) -> None:
-    """Change a task in two windows at once: the second change is refused with 412."""
-    task = await user.pick_task()
-    headers = user.condition("If-Match", task)
-    both = [user.send("conflict", "PATCH", f"/{task}", json={"title": _title()}, headers=headers) for _ in range(2)]
+    """Change a row in two windows at once: the second change is refused with 412."""
+    row = await user.pick_row()
+    headers = user.condition("If-Match", row)
+    both = [user.send("conflict", "PATCH", f"/{row}", json={"title": _title()}, headers=headers) for _ in range(2)]
     await asyncio.gather(*both)
 
 
 async def read_unknown(user: User) -> None:
-    """Read a task that does not exist."""
-    await user.send("not found", "GET", f"/{UNKNOWN_TASK}")
+    """Read a row that does not exist."""
+    await user.send("not found", "GET", f"/{UNKNOWN_ID}")
 
 
 async def send_invalid(user: User) -> None:
@@ -153,7 +154,7 @@ async def exceed_limit(user: User) -> None:
 
 Action = Callable[[User], Coroutine[Any, Any, None]]
 SHARES: dict[Action, float] = {
-    list_tasks: 30,
+    list_rows: 30,
     read: 28,
     create: 14,
     change: 8,

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from app.settings import Settings, SettingsError
-from devtools.client import ARCHIVED, ARCHIVIST, Endpoints, Tokens, fill_archive
+from devtools.client import ARCHIVED, ARCHIVIST, Endpoints, Tokens, fill_archive, find_collection
 from devtools.traffic.actions import SHARES, Sample, User, exceed_limit, search_slowly
 from devtools.traffic.tally import Tally
 
@@ -43,10 +43,11 @@ def send_traffic(settings: Settings, url: str | None, rate: float, duration: flo
     endpoints = Endpoints.load()
     url = _parse_url(url or endpoints.url(endpoints.api_port))
     tokens = Tokens(url, settings)
+    collection = find_collection(url)
     console, tally = Console(), Tally()
     with Progress(console=console) as progress:
         with httpx.Client(base_url=url, headers=tokens.header(ARCHIVIST), timeout=TIMEOUT_S) as client:
-            for _ in progress.track(fill_archive(client), ARCHIVED, description="Filling the archive"):
+            for _ in progress.track(fill_archive(client, collection), ARCHIVED, description="Filling the archive"):
                 pass
         bar = progress.add_task("Sending", total=duration)
         http = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S)
@@ -56,8 +57,11 @@ def send_traffic(settings: Settings, url: str | None, rate: float, duration: flo
             tally.add(sample)
             progress.update(bar, completed=monotonic() - started, description=f"Sending: {tally}")
 
+        def new_user(name: str) -> User:
+            return User(http, collection, tokens.header(name), record)
+
         with suppress(KeyboardInterrupt):
-            asyncio.run(_send_actions(http, tokens, record, rate, duration))
+            asyncio.run(_send_actions(new_user, http, rate, duration))
     console.print(tally.table())
     jaeger = endpoints.url(endpoints.jaeger_port)
     for line in tally.slowest(f"{jaeger}/trace/" if _answers(jaeger) else "trace "):
@@ -79,14 +83,8 @@ def _answers(url: str) -> bool:
     return False
 
 
-async def _send_actions(
-    http: httpx.AsyncClient, tokens: Tokens, record: Callable[[Sample], None], rate: float, duration: float
-) -> None:
+async def _send_actions(new_user: Callable[[str], User], http: httpx.AsyncClient, rate: float, duration: float) -> None:
     """Start actions at the given rate, even if the answers are late, and the slow searches and bursts beside them."""
-
-    def new_user(name: str) -> User:
-        return User(http, tokens.header(name), record)
-
     users = [new_user(f"user-{number}") for number in range(max(10, ceil(rate * 60 / PER_USER)))]
     archivist, greedy = new_user(ARCHIVIST), new_user("greedy")
 

@@ -51,7 +51,7 @@ def test_a_closed_loop_keeps_each_connection_busy(shared_api: Api) -> None:
 
 def test_refusals_are_told_from_successes(shared_api: Api) -> None:
     """A percentile counts only successes: refusals are quick."""
-    requests = iter([request("GET", "/api/tasks"), request("GET", "/api/tasks", make_token("alice"))] * 10_000)
+    requests = iter([request("GET", "/api/examples"), request("GET", "/api/examples", make_token("alice"))] * 10_000)
     outcome = load.run(Load(shared_api.port, requests, 1).run_closed(0.3))
     assert outcome.statuses.keys() == {200, 401}
     assert len(outcome.successes) == outcome.statuses[200]

@@ -19,7 +19,7 @@ from app.migrations.row_security import protect
 from app.settings import Settings
 from app.web.body import Body
 from app.web.route import ApiRoute
-from tests.schema import change_schema
+from devtools.examples.schema import change_schema
 from tests.support import SECRET, UNLIMITED, Api, run_api
 
 WAYS = ("execute", "transaction")

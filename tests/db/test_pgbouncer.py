@@ -13,9 +13,9 @@ import psycopg2
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app import migrations
 from app.db import Database
 from app.settings import Settings
+from devtools.examples.schema import migrate
 from tests.postmaster import Postmaster
 from tests.process import free_port
 from tests.support import SECRET, UNLIMITED, make_token, run_api, wait_until
@@ -117,9 +117,9 @@ def test_twenty_users_on_one_connection_leak_nothing(postmaster: Postmaster, poo
 def test_a_schema_can_be_migrated_through_the_pooler(postmaster: Postmaster, pooler: str) -> None:
     """Everything a migration does is in one transaction, so where there is no direct host the pooler will do."""
     postmaster.ask("CREATE DATABASE pooled OWNER tasks")
-    pooled = settings(f"postgres://tasks@{pooler}/pooled?sslmode=require")
-    migrations.migrate(pooled)
-    with run_api(pooled) as api, api.client() as client:
+    url = f"postgres://tasks@{pooler}/pooled?sslmode=require"
+    migrate(url)
+    with run_api(settings(url)) as api, api.client() as client:
         assert client.post("/api/examples", json={"title": "an example"}).status_code == 201
 
 

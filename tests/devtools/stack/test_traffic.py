@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from devtools.client import find_collection
 from tests.support import SECRET, Api
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +26,7 @@ Serve = Callable[..., AbstractContextManager[Api]]
 def app(*arguments: str, secret: str = SECRET, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command line, on a wide terminal."""
     environment = os.environ | {"BETTER_AUTH_SECRET": secret, "COLUMNS": "200"} | variables
-    command = (sys.executable, "-m", "app" if arguments[0] == "openapi" else "devtools", *arguments)
+    command = (sys.executable, "-m", "devtools.examples" if arguments[0] == "openapi" else "devtools", *arguments)
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=90)
 
 
@@ -44,10 +45,11 @@ def test_traffic_meets_what_users_meet(serve: Serve) -> None:
 def test_traffic_tells_what_is_not_to_be_expected(serve: Serve) -> None:
     """An answer that the contract does not have for its request is counted, and the exit code says so."""
     with serve(rate_limit="90/hour") as api, api.client("archivist") as archivist:
+        collection = find_collection(api.url)
         for number in range(80):
-            archivist.post("/api/examples", json={"title": f"{number}"}).raise_for_status()
+            archivist.post(collection, json={"title": f"{number}"}).raise_for_status()
         for _ in range(9):
-            archivist.get("/api/examples?limit=1").raise_for_status()
+            archivist.get(f"{collection}?limit=1").raise_for_status()
         done = app("traffic", "--url", api.url, "--duration", "2s")
     assert done.returncode == 1
     assert "1 x 429" in done.stdout

@@ -1,4 +1,4 @@
-"""Tables that no migration of the application makes: those of the tests' entity, and of a single test."""
+"""Tables that no migration of the application makes: the one of the examples, and those of a single test."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +22,7 @@ def change_schema(url: str) -> Iterator[None]:
 
 def migrate(url: str) -> None:
     """Bring the database at `url` to the application's schema, and add the table of the examples."""
-    migrations.migrate(Settings(database_url=url))
-    with change_schema(url):
+    settings = Settings(database_url=url)
+    migrations.migrate(settings)
+    with change_schema(migrations.owner_url(settings)):
         migration.upgrade()

@@ -1,9 +1,0 @@
-"""The command line of production, `python -m app`, with the entity of the tests beside those of the application."""
-
-from app import main
-from app.__main__ import cli
-from devtools.examples.routes import router as examples
-
-if __name__ == "__main__":
-    main.ENTITIES += (examples,)
-    cli()

@@ -41,14 +41,14 @@ def migrate(
 def token(
     user_id: str,
     minutes: Annotated[int, typer.Option(min=1, help="How long it lasts.")] = 24 * 60,
-    role: Annotated[str | None, typer.Option(help="Such as admin.")] = None,
+    claim: Annotated[list[str] | None, typer.Option(help="Such as role=admin, or any JSON; may be repeated.")] = None,
 ) -> None:
     """Print a token for a user, for development only."""
     with readable_errors():
         import_application()
         from app.auth import development
 
-        typer.echo(development.token(Settings.load(), user_id, minutes, role))
+        typer.echo(development.token(Settings.load(), user_id, minutes, claim or []))
 
 
 @cli.command()

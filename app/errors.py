@@ -46,7 +46,7 @@ class NotFound(AppError):
 class Forbidden(AppError):
     """The user is known, and may not do this."""
 
-    status, code, detail = 403, "forbidden", "Only administrators may do this."
+    status, code, detail = 403, "forbidden", "The user may not do this."
 
 
 class Conflict(AppError):

@@ -1,10 +1,12 @@
 """Who asks: the bearer token of a request, verified, as a `Principal`.
 
-`authenticator` reads the header and has the dependencies of endpoints, `tokens` checks the token, `key_set` keeps the
-public keys of BETTER_AUTH_URL.
+`authenticator` reads the header, `tokens` checks the token, `claims` has what it says, `requirements` what for, and
+`key_set` keeps the public keys of BETTER_AUTH_URL.
 """
 
-from app.auth.authenticator import CurrentAdministrator, CurrentUser
+from app.auth.authenticator import CurrentUser
+from app.auth.claims import Claims
+from app.auth.requirements import CurrentAdministrator, require
 from app.auth.tokens import Administrator, Principal
 
-__all__ = ["Administrator", "CurrentAdministrator", "CurrentUser", "Principal"]
+__all__ = ["Administrator", "Claims", "CurrentAdministrator", "CurrentUser", "Principal", "require"]

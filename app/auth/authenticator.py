@@ -16,14 +16,12 @@ from starlette.datastructures import Headers
 from app.auth.key_set import KeySet
 from app.auth.tokens import (
     LEEWAY_S,
-    Administrator,
     InvalidToken,
     Principal,
     Unauthenticated,
     principal_of,
     verify_token,
 )
-from app.errors import Forbidden
 from app.record import Record, current
 from app.settings import Settings
 
@@ -102,7 +100,10 @@ def bearer_token(headers: Headers) -> str:
     token = rest.strip(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated
-    if len(token) > MAX_TOKEN_BYTES or not TOKEN.fullmatch(token):
+    if len(token) > MAX_TOKEN_BYTES:
+        logger.info("a token is refused: it is larger than %d bytes", MAX_TOKEN_BYTES)
+        raise InvalidToken
+    if not TOKEN.fullmatch(token):
         raise InvalidToken
     return token
 
@@ -153,13 +154,3 @@ class Bearer(SecurityBase):
 
 current_user = Bearer()
 CurrentUser = Annotated[Principal, Depends(current_user)]
-
-
-async def current_administrator(user: CurrentUser) -> Administrator:
-    """Return the user as an administrator, or raise Forbidden if the token names no such role."""
-    if not user.is_administrator:
-        raise Forbidden
-    return Administrator(user.user_id, is_administrator=True)
-
-
-CurrentAdministrator = Annotated[Administrator, Depends(current_administrator)]

@@ -1,35 +1,44 @@
 """Where a token is checked (RFC 6750, RFC 7515, RFC 7519): whose it is, or why it is refused."""
 
+import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import jwt
 
+from app.auth.claims import Claims, WrongClaim, read_claims
 from app.errors import AppError
 
 LEEWAY_S = 30
 SUBJECT = re.compile(r"[A-Za-z0-9_-]{1,64}")  # an opaque id: no e-mail address, no kilobytes
 TYPES = {"jwt", "at+jwt"}  # RFC 7519, 5.1 and RFC 9068, 2.1
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A verified user, who sees only the user's own rows. `user_id` is the token's `sub`.
+    """A verified user: `user_id` is the token's `sub`, `claims` are what else the token says.
 
-    `is_administrator` lets the user ask as an `Administrator`; the principal itself sees no more rows by it.
+    The user sees only own rows, and of tables with protect(…, by="org_id") those of the organization.
     """
 
-    role: ClassVar[str] = "tasks_api"  # of the database
+    database_role: ClassVar[str] = "tasks_api"
     user_id: str
-    is_administrator: bool = False
+    claims: Claims = field(default_factory=Claims)
+
+    @property
+    def is_administrator(self) -> bool:
+        """Tell whether the user may ask as an `Administrator`; the principal itself sees no more rows by it."""
+        return "admin" in self.claims.role
 
 
 @dataclass(frozen=True, slots=True)
 class Administrator(Principal):
     """A verified administrator, who sees every user's rows, changes none, and is logged."""
 
-    role: ClassVar[str] = "tasks_admin"
+    database_role: ClassVar[str] = "tasks_admin"
 
 
 class Unauthenticated(AppError):
@@ -79,13 +88,13 @@ def verify_token(token: str, key: jwt.PyJWK, issuer: str | None, audience: str |
     return claims
 
 
-def principal_of(claims: dict[str, Any]) -> Principal:
-    """Return the user whom verified `claims` name.
-
-    Better Auth's admin plugin keeps the `role`, its jwt plugin signs it; several roles are separated by commas
-    (https://better-auth.com/docs/plugins/admin#roles).
-    """
-    sub, role = claims["sub"], claims.get("role")
+def principal_of(payload: dict[str, Any]) -> Principal:
+    """Return the user of a verified token; or raise InvalidToken, and log which claim is wrong."""
+    sub = payload["sub"]
     if not isinstance(sub, str) or not SUBJECT.fullmatch(sub):
         raise InvalidToken
-    return Principal(sub, is_administrator=isinstance(role, str) and "admin" in role.split(","))
+    try:
+        return Principal(sub, read_claims(payload))
+    except WrongClaim as error:
+        logger.warning("a token is refused: %s", error)
+        raise InvalidToken from None

@@ -21,10 +21,13 @@ from app.db import deadline
 from app.db.roles import ROLES
 from app.record import CURRENT
 
-PREAMBLES = {
-    role: f"SELECT set_config('role', '{role}', true), set_config('app.user_id', %s, true), "
-    "set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true), "
-    "set_config('TimeZone', 'UTC', true); "
+SETTINGS = (
+    "set_config('app.user_id', %s, true), set_config('statement_timeout', %s, true), "
+    "set_config('lock_timeout', %s, true), set_config('TimeZone', 'UTC', true)"
+)
+PREAMBLES = {role: f"SELECT set_config('role', '{role}', true), {SETTINGS}; " for role in ROLES}
+MEMBERS_PREAMBLES = {
+    role: f"SELECT set_config('role', '{role}', true), {SETTINGS}, set_config('app.org_id', %s, true); "
     for role in ROLES
 }
 ANSWER_S = 0.1  # left of the deadline for the way back, once the server has given up
@@ -117,10 +120,16 @@ def watch_event_loop(engine: Engine, *, refuse: bool) -> None:
     event.listen(engine, "before_cursor_execute", check_thread)
 
 
-def preamble(principal: Principal) -> tuple[str, tuple[str, str, str]]:
-    """Return the preamble, and whose rows, and how long the server may take and wait for a lock, in ms."""
+def preamble(principal: Principal) -> tuple[str, tuple[str, ...]]:
+    """Return the preamble, and whose rows, how long the server may take and wait for a lock (ms), which organization's.
+
+    Where the user has no organization the setting is not there, or empty, and a policy by it shows nothing.
+    """
     left = max(1, int((min(deadline.remaining(), LONGEST_S) - ANSWER_S) * 1000))
-    return PREAMBLES[principal.role], (principal.user_id, str(left), str(max(1, left // 2)))
+    values = (principal.user_id, str(left), str(max(1, left // 2)))
+    if (org_id := principal.claims.org_id) is None:
+        return PREAMBLES[principal.database_role], values
+    return MEMBERS_PREAMBLES[principal.database_role], (*values, org_id)
 
 
 def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Row, text
 
 from app.auth.tokens import Administrator, Principal
 
-ROLE, ADMIN_ROLE = Principal.role, Administrator.role
+ROLE, ADMIN_ROLE = Principal.database_role, Administrator.database_role
 ROLES = (ROLE, ADMIN_ROLE)
 LOGIN = text("SELECT current_user::text, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
 WANTED = text("""

@@ -1,6 +1,7 @@
 """What every entity shares: the parts of its statements, and a store that runs them as one user.
 
 A table of users' rows has `id`, `user_id`, `version` and `updated_at`. The parameter `owner` is the request's user.
+A table of an organization's rows has `org_id` too; `user_id` is who made the row, and scopes its Idempotency-Key.
 """
 
 import re
@@ -54,11 +55,16 @@ def like_pattern(text: str | None) -> str | None:
     return None if text is None else "%" + re.sub(r"([\\%_])", r"\\\1", text) + "%"
 
 
-def insert_once(table: sa.Table) -> postgresql.Insert:
-    """Return the insert of a row of `owner`, which does nothing if this `idempotency_key` has made one before."""
-    user, key = table.c.user_id, table.c.idempotency_key
-    insert = postgresql.insert(table).values(user_id=sa.bindparam("owner"))
-    return insert.on_conflict_do_nothing(index_elements=[user, key], index_where=key.is_not(None))
+def insert_once(table: sa.Table, by: Literal["user_id", "org_id"] = "user_id") -> postgresql.Insert:
+    """Return the insert of a row of `owner`, which does nothing if this `idempotency_key` has made one before.
+
+    `by` is that of protect(): an organization's row is made by a user for the parameter `organization`.
+    """
+    owners: dict[str, sa.BindParameter[Any]] = {"user_id": sa.bindparam("owner")}
+    if by == "org_id":
+        owners["org_id"] = sa.bindparam("organization")
+    insert, key = postgresql.insert(table).values(owners), table.c.idempotency_key
+    return insert.on_conflict_do_nothing(index_elements=[*owners, key.name], index_where=key.is_not(None))
 
 
 def at_version(version: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
@@ -160,6 +166,15 @@ class Store:
             self.read_one(read, **parameters)
             raise PreconditionFailed
         return rows[0]
+
+
+class OrganizationStore(Store):
+    """The rows of a user's organization, in tables with protect(…, by="org_id"); none where the user has none."""
+
+    def run(self, statement: sa.Executable, **parameters: Any) -> Rows:
+        """Run one statement, as `Store` does, with the parameter `organization` too."""
+        parameters["organization"] = self._user.claims.org_id
+        return super().run(statement, **parameters)
 
 
 def _to_found(row: sa.Row[Any], *, replayed: bool = False) -> Found:

@@ -6,6 +6,7 @@ whole cluster: they are created where missing, and no downgrade drops them, sinc
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Literal
 
 from alembic import context, op
 from sqlalchemy import Connection, make_url, text
@@ -13,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from app.db.roles import ADMIN_ROLE, ROLE, missing_roles, remedy
 
-OWN = "user_id = nullif(current_setting('app.user_id', true), '')"
+OWN = "{by} = nullif(current_setting('app.{by}', true), '')"
 SEQUENCES = text("""
     SELECT pg_get_serial_sequence(:table, attname) FROM pg_attribute
     WHERE attrelid = CAST(:table AS regclass) AND attnum > 0 AND NOT attisdropped
@@ -45,10 +46,15 @@ def _run_if_possible(connection: Connection, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
 
-def protect(table: str) -> None:
-    """Let each user see and change own rows of `table`, which has a `user_id`, and administrators see all of them."""
+def protect(table: str, by: Literal["user_id", "org_id"] = "user_id") -> None:
+    """Let each user see and change own rows of `table`, which has a `user_id`, and administrators see all of them.
+
+    With `by="org_id"`, a column of the table as well, the rows are those of the user's organization: every member sees
+    and changes them, whoever made them.
+    """
+    own = OWN.format(by=by)
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY own ON {table} USING ({OWN}) WITH CHECK ({OWN})")
+    op.execute(f"CREATE POLICY own ON {table} USING ({own}) WITH CHECK ({own})")
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {ROLE}")
     for sequence in filter(None, op.get_bind().scalars(SEQUENCES, {"table": table})):
         op.execute(f"GRANT USAGE ON SEQUENCE {sequence} TO {ROLE}")

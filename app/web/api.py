@@ -133,7 +133,7 @@ class Api(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
-        return complete(super().openapi())
+        return complete(super().openapi(), self.effective_routes)
 
 
 def _is_flat(router: APIRouter) -> bool:

@@ -1,12 +1,16 @@
 """What the OpenAPI document says of every route."""
 
 import json
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import validation_error_definition, validation_error_response_definition
+from fastapi.routing import RouteContext
 from pydantic import BaseModel, Field, TypeAdapter
 
+from app.auth.requirements import Requirement
 from app.errors import FieldError
 
 FASTAPIS_OWN = {  # what a 422 is elsewhere
@@ -38,8 +42,11 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"content": CONTENT} for status in statuses}
 
 
-def complete(document: dict[str, Any]) -> dict[str, Any]:
+def complete(document: dict[str, Any], routes: Iterable[RouteContext]) -> dict[str, Any]:
     """Return an OpenAPI document that says how errors are answered here, and has parameters as a URL can hold them."""
+    for route in routes:
+        if _has_requirement(getattr(route, "dependant", None)):
+            _document_refusal(document["paths"].get(route.path_format, {}), route.methods or ())
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for name, definition in FASTAPIS_OWN.items():
         if schemas.get(name) == definition:
@@ -57,11 +64,28 @@ def _shorten_names(part: dict[str, Any]) -> dict[str, Any]:
     return shortened
 
 
+def _has_requirement(dependant: Dependant | None) -> bool:
+    """Tell whether an endpoint or one of its dependencies lets users in by their claims."""
+    if dependant is None:
+        return False
+    return isinstance(dependant.call, Requirement) or any(map(_has_requirement, dependant.dependencies))
+
+
+def _document_refusal(operations: dict[str, Any], methods: Iterable[str]) -> None:
+    for method in methods:
+        if operation := operations.get(method.lower()):
+            operation["responses"].setdefault("403", _problem(HTTPStatus.FORBIDDEN))
+
+
+def _problem(status: HTTPStatus) -> dict[str, Any]:
+    return {"description": status.phrase, "content": CONTENT}
+
+
 def _complete_operation(operation: dict[str, Any]) -> None:
     responses = operation.get("responses", {})
     if "security" in operation:
-        for status in (401, 429):
-            responses.setdefault(str(status), {"description": HTTPStatus(status).phrase, "content": CONTENT})
+        for status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS):
+            responses.setdefault(str(int(status)), _problem(status))
     if "HTTPValidationError" in str(responses.get("422", {}).get("content")):
         responses["422"]["content"] = CONTENT
     for parameter in operation.get("parameters", ()):

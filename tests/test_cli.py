@@ -11,8 +11,9 @@ import httpx
 import jwt
 import pytest
 
+from app.auth import development
 from app.serving import verify_database
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from devtools.postgres import Server
 from tests.copies import copy_project
 from tests.process import environment
@@ -83,10 +84,48 @@ def test_token_prints_one_that_works(tmp_path: Path, stranger: httpx.Client) -> 
     assert stranger.get("/api/examples", headers={"Authorization": f"Bearer {token}"}).status_code == 200
 
 
-def test_token_may_be_an_administrators(tmp_path: Path) -> None:
-    """With a role in it, as Better Auth would sign it."""
-    run = command(tmp_path, "token", "root", "--role", "admin", BETTER_AUTH_SECRET=SECRET)
-    assert jwt.decode(run.stdout.strip(), SECRET, ["HS256"])["role"] == "admin"
+def test_token_has_the_claims_that_are_asked_for(tmp_path: Path) -> None:
+    """Any number of them; a value that is JSON is no text."""
+    chosen = ("--claim", 'role=["user", "admin"]', "--claim", "org_id=acme")
+    run = command(tmp_path, "token", "root", *chosen, BETTER_AUTH_SECRET=SECRET)
+    claims = jwt.decode(run.stdout.strip(), SECRET, ["HS256"])
+    assert (claims["sub"], claims["role"], claims["org_id"]) == ("root", ["user", "admin"], "acme")
+
+
+NOT_READ = "--claim may name role, org_id: "
+
+
+@pytest.mark.parametrize(
+    ("claims", "line"),
+    [
+        (["role"], "--claim is NAME=VALUE, "),
+        ([""], "--claim is NAME=VALUE, "),
+        (["role=admin", "role=user"], "--claim is NAME=VALUE, once for each name, "),
+        (["=admin"], NOT_READ),
+        (["sub=bob"], NOT_READ),
+        (["exp=9999999999"], NOT_READ),
+        ([f"{CANARY}=admin"], NOT_READ),
+        (["role=5"], "--claim: the claim role is not as Claims has it (frozen_set_type)."),
+        (['role=["a", 5]'], "--claim: the claim role is not as Claims has it (string_type)."),
+        (["org_id=5"], "--claim: the claim org_id is not as Claims has it (string_type)."),
+        ([f"role={'x' * 8192}"], "--claim: the claim role is too large."),
+        ([f"role={'[' * 5000}{']' * 5000}"], "--claim: the claim role is too large."),
+    ],
+)
+def test_token_refuses_a_claim(claims: list[str], line: str) -> None:
+    """One that is no claim, that the application does not read, that is somebody else's to set, or of a wrong type."""
+    with pytest.raises(SettingsError) as refused:
+        development.token(Settings(better_auth_secret=SECRET), "alice", 5, claims)
+    assert str(refused.value).startswith(line)
+    assert CANARY not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_token_says_in_a_line_which_claim_is_wrong(tmp_path: Path) -> None:
+    """Exit code 2, and no token."""
+    run = command(tmp_path, "token", "alice", "--claim", f"org_id={CANARY}@", BETTER_AUTH_SECRET=SECRET)
+    line = "--claim: the claim org_id is not as Claims has it (string_pattern_mismatch).\n"
+    assert (run.returncode, run.stdout, run.stderr) == (2, "", line)
 
 
 @pytest.mark.parametrize("user", ["a@example.com", "alice\n"])

@@ -6,7 +6,7 @@
 
 from app.auth.authenticator import CurrentUser
 from app.auth.claims import Claims
-from app.auth.requirements import CurrentAdministrator, require
+from app.auth.requirements import CurrentAdministrator, CurrentMember, require
 from app.auth.tokens import Administrator, Principal
 
-__all__ = ["Administrator", "Claims", "CurrentAdministrator", "CurrentUser", "Principal", "require"]
+__all__ = ["Administrator", "Claims", "CurrentAdministrator", "CurrentMember", "CurrentUser", "Principal", "require"]

@@ -27,8 +27,10 @@ class Requirement:
         for name, wanted in self.claims:
             claim = getattr(user.claims, name)
             held = claim if isinstance(claim, MANY) else (claim,)
-            if not (any(held) if wanted is None else any(value == one for value in held for one in wanted)):
-                raise Forbidden(f"The claim `{name}` of the token does not allow this.")
+            if not any(held):
+                raise Forbidden(f"The token has no `{name}`.")
+            if wanted is not None and not any(value == one for value in held for one in wanted):
+                raise Forbidden(f"The token's `{name}` does not allow this.")
         return user
 
 
@@ -55,3 +57,5 @@ async def current_administrator(user: Annotated[Principal, Depends(require(role=
 
 
 CurrentAdministrator = Annotated[Administrator, Depends(current_administrator)]
+CurrentMember = Annotated[Principal, Depends(require("org_id"))]
+"""The user who asks, who has an organization; anybody else gets a 403."""

@@ -18,7 +18,6 @@ from app.db import CurrentDatabase, Database
 from app.main import ENTITIES, create_app
 from app.settings import Settings
 from app.telemetry.logs import JsonFormatter
-from app.web.docs import problems
 from app.web.route import ApiRoute
 from devtools.examples.models import Example
 from tests.key_server import ED, KeyServer
@@ -37,13 +36,13 @@ CHANGES: dict[str, Executable] = {
 router = APIRouter(prefix="/api/admin", route_class=ApiRoute)
 
 
-@router.get("/owners", responses=problems(403))
+@router.get("/owners")
 def owners(database: CurrentDatabase, administrator: CurrentAdministrator) -> list[str]:
     """List who has examples."""
     return [row.user_id for row in database.execute(administrator, OWNERS, {})]
 
 
-@router.get("/transaction", responses=problems(403))
+@router.get("/transaction")
 def transaction(database: CurrentDatabase, administrator: CurrentAdministrator) -> list[Any]:
     """List who has examples, and how many there are."""
     with database.transaction(administrator) as session:
@@ -51,7 +50,7 @@ def transaction(database: CurrentDatabase, administrator: CurrentAdministrator) 
         return [*found, session.connection().scalar(select(func.count()).select_from(Example))]
 
 
-@router.get("/both", responses=problems(403))
+@router.get("/both")
 def both(database: CurrentDatabase, user: CurrentUser, administrator: CurrentAdministrator) -> list[list[str]]:
     """Ask the same as the user and as the administrator, in turns."""
     turns = (user, administrator, user)
@@ -64,7 +63,7 @@ def mine(database: CurrentDatabase, user: CurrentUser) -> list[str]:
     return [row.user_id for row in database.execute(user, OWNERS, {})]
 
 
-@router.get("/change/{change}", responses=problems(403))
+@router.get("/change/{change}")
 def change(
     database: CurrentDatabase,
     administrator: CurrentAdministrator,
@@ -108,7 +107,7 @@ def test_nobody_else_does(api: Api, alice: httpx.Client) -> None:
     """A user is told that this is for administrators, a stranger to send a token; both before anything is looked up."""
     refused = alice.get("/api/admin/owners")
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
-    assert refused.json()["detail"] == "Only administrators may do this."
+    assert refused.json()["detail"] == "The token has no `role`."
     with api.client(None) as stranger:
         assert stranger.get("/api/admin/owners").status_code == 401
     assert scrape(alice).value("admin_statements_total") == 0
@@ -137,25 +136,22 @@ ROLES = [
     ("admin", 200),
     ("user,admin", 200),
     ("admin,editor", 200),
+    (["user", "admin"], 200),
     ("user", 403),
     ("", 403),
     ("administrator", 403),
     ("Admin", 403),
+    ("user, admin", 403),
     ("superadmin,user", 403),
-    ("x" * 4000, 403),
-    ("," * 4000, 403),
-    (True, 403),
-    (1, 403),
-    (["admin"], 403),
-    ([1, None, {"admin": True}], 403),
-    ({"admin": True}, 403),
+    (["superadmin", "user,admin"], 403),
+    ([], 403),
     (None, 403),
 ]
 
 
 @pytest.mark.parametrize(("role", "status"), ROLES)
 def test_the_tokens_role_says_who_is_one(api: Api, role: Any, status: int) -> None:
-    """`admin` among the roles that Better Auth separates by commas; whatever is malformed makes no administrator."""
+    """`admin` in a list, or among the roles that Better Auth separates by commas; anything else makes none."""
     with api.client(None, **bearer(role=role)) as client:
         assert [client.get("/api/admin/owners").status_code for _ in range(2)] == [status] * 2
         assert client.get("/api/admin/mine").json() == []

@@ -26,14 +26,14 @@ STATE = text("""
            current_setting('statement_timeout') AS statement_timeout, current_setting('lock_timeout') AS lock_timeout,
            pg_backend_pid() AS pid
 """)
-# Two policies: of whoever asks, on own rows; and of administrators, who look and no more.
-UNPROTECTED = """
-    SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-    WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace AND a.attname = 'user_id'
+# Two policies: of whoever asks, on own rows or the organization's; and of administrators, who look and no more.
+UNPROTECTED = r"""
+    SELECT DISTINCT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace AND a.attname IN ('user_id', 'org_id')
       AND NOT (c.relrowsecurity AND c.relforcerowsecurity
                AND (SELECT count(*) = 2 AND count(*) FILTER (WHERE polroles = '{0}' AND polcmd = '*'
-                           AND pg_get_expr(polqual, polrelid) LIKE '(%user_id%app.user_id%'
-                           AND pg_get_expr(polwithcheck, polrelid) LIKE '(%user_id%app.user_id%') = 1
+                           AND pg_get_expr(polqual, polrelid) ~ '^\((user|org)_id = .*''app\.\1_id'
+                           AND pg_get_expr(polwithcheck, polrelid) = pg_get_expr(polqual, polrelid)) = 1
                        AND count(*) FILTER (WHERE polroles = ARRAY[to_regrole(:admin)::oid] AND polcmd = 'r') = 1
                     FROM pg_policy WHERE polrelid = c.oid)
                AND (SELECT array_agg(privilege_type ORDER BY privilege_type) = '{DELETE,INSERT,SELECT,UPDATE}'
@@ -96,7 +96,7 @@ def test_without_a_user_there_are_no_rows(database: Database, database_url: str)
 
 
 def test_every_table_of_users_is_protected(cluster: Server, database_url: str) -> None:
-    """Each table with a column `user_id` has forced row-level security, a whole policy and grants.
+    """Each table with a column `user_id` or `org_id` has forced row-level security, a whole policy and grants.
 
     So a copied entity cannot forget. No role may TRUNCATE, which no policy stops, and administrators may but look.
     """
@@ -106,9 +106,11 @@ def test_every_table_of_users_is_protected(cluster: Server, database_url: str) -
         roles = {"role": ROLE, "admin": ADMIN_ROLE}
         assert connection.execute(text(UNPROTECTED), roles).all() == []
         connection.execute(text("CREATE TABLE forgotten (user_id text)"))
-        assert connection.execute(text(UNPROTECTED), roles).all() == [("forgotten",)]
+        connection.execute(text("CREATE TABLE forgotten_too (org_id text)"))
+        assert connection.execute(text(UNPROTECTED), roles).all() == [("forgotten",), ("forgotten_too",)]
         connection.execute(text(f"GRANT UPDATE ON example TO {ADMIN_ROLE}"))
-        assert connection.execute(text(UNPROTECTED), roles).all() == [("example",), ("forgotten",)]
+        found = connection.execute(text(UNPROTECTED), roles).scalars()
+        assert sorted(found) == ["example", "forgotten", "forgotten_too"]
     catalog.close()
 
 

@@ -14,7 +14,9 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
-from sqlalchemy import exc, text
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, exc, pool, text
 from sqlmodel import SQLModel
 
 from app import main
@@ -120,6 +122,13 @@ def database(url: str) -> Iterator[Database]:
 
 def member(user: str, org_id: str | None) -> Principal:
     return Principal(user, Claims(org_id=org_id))
+
+
+def test_the_pages_migration_makes_the_pages_model(url: str) -> None:
+    """Columns and indexes are the same in both."""
+    with create_engine(url, poolclass=pool.NullPool).connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), SQLModel.metadata)
+    assert "keepsake" not in str(differences)
 
 
 def test_members_share_their_rows(ask: Asker) -> None:

@@ -89,7 +89,7 @@ def test_twenty_users_on_one_connection_leak_nothing(postmaster: Postmaster, poo
     """
     name = postmaster.new_database()
     url = f"postgres://tasks@{pooler}/{name}?sslmode=require"
-    tokens = {user: make_token(user) for user in USERS}
+    tokens = {user: make_token(user, org_id=f"of_{user}" if number % 2 else None) for number, user in enumerate(USERS)}
 
     def ask(number: int) -> None:
         user = USERS[number * 7 % len(USERS)]
@@ -110,8 +110,9 @@ def test_twenty_users_on_one_connection_leak_nothing(postmaster: Postmaster, poo
             assert {example["user_id"] for example in page.json()} == {user}
     assert postmaster.ask("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()", name) == [(2,)]
     with closing(psycopg2.connect(url)) as stranger, stranger.cursor() as cursor:
-        cursor.execute("SELECT current_user, current_setting('app.user_id', true), count(*) FROM example")
-        assert cursor.fetchone() == ("tasks", "", 0)
+        settings_left = "current_setting('app.user_id', true), current_setting('app.org_id', true)"
+        cursor.execute(f"SELECT current_user, {settings_left}, count(*) FROM example")
+        assert cursor.fetchone() == ("tasks", "", "", 0)
 
 
 def test_a_schema_can_be_migrated_through_the_pooler(postmaster: Postmaster, pooler: str) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 from app.db.roles import ROLE
 from devtools.postgres import Server
 from tests.proxy import Proxy, run_proxy
-from tests.support import Api, run_sql
+from tests.support import Api, make_token, run_sql
 
 
 @pytest.fixture
@@ -70,6 +70,11 @@ def test_a_message_carries_its_users_settings(tapped: Proxy, api_on_wire: Api) -
             f"SELECT set_config('role', '{ROLE}', true), set_config('app.user_id', 'alice', true)"
         )
         assert statement.startswith("SELECT example.id")
+        assert "app.org_id" not in preamble
+        member = {"Authorization": f"Bearer {make_token('alice', org_id='acme')}"}
+        alice.get("/api/examples", headers=member)
+        (message,) = tapped.queries()
+        assert "set_config('app.org_id', 'acme', true); SELECT example.id" in message
         alice.get("/api/examples?limit=0")
         alice.post("/api/examples", json={})
         httpx.get(f"{api_on_wire.url}/api/examples")

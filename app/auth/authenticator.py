@@ -27,7 +27,7 @@ from app.settings import Settings
 
 MAX_TOKEN_BYTES = 8192
 TOKEN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2}")  # RFC 7515, 7.1; PyJWT ignores what is not base64url
-MAX_REMEMBERED = 4096  # 4 MB of usual tokens, 36 MB of the longest
+MAX_REMEMBERED = 4096  # 4 to 6 MB of usual tokens, 60 MB of the longest
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ def _split(names: Any) -> Any:
     return [name for name in names.split(",") if name] if isinstance(names, str) else names
 
 
-Names = Annotated[frozenset[str], Field(strict=False), BeforeValidator(_split)]
+Names = Annotated[frozenset[str], Field(strict=False, max_length=64), BeforeValidator(_split)]
 """A claim that is a list of names, or a text with commas between them: `["user", "admin"]` or `"user,admin"`."""
 
 Id = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,64}$")]

@@ -135,6 +135,7 @@ WRONG: list[tuple[str, Any]] = [
     ("role", {"admin": True}),
     ("role", [1, None, {"admin": True}]),
     ("role", ["admin", ["admin"]]),
+    ("role", [str(number) for number in range(65)]),
     ("role", f"{CANARY}{'x' * 1024}"),
     ("role", "," * 4000),
     ("role", [CANARY] * 100),

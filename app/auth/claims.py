@@ -28,7 +28,7 @@ class Claims(BaseModel):
     that cannot change (a `frozenset`, no `list`): all requests with a token share them.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True, strict=True)
 
     role: Names = frozenset()  # `admin` among them makes an administrator
     org_id: Id | None = None  # whose rows the user shares, in tables with protect(…, by="org_id")

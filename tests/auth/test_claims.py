@@ -202,7 +202,7 @@ def test_a_team_names_claims_by_their_types(name: str, value: Any, refusal: str 
     edited: dict[str, Any] = {"Literal": Literal, "date": date}
     exec(source, edited)  # noqa: S102  our own module
     if refusal is None:
-        edited["read_claims"]({name: value, "role": "admin"})
+        assert edited["read_claims"]({name: value, "role": "admin"}) != edited["Claims"](role="admin", seats=4)
     else:
         with pytest.raises(edited["WrongClaim"]) as told:
             edited["read_claims"]({name: value})

@@ -1,12 +1,12 @@
 """Rows of an organization: the examples' own files, changed as docs/entity.md says, over HTTP and in the database."""
 
 import importlib
-import re
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,45 +27,54 @@ from app.settings import Settings
 from tests.docs.pages import blocks
 from tests.schema import change_schema
 from tests.support import SECRET, UNLIMITED, Api, make_token, run_api
-from tests.test_recipe import apply
 
 EXAMPLES = Path(__file__).parents[2] / "devtools" / "examples"
-NOTES = "/api/keepsakes"  # the page's notes, by a name that no copy has
+BOARDS = "/api/keepsakes"  # the page's boards, by a name that no copy has
 SETTINGS = text("SELECT current_setting('app.user_id', true), current_setting('app.org_id', true)")
 
 
-def write_notes(folder: Path) -> None:
-    """Write a copy of the examples, and change it as the page says."""
-    places = {name: f"app/notes/{name}.py" for name in ("models", "queries", "routes")}
-    for name, place in (places | {"migration": "app/migrations/versions/0002_note.py"}).items():
-        copied = (EXAMPLES / f"{name}.py").read_text().replace("devtools.examples", "app.examples")
-        for old, new in (("example", "note"), ("Example", "Note"), ("EXAMPLE", "NOTE")):
-            copied = copied.replace(old, new)
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder / place).write_text(copied)
+def apply(folder: Path, diff: str) -> None:
+    """Apply a diff without line numbers: each line that is there already is looked for below the one before it."""
+    for part in diff.split("--- ")[1:]:
+        name, *changes = part.splitlines()
+        left = iter((folder / name).read_text().splitlines())
+        made: list[str] = []
+        for kind, line in ((change[0], change[1:]) for change in changes):
+            if kind != "+":
+                made += takewhile(line.__ne__, left)
+            if kind != "-":
+                made.append(line)
+        (folder / name).write_text("\n".join([*made, *left]) + "\n")
+
+
+def rename(text: str, old: str, new: str) -> str:
+    for case in (str.lower, str.title, str.upper):
+        text = text.replace(case(old), case(new))
+    return text
+
+
+def write_entity(folder: Path) -> None:
+    """Write a copy of the examples as the package `keepsakes`, changed as the page says."""
+    places = {name: folder / f"app/boards/{name}.py" for name in ("models", "queries", "routes")}
+    for name, place in (places | {"migration": folder / "app/migrations/versions/0002_board.py"}).items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(rename((EXAMPLES / f"{name}.py").read_text(), "example", "board"))
     (diff,) = blocks("docs/entity.md", __file__)
     apply(folder, diff)
-
-
-def load(folder: Path, name: str) -> ModuleType:
-    """Import a file of the copy as a module of the package `keepsakes`."""
-    for path in folder.rglob("*.py"):
-        source = path.read_text().replace("app.notes", "keepsakes")
-        source = re.sub("note", "keepsake", source).replace("Note", "Keepsake").replace("NOTE", "KEEPSAKE")
-        path.write_text(source)
+    for place in folder.rglob("*.py"):
+        place.write_text(rename(place.read_text().replace("devtools.boards", "keepsakes"), "board", "keepsake"))
     package = ModuleType("keepsakes")
-    package.__path__ = [str(folder / "app/notes"), str(folder / "app/migrations/versions")]
+    package.__path__ = [str(folder / "app/boards"), str(folder / "app/migrations/versions")]
     sys.modules["keepsakes"] = package
-    return importlib.import_module(f"keepsakes.{name}")
 
 
 @pytest.fixture(scope="module")
 def url(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder, url = tmp_path_factory.mktemp("copy"), new_database()
-    write_notes(folder)
-    load(folder, "routes")
+    write_entity(tmp_path_factory.mktemp("copy"))
+    importlib.import_module("keepsakes.routes")
+    url = new_database()
     with change_schema(url):
-        importlib.import_module("keepsakes.0002_note").upgrade()
+        importlib.import_module("keepsakes.0002_board").upgrade()
     yield url
     SQLModel.metadata.remove(SQLModel.metadata.tables["keepsake"])
     for name in [name for name in sys.modules if name.startswith("keepsakes")]:
@@ -88,12 +97,12 @@ class Asker:
         self._client = client
 
     def __call__(
-        self, user: str, org_id: str | None, method: str = "GET", path: str = NOTES, body: Any = None, **headers: str
+        self, user: str, org_id: str | None, method: str = "GET", path: str = BOARDS, body: Any = None, **headers: str
     ) -> httpx.Response:
         headers["Authorization"] = f"Bearer {make_token(user, org_id=org_id)}"
         return self._client.request(method, path, json=body, headers=headers)
 
-    def make(self, user: str, org_id: str, title: str = "a note", **headers: str) -> Any:
+    def make(self, user: str, org_id: str, title: str = "a board", **headers: str) -> Any:
         made = self(user, org_id, "POST", body={"title": title}, **headers)
         assert made.status_code == 201
         return made.json()
@@ -133,11 +142,11 @@ def test_the_pages_migration_makes_the_pages_model(url: str) -> None:
 
 def test_members_share_their_rows(ask: Asker) -> None:
     """Whoever made one: each reads, lists, changes and deletes it, and it says who made it."""
-    note = ask.make("alice", "acme")
-    path = f"{NOTES}/{note['id']}"
-    assert note["user_id"] == "alice"
-    assert ask("bob", "acme").json() == [note]
-    assert ask("bob", "acme", path=path).json() == note
+    board = ask.make("alice", "acme")
+    path = f"{BOARDS}/{board['id']}"
+    assert board["user_id"] == "alice"
+    assert ask("bob", "acme").json() == [board]
+    assert ask("bob", "acme", path=path).json() == board
     changed = ask("bob", "acme", "PATCH", path, {"title": "changed"})
     assert (changed.status_code, changed.json()["user_id"]) == (200, "alice")
     assert ask("alice", "acme", path=path).json() == changed.json()
@@ -148,7 +157,7 @@ def test_members_share_their_rows(ask: Asker) -> None:
 @pytest.mark.parametrize("user", ["alice", "carol"])
 def test_another_organization_has_other_rows(ask: Asker, user: str) -> None:
     """A row is a 404 as one that never was, to the user who made it too, who asks for another organization now."""
-    note = ask.make("alice", "acme")
+    board = ask.make("alice", "acme")
     whole = {"title": "taken", "description": None, "completed": True}
     for org_id in ("globex", "ACME", "acme-", "acm", "alice"):
         assert ask(user, org_id).json() == []
@@ -159,20 +168,20 @@ def test_another_organization_has_other_rows(ask: Asker, user: str) -> None:
             ("PATCH", "/complete", None),
             ("DELETE", "", None),
         ):
-            foreign = ask(user, org_id, method, f"{NOTES}/{note['id']}{suffix}", body)
-            missing = ask(user, org_id, method, f"{NOTES}/{note['id'] + 1000}{suffix}", body)
+            foreign = ask(user, org_id, method, f"{BOARDS}/{board['id']}{suffix}", body)
+            missing = ask(user, org_id, method, f"{BOARDS}/{board['id'] + 1000}{suffix}", body)
             assert foreign.status_code == missing.status_code == 404
             assert foreign.json() | {"trace_id": ""} == missing.json() | {"trace_id": ""}
-    assert ask("bob", "acme").json() == [note]
+    assert ask("bob", "acme").json() == [board]
 
 
 def test_who_has_no_organization_is_told_so(ask: Asker) -> None:
     """403 for every call, the user's own rows of other days included; the organization is no field of a body."""
-    note = ask.make("alice", "acme")
+    board = ask.make("alice", "acme")
     for method, path, body in (
-        ("GET", NOTES, None),
-        ("POST", NOTES, {"title": "t"}),
-        ("GET", f"{NOTES}/{note['id']}", None),
+        ("GET", BOARDS, None),
+        ("POST", BOARDS, {"title": "t"}),
+        ("GET", f"{BOARDS}/{board['id']}", None),
     ):
         refused = ask("alice", None, method, path, body)
         assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
@@ -184,10 +193,10 @@ def test_a_key_is_its_users_in_an_organization(ask: Asker) -> None:
     """A retry makes no second row; the same key of a colleague, or for another organization, makes one."""
     key = {"Idempotency-Key": "order-1"}
     first = ask.make("alice", "acme", **key)
-    again = ask("alice", "acme", "POST", body={"title": "a note"}, **key)
+    again = ask("alice", "acme", "POST", body={"title": "a board"}, **key)
     assert (again.json(), again.headers["idempotency-replayed"]) == (first, "true")
     others = [ask.make("bob", "acme", "of bob", **key), ask.make("alice", "globex", **key)]
-    assert len({note["id"] for note in (first, *others)}) == 3
+    assert len({board["id"] for board in (first, *others)}) == 3
     assert ask("bob", "acme", "POST", body={"title": "of bob"}, **key).json() == others[0]
     assert ask("alice", "acme", "POST", body={"title": "other"}, **key).json()["code"] == "idempotency_key_reused"
 
@@ -210,7 +219,7 @@ def test_requests_on_one_connection_stay_apart(ask: Asker) -> None:
             assert {row["user_id"] for row in ask(user, None, path="/api/examples").json()} <= {user}
         else:
             ask.make(user, org_id, f"of {org_id}")
-            assert {note["title"] for note in ask(user, org_id).json()} == {f"of {org_id}"}
+            assert {board["title"] for board in ask(user, org_id).json()} == {f"of {org_id}"}
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(work, range(60)))

@@ -24,8 +24,8 @@ from app.auth import Administrator, Claims, Principal
 from app.db import Database
 from app.main import create_app
 from app.settings import Settings
+from devtools.examples.schema import change_schema
 from tests.docs.pages import blocks
-from tests.schema import change_schema
 from tests.support import SECRET, UNLIMITED, Api, make_token, run_api
 
 EXAMPLES = Path(__file__).parents[2] / "devtools" / "examples"

@@ -1,6 +1,8 @@
 """Rows of an organization: the examples' own files, changed as docs/entity.md says, over HTTP and in the database."""
 
 import importlib
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,16 +21,17 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, exc, pool, text
 from sqlmodel import SQLModel
 
-from app import main
+from app import main, migrations
 from app.auth import Administrator, Claims, Principal
 from app.db import Database
 from app.main import create_app
 from app.settings import Settings
 from devtools.examples.schema import change_schema
-from tests.docs.pages import blocks
+from tests.docs.pages import ROOT, blocks
 from tests.support import SECRET, UNLIMITED, Api, make_token, run_api
 
-EXAMPLES = Path(__file__).parents[2] / "devtools" / "examples"
+DIFF, CONFTEST = blocks("docs/entity.md", __file__)
+EXAMPLES = ROOT / "devtools" / "examples"
 BOARDS = "/api/keepsakes"  # the page's boards, by a name that no copy has
 SETTINGS = text("SELECT current_setting('app.user_id', true), current_setting('app.org_id', true)")
 
@@ -53,25 +56,30 @@ def rename(text: str, old: str, new: str) -> str:
     return text
 
 
-def write_entity(folder: Path) -> None:
-    """Write a copy of the examples as the package `keepsakes`, changed as the page says."""
+def write_boards(folder: Path) -> None:
+    """Write a copy of the examples, changed as the page says."""
     places = {name: folder / f"app/boards/{name}.py" for name in ("models", "queries", "routes")}
     for name, place in (places | {"migration": folder / "app/migrations/versions/0002_board.py"}).items():
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(rename((EXAMPLES / f"{name}.py").read_text(), "example", "board"))
-    (diff,) = blocks("docs/entity.md", __file__)
-    apply(folder, diff)
+        source = rename((EXAMPLES / f"{name}.py").read_text(), "example", "board")
+        place.write_text(source.replace("devtools.boards", "app.boards"))
+    apply(folder, DIFF)
+
+
+def import_keepsakes(folder: Path) -> None:
+    """Let the boards in `folder` be imported by another name."""
+    write_boards(folder)
     for place in folder.rglob("*.py"):
-        place.write_text(rename(place.read_text().replace("devtools.boards", "keepsakes"), "board", "keepsake"))
+        place.write_text(rename(place.read_text().replace("app.boards", "keepsakes"), "board", "keepsake"))
     package = ModuleType("keepsakes")
     package.__path__ = [str(folder / "app/boards"), str(folder / "app/migrations/versions")]
     sys.modules["keepsakes"] = package
+    importlib.import_module("keepsakes.routes")
 
 
 @pytest.fixture(scope="module")
 def url(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    write_entity(tmp_path_factory.mktemp("copy"))
-    importlib.import_module("keepsakes.routes")
+    import_keepsakes(tmp_path_factory.mktemp("copy"))
     url = new_database()
     with change_schema(url):
         importlib.import_module("keepsakes.0002_board").upgrade()
@@ -282,3 +290,33 @@ def test_an_administrator_sees_rows_of_all_organizations(ask: Asker, database: D
         assert found == [("acme",), ("globex",)]
         with pytest.raises(exc.ProgrammingError, match="permission denied"):
             database.execute(root, text("UPDATE keepsake SET title = 'taken' RETURNING id"), {})
+
+
+REGISTRATION = "\n\nfrom app.boards.routes import router as boards\n\nENTITIES = (*ENTITIES, boards)\n"
+CHECKS = (
+    "tests/db/test_row_security.py::test_every_table_of_users_is_protected",
+    "tests/migrations/test_migrations.py::test_the_models_are_what_was_migrated",
+)
+
+
+@pytest.mark.slow
+def test_a_copy_with_boards_of_organizations_stays_green(tmp_path: Path) -> None:
+    """The tests that came with the boards hold between organizations, once the page's users have one each."""
+    for name in ("app", "devtools", "docs", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    write_boards(tmp_path)
+    migration = tmp_path / "app/migrations/versions/0002_board.py"
+    after = f"down_revision = {migrations.revisions().head!r}"
+    migration.write_text(
+        migration.read_text().replace("0001_board", "0002_board").replace("down_revision = None", after)
+    )
+    with (tmp_path / "app/main.py").open("a") as file:
+        file.write(REGISTRATION)
+    shutil.copytree(tmp_path / "tests/examples", tmp_path / "tests/boards")
+    for test in (tmp_path / "tests/boards").glob("*.py"):
+        test.write_text(rename(test.read_text(), "example", "board").replace("devtools.boards", "app.boards"))
+    (tmp_path / "tests/boards/conftest.py").write_text(CONFTEST)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/boards", *CHECKS]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr

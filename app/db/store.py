@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 
 from app.auth.tokens import Principal
 from app.db.database import Database, Rows
-from app.errors import AppError, DatabaseBusy, NotFound
+from app.errors import AppError, DatabaseBusy, Forbidden, NotFound
 
 Order = Literal["newest", "oldest"]
 
@@ -169,11 +169,13 @@ class Store:
 
 
 class OrganizationStore(Store):
-    """The rows of a user's organization, in tables with protect(…, by="org_id"); none where the user has none."""
+    """The rows of a user's organization, in tables with protect(…, by="org_id"); Forbidden where the user has none."""
 
     def run(self, statement: sa.Executable, **parameters: Any) -> Rows:
         """Run one statement, as `Store` does, with the parameter `organization` too."""
-        parameters["organization"] = self._user.claims.org_id
+        if (organization := self._user.claims.org_id) is None:
+            raise Forbidden("The token has no `org_id`.")
+        parameters["organization"] = organization
         return super().run(statement, **parameters)
 
 

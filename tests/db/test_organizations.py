@@ -24,6 +24,7 @@ from sqlmodel import SQLModel
 from app import main, migrations
 from app.auth import Administrator, Claims, Principal
 from app.db import Database
+from app.errors import Forbidden
 from app.main import create_app
 from app.settings import Settings
 from devtools.examples.schema import change_schema
@@ -195,6 +196,13 @@ def test_who_has_no_organization_is_told_so(ask: Asker) -> None:
         assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
         assert refused.json()["detail"] == "The token has no `org_id`."
     assert ask("alice", "globex", "POST", body={"title": "t", "org_id": "acme"}).status_code == 422
+
+
+def test_a_store_that_forgets_to_ask_for_one_asks(database: Database) -> None:
+    """With `CurrentUser` in the place of `CurrentMember` it answers the same 403."""
+    store = sys.modules["keepsakes.queries"].KeepsakeStore(database, member("alice", None))
+    with pytest.raises(Forbidden, match="org_id"):
+        store.get(1)
 
 
 def test_a_key_is_its_users_in_an_organization(ask: Asker) -> None:

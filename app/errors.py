@@ -97,8 +97,14 @@ class Overloaded(Unavailable):
     code, detail = "overloaded", "The service has more to do than it can for the moment."
 
 
+class RequestDeadline(Unavailable):
+    """The time of the request is used up, and it was not the database that used it: slow code, or another service."""
+
+    code, detail = "request_deadline", "The time for this request was used up before it was done."
+
+
 class DatabaseUnavailable(Unavailable):
-    """The database could not be reached, or did not answer in time."""
+    """The database could not be reached, or used the request's time and did not answer."""
 
     code, detail = "database_unavailable", "The database did not answer in time."
 

@@ -49,7 +49,8 @@ def create_app(
         SettingsError: the environment's settings are wrong, or not enough to serve with.
         BrokenMigrations: the files in `app/migrations/versions` are not one line of revisions.
         NameTaken: a metric of prometheus_client's default registry has the name of one of the application's.
-        RefusedRoute: a route of `entities` would answer under /api without a token, or is a WebSocket's.
+        RefusedRoute: a route of `entities` would answer under /api without a token, is a WebSocket's, or has
+            a deadline that is none.
     """
     settings = settings or Settings.complete()
     draining = draining or Event()
@@ -98,7 +99,7 @@ def observe(api: Api, settings: Settings, draining: Event) -> None:
     app = allow_origins(guard, settings)
     if settings.root_path or settings.forwarded_allow_ips:
         app = Proxy(app, settings.root_path, settings.forwarded_allow_ips)
-    api.outer = Edge(app, api, settings.database_timeout_ms / 1000, observer, draining)
+    api.outer = Edge(app, api, settings.request_deadline_ms / 1000, observer, draining)
 
 
 @asynccontextmanager

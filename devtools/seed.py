@@ -34,7 +34,7 @@ def seed(settings: Settings, table: str, user_id: str, rows: int) -> Iterator[in
         SeedFailed: the database refused the rows.
     """
     insert = text(INSERT.format(table=quote(table)))
-    database = Database.from_settings(settings.model_copy(update={"database_timeout_ms": 60_000}))
+    database = Database.from_settings(settings.model_copy(update={"request_deadline_ms": 60_000}))
     try:
         for first in range(1, rows + 1, BATCH):
             last = min(first + BATCH - 1, rows)

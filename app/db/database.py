@@ -20,7 +20,16 @@ from app.auth.tokens import Administrator, Principal
 from app.db import deadline
 from app.db.pool import ANSWER_S, engine_for, preamble
 from app.db.roles import Login, read_login
-from app.errors import UNKNOWN, AppError, Conflict, DatabaseBusy, DatabaseUnavailable, InvalidValue
+from app.errors import (
+    UNKNOWN,
+    AppError,
+    Conflict,
+    DatabaseBusy,
+    DatabaseUnavailable,
+    InvalidValue,
+    RequestDeadline,
+    Unavailable,
+)
 from app.record import current
 from app.settings import Settings
 
@@ -53,8 +62,8 @@ class Database:
     def __init__(self, url: str, pool_size: int, timeout_s: float) -> None:
         deadline.install()
         self.timeout_s = timeout_s
-        self._engine = engine_for(url, pool_size, timeout_s)
-        self._probe = engine_for(url, 1, timeout_s)
+        self._engine = engine_for(url, pool_size)
+        self._probe = engine_for(url, 1)
         self._explanations = engine_for(url, 1, 0)
         self._transactional = self._engine.execution_options(isolation_level="READ COMMITTED")
 
@@ -63,7 +72,7 @@ class Database:
         """Return the database that `settings` name."""
         assert settings.database_url  # Settings or the development defaults checked it
         url = settings.database_url.get_secret_value()
-        return cls(url, settings.database_pool_size, settings.database_timeout_ms / 1000)
+        return cls(url, settings.database_pool_size, settings.request_deadline_ms / 1000)
 
     def execute(
         self, principal: Principal, statement: Executable, parameters: Parameters, function: str | None = None
@@ -78,6 +87,7 @@ class Database:
             InvalidValue: a value is out of range, too long, or against a check.
             DatabaseBusy: another transaction holds a lock.
             DatabaseUnavailable: no answer, or none in time; after a write the detail says that its outcome is unknown.
+            RequestDeadline: the request's time is used up, most of it by something else. Nothing was changed.
         """
         options = {"principal": principal, "administrator": administrator_id(principal), "function": function}
         with deadline.ensure(self.timeout_s), translated_errors(outcome_unknown=not statement.is_select):
@@ -90,7 +100,7 @@ class Database:
 
     def _send(self, statement: Executable, parameters: Parameters, options: Parameters) -> Rows:
         if deadline.remaining() <= ANSWER_S:
-            raise DatabaseUnavailable
+            raise unavailable()
         try:
             connection = self._engine.connect()
         except exc.DBAPIError as error:  # nothing was sent, so the outcome of a write is known
@@ -108,18 +118,19 @@ class Database:
 
         Raises:
             Conflict, InvalidValue: as `execute`; those of deferred constraints at the end.
-            DatabaseBusy, DatabaseUnavailable: as `execute`; the outcome is unknown if the commit got no answer.
+            DatabaseBusy, DatabaseUnavailable, RequestDeadline: as `execute`; the outcome is unknown if the commit got
+                no answer.
         """
         bound = self._transactional.execution_options(administrator=administrator_id(principal))
         with deadline.ensure(self.timeout_s), translated_errors(), Session(bound, close_resets_only=False) as session:
             event.listen(session, "after_begin", partial(_send_preamble, principal))
             try:
                 yield session
+                with translated_errors(outcome_unknown=True):
+                    session.commit()
             except BaseException:
                 _roll_back(session)
                 raise
-            with translated_errors(outcome_unknown=True):
-                session.commit()
 
     def listen(self, listener: Callable[[Engine], object]) -> None:
         """Let `listener` register itself for the events of every statement that runs for a principal."""
@@ -186,7 +197,7 @@ def translated_errors(*, outcome_unknown: bool = False) -> Iterator[None]:
     try:
         yield
     except (exc.TimeoutError, deadline.DeadlineExceeded) as error:  # the second where SQLAlchemy sets up a transaction
-        raise DatabaseUnavailable from error
+        raise unavailable() from error
     except exc.DBAPIError as error:
         if translated := translation(error, outcome_unknown=outcome_unknown):
             raise translated from error
@@ -210,10 +221,16 @@ def translation(error: exc.DBAPIError, *, outcome_unknown: bool) -> AppError | N
     return answer() if answer else None
 
 
-def unavailable(error: exc.DBAPIError, detail: str | None = None) -> DatabaseUnavailable:
-    """Return the refusal for `error`; the log has what a client must not know."""
-    sqlstate = getattr(error.orig, "pgcode", None) or ""
-    logger.warning("the database is unavailable: %s %s", type(error.orig).__name__, sqlstate)
+def unavailable(error: exc.DBAPIError | None = None, detail: str | None = None) -> Unavailable:
+    """Return the refusal for want of time, or for `error`; the log has what a client must not know.
+
+    Where something else used the request's time, the database is not blamed, unless it leaves an outcome unknown.
+    """
+    if detail is None and deadline.is_spent_elsewhere():
+        return RequestDeadline()
+    if error:
+        sqlstate = getattr(error.orig, "pgcode", None) or ""
+        logger.warning("the database is unavailable: %s %s", type(error.orig).__name__, sqlstate)
     return DatabaseUnavailable(detail)
 
 

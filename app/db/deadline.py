@@ -21,6 +21,10 @@ from app.record import CURRENT, Record
 class DeadlineExceeded(psycopg2.OperationalError):
     """The server did not answer in time. SQLAlchemy gives the connection up because this is an error of the driver."""
 
+    def __init__(self, waited_s: float) -> None:
+        super().__init__("the deadline has passed")
+        self.waited_s = waited_s
+
 
 @contextmanager
 def start(seconds: float) -> Iterator[None]:
@@ -46,17 +50,26 @@ def remaining() -> float:
     return inf if record is None else record.remaining()
 
 
+def is_spent_elsewhere() -> bool:
+    """Tell whether a request's time is used up, and the database had less than half of it."""
+    record = CURRENT.get()
+    if record is None or record.app is None:  # no request
+        return False
+    return record.is_late and record.database_seconds < record.timeout_s / 2
+
+
 def install() -> None:
     """End every wait of psycopg2 at the deadline, connecting included."""
     extensions.set_wait_callback(_wait)
 
 
 def _wait(connection: Any) -> None:
-    end = monotonic() + remaining()  # as it was when the wait began: if the HTTP answer begins now, the end stays
+    whole = remaining()  # as it was when the wait began: if the HTTP answer begins now, the end stays
+    end = monotonic() + whole
     while (state := connection.poll()) != extensions.POLL_OK:
         left = end - monotonic()
         if left <= 0:
-            raise DeadlineExceeded("the deadline has passed")
+            raise DeadlineExceeded(max(0.0, whole))
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
         poll.poll(None if left == inf else left * 1000)

@@ -75,8 +75,10 @@ class DeadlinePool(QueuePool):
             record.note_wait("connections", started, failure)
 
 
-def engine_for(url: str, pool_size: int, timeout_s: float) -> Engine:
-    """Return an engine of at most `pool_size` connections; nobody waits for one longer than `timeout_s`."""
+def engine_for(url: str, pool_size: int, timeout_s: float = LONGEST_S) -> Engine:
+    """Return an engine of at most `pool_size` connections; nobody waits for one longer than `timeout_s`, nor past the
+    deadline.
+    """
     engine = create_engine(
         url,
         hide_parameters=True,
@@ -91,6 +93,7 @@ def engine_for(url: str, pool_size: int, timeout_s: float) -> Engine:
     )
     event.listen(engine, "do_execute", _execute_in_one_message)
     event.listen(engine, "do_executemany", _execute_in_one_message)
+    event.listen(engine, "commit", _refuse_late)
     event.listen(engine, "handle_error", _keep_other_connections)
     event.listen(engine, "connect", _note_use)
     event.listen(engine, "checkin", _note_use)
@@ -162,6 +165,12 @@ def _traceparent() -> bytes:
     if not span.is_valid:
         return b""
     return b"/*traceparent='00-%032x-%016x-%02x'*/ " % (span.trace_id, span.span_id, span.trace_flags)
+
+
+def _refuse_late(_connection: Any) -> None:
+    """Send no COMMIT once the time is up: nobody would wait for its answer, and so know its outcome."""
+    if deadline.remaining() <= 0:
+        raise deadline.DeadlineExceeded(0.0)
 
 
 def _keep_other_connections(context: Any) -> None:

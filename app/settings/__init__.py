@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AnyHttpUrl, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, AnyHttpUrl, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.settings import types
@@ -39,7 +39,9 @@ class Settings(BaseSettings):
     database_url: types.PostgresUrl | None = None
     database_migration_url: types.PostgresUrl | None = None
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 8
-    database_timeout_ms: Annotated[int, Field(ge=200, le=60_000)] = 2000
+    request_deadline_ms: Annotated[
+        int, Field(ge=200, le=60_000, validation_alias=AliasChoices("request_deadline_ms", "database_timeout_ms"))
+    ] = 2000
     slow_query_ms: Annotated[int, Field(ge=1, le=60_000)] = 100
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
     shutdown_delay_s: Annotated[int, Field(ge=0, le=5)] = 0

@@ -150,7 +150,12 @@ def summarize(fields: Mapping[str, Any]) -> str:
     parts = [f"{fields['duration_ms']} ms"]
     if count := fields["db_queries"]:
         parts.append(f"{count} {'query' if count == 1 else 'queries'} of {fields['db_ms']} ms")
-    return ", ".join([*parts, *(fields[name] for name in ("user_id", "code") if name in fields)])
+    parts += [fields[name] for name in ("user_id", "code") if name in fields]
+    if spent := fields.get("spent"):
+        parts.append("spent: " + " ".join(f"{name.removesuffix('_ms')} {value} ms" for name, value in spent.items()))
+    if "longest_query" in fields:
+        parts.append(f"longest query: {fields['longest_query']} {fields['longest_query_ms']} ms")
+    return ", ".join(parts)
 
 
 def line_of(record: logging.LogRecord) -> Line:

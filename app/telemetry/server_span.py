@@ -88,8 +88,11 @@ def request_fields(record: Record) -> dict[str, Any]:
         "db_queries": record.queries,
         "user_id": record.principal and record.principal.user_id,
         "code": record.code,
+        "spent": record.spent,
         "client": client[0] if client else None,
     }
+    if record.spent and record.longest_query:
+        fields |= {"longest_query": record.longest_query, "longest_query_ms": round(record.longest_seconds * 1000, 1)}
     return {name: value for name, value in fields.items() if value is not None}
 
 

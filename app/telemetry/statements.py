@@ -150,6 +150,8 @@ class StatementObserver(EngineTracer):
             run.span.set_status(StatusCode.ERROR, type(cause).__name__)
             self._slow.explain(run, failure)
             run.span.end()
+        elif error.connection and (record := CURRENT.get()):  # a COMMIT, or what sets whose rows they are
+            record.query_seconds += getattr(cause, "waited_s", 0.0)
 
     def _finish(self, context: Any) -> Run | None:
         """Stop the timer of a statement that has its answer, and count it; None if it is not observed."""
@@ -158,7 +160,7 @@ class StatementObserver(EngineTracer):
             run.seconds = perf_counter() - run.started
             detach(run.token)
             if record := CURRENT.get():
-                record.count_statement(run.text, run.seconds)
+                record.count_statement(run.text, run.seconds, run.shape.name)
             if self._metrics and run.shape.series:
                 self._metrics.observe(run.shape.series, run.seconds)
         return run

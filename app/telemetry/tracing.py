@@ -5,20 +5,33 @@ from fastapi import FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import NoOpTracerProvider, Tracer, set_tracer_provider
+from opentelemetry.trace import NoOpTracerProvider, SpanKind, Tracer, set_tracer_provider
 from opentelemetry.trace import TracerProvider as AnyProvider
 from starlette.background import BackgroundTask
 
+from app.record import CURRENT
 from app.settings import Settings, SettingsError
 from app.telemetry.export import SpanQueue, make_exporter
 from app.telemetry.sampling import make_sampler
 from app.telemetry.tree import Trees
 
 SERVICE = "task-api"
+OWN = "app"  # the tracer of our own spans
 MAX_ATTRIBUTE = 32 * 1024  # characters, unless OTEL_SPAN_*_LIMIT says another; the longest of ours is a plan of 16 KiB
 PATCHED = "_otel_original_call"
+
+
+class Calls(SpanProcessor):
+    """Notes in a request's record when the calls of other services that its code made began and ended."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Note an ended call: the span of a client that is not our own, which is a statement's."""
+        if span.kind is not SpanKind.CLIENT or (span.instrumentation_scope and span.instrumentation_scope.name == OWN):
+            return
+        if (record := CURRENT.get()) and span.start_time and span.end_time:
+            record.calls += ((span.start_time, span.end_time),)
 
 
 class Tracing:
@@ -30,7 +43,7 @@ class Tracing:
         sender = make_exporter(settings)
         self._export = SpanQueue(sender, settings) if sender else None
         self._provider = self._new_provider(version)
-        self.tracer: Tracer = self._provider.get_tracer("app", version)
+        self.tracer: Tracer = self._provider.get_tracer(OWN, version)
 
     @property
     def dropped(self) -> int:
@@ -78,7 +91,7 @@ class Tracing:
             )
         except ValueError as error:  # the SDK reads its limits from the environment
             raise SettingsError(str(error)) from None
-        for processor in processors:
+        for processor in (*processors, Calls()):
             provider.add_span_processor(processor)
         return provider
 

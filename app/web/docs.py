@@ -30,6 +30,9 @@ class Problem(BaseModel):
     code: str = Field(examples=["not_found"])
     trace_id: str | None = Field(None, examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
     errors: list[FieldError] | None = None
+    spent: dict[str, int] | None = Field(
+        None, examples=[{"waiting_ms": 0, "database_ms": 12, "calls_ms": 1893, "other_ms": 4}]
+    )
 
 
 SCHEMA = TypeAdapter(Problem).json_schema(ref_template=f"#/components/schemas/{PREFIX}{{model}}")

@@ -18,9 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth.authenticator import admit
 from app.errors import NotFound
 from app.record import current
+from app.web.deadline import LONGEST_S, SHORTEST_S, deadlines_of
 from app.web.route import ApiRoute
 
 API = "/api"
+MAX_FAULTS = 10  # that one line names
 
 logger = logging.getLogger(__name__)
 
@@ -68,18 +70,11 @@ class Routes:
         return usual if bound is None else bound
 
     def verify(self) -> None:
-        """Raise RefusedRoute for the first route that would answer a stranger under /api, or cannot be served."""
-        for route in self:
-            path = route.path or ""
-            if isinstance(route.original_route, WebSocketRoute):
-                raise RefusedRoute(
-                    f"{path} is a WebSocket route, which is not served: leave it to another application."
-                )
-            if is_api(path) and not is_closed(route):
-                remedy = f"move it out of {API}"
-                if isinstance(route.original_route, APIRoute):
-                    remedy = f"give its router route_class=ApiRoute, or {remedy}"
-                raise RefusedRoute(f"{path} would answer without a token: {remedy}.")
+        """Raise RefusedRoute if a route would answer a stranger under /api, or cannot be served; it names each."""
+        found = dict.fromkeys(f"{route.path or ''} {fault}" for route in self if (fault := find_fault(route)))
+        if found:
+            left_out = [f"And {len(found) - MAX_FAULTS} more."] if len(found) > MAX_FAULTS else []
+            raise RefusedRoute(" ".join([*found][:MAX_FAULTS] + left_out))
 
 
 class Gate:
@@ -161,6 +156,21 @@ class Sender:
 def is_api(path: str) -> bool:
     """Tell whether a path is under /api."""
     return path == API or path.startswith(f"{API}/")
+
+
+def find_fault(route: RouteContext) -> str | None:
+    """Return why a route is refused, or None."""
+    original = route.original_route
+    if isinstance(original, WebSocketRoute):
+        return "is a WebSocket route, which is not served: leave it to another application."
+    if is_api(route.path or "") and not is_closed(route):
+        remedy = f"move it out of {API}"
+        if isinstance(original, APIRoute):
+            remedy = f"give its router route_class=ApiRoute, or {remedy}"
+        return f"would answer without a token: {remedy}."
+    if isinstance(original, APIRoute) and not all(each.is_good for each in deadlines_of(route.dependant)):
+        return f"has a deadline that is none: seconds must be {SHORTEST_S:g} to {LONGEST_S:g}."
+    return None
 
 
 def is_closed(route: RouteContext) -> bool:

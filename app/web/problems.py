@@ -45,14 +45,16 @@ def problem_response(
 ) -> Response:
     """Return an RFC 9457 response with further `members`; its `title` is the status's phrase, as `about:blank` asks.
 
-    The code stands in the request's record, for the log.
+    A 503 for want of time says what used it. This and the code stand in the request's record, for the log.
     """
     title = phrases.get(status, "Error")
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
     if (trace := get_current_span().get_span_context()).is_valid:
         body["trace_id"] = format_trace_id(trace.trace_id)
     if record := CURRENT.get():
         record.code = code
+        if status == HTTPStatus.SERVICE_UNAVAILABLE and record.is_late:
+            body["spent"] = record.spent = record.account()
     return Response(json.dumps(body | members, allow_nan=False), status, headers, "application/problem+json")
 
 

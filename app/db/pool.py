@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg2
 from opentelemetry.trace import get_current_span
-from sqlalchemy import Engine, create_engine, event, exc
+from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 from sqlalchemy.util.queue import Queue
 
@@ -167,9 +167,10 @@ def _traceparent() -> bytes:
     return b"/*traceparent='00-%032x-%016x-%02x'*/ " % (span.trace_id, span.span_id, span.trace_flags)
 
 
-def _refuse_late(_connection: Any) -> None:
+def _refuse_late(connection: Connection) -> None:
     """Send no COMMIT once the time is up: nobody would wait for its answer, and so know its outcome."""
     if deadline.remaining() <= 0:
+        connection.invalidate()  # nor would anybody wait for a ROLLBACK: the server rolls back what is closed
         raise deadline.DeadlineExceeded(0.0)
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -16,6 +17,9 @@ PUBLIC_SECRETS = {
     "change-me-to-at-least-32-random-bytes",  # the example of our own documents
     "better-auth-secret-12345678901234567890",  # what Better Auth takes where it is given none
 }
+
+
+OLD_NAMES = {"REQUEST_DEADLINE_MS": "DATABASE_TIMEOUT_MS"}
 
 
 class SettingsError(Exception):
@@ -139,28 +143,31 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _verify_together(self) -> Self:
-        """Refuse values that do not go with one another, or not with production."""
-        if self.trust_browser_traceparent and not self.cors_origins:
-            raise ValueError("TRUST_BROWSER_TRACEPARENT trusts the origins of CORS_ORIGINS, which names none")
-        if self.otel_bsp_max_export_batch_size > self.otel_bsp_max_queue_size:
-            raise ValueError("OTEL_BSP_MAX_EXPORT_BATCH_SIZE must not be over OTEL_BSP_MAX_QUEUE_SIZE")
-        if self.environment == "production" and self.better_auth_url and not is_private(self.better_auth_url):
-            raise ValueError("BETTER_AUTH_URL must be https in production, or name a host of this machine or network")
-        secret = self.better_auth_secret and self.better_auth_secret.get_secret_value()
-        if self.environment == "production" and secret in PUBLIC_SECRETS:
-            raise ValueError("BETTER_AUTH_SECRET is a public one; `openssl rand -base64 32` makes a real one")
+        """Refuse values that do not go with one another, or not with production; name each."""
+        if faults := [*self._find_contradictions(), *self._find_unsafe()]:
+            raise ValueError("\n".join(faults))
         return self
 
-    @model_validator(mode="after")
-    def _verify_client_pair(self) -> Self:
+    def _find_contradictions(self) -> Iterator[str]:
+        if self.trust_browser_traceparent and not self.cors_origins:
+            yield "TRUST_BROWSER_TRACEPARENT trusts the origins of CORS_ORIGINS, which names none"
+        if self.otel_bsp_max_export_batch_size > self.otel_bsp_max_queue_size:
+            yield "OTEL_BSP_MAX_EXPORT_BATCH_SIZE must not be over OTEL_BSP_MAX_QUEUE_SIZE"
         certificate, key = self.for_traces("client_certificate"), self.for_traces("client_key")
         try:
             if certificate or key:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate or "", key, password="")
         except OSError:
             names = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and _KEY (or OTEL_EXPORTER_OTLP_TRACES_CLIENT_…)"
-            raise ValueError(f"{names} must be PEM files of one pair, without a password") from None
-        return self
+            yield f"{names} must be PEM files of one pair, without a password"
+
+    def _find_unsafe(self) -> Iterator[str]:
+        if self.environment != "production":
+            return
+        if self.better_auth_url and not is_private(self.better_auth_url):
+            yield "BETTER_AUTH_URL must be https in production, or name a host of this machine or network"
+        if self.better_auth_secret and self.better_auth_secret.get_secret_value() in PUBLIC_SECRETS:
+            yield "BETTER_AUTH_SECRET is a public one; `openssl rand -base64 32` makes a real one"
 
 
 def is_private(url: str) -> bool:
@@ -178,5 +185,7 @@ def refusal(error: ValidationError) -> SettingsError:
     lines = []
     for detail in error.errors(include_input=False):
         message = detail["msg"].removeprefix("Value error, ")
-        lines.append(f"{str(detail['loc'][0]).upper()}: {message}" if detail["loc"] else message)
+        name = str(detail["loc"][0]).upper() if detail["loc"] else None
+        old = f" (its old name is {OLD_NAMES[name]})" if name in OLD_NAMES else ""
+        lines.append(f"{name}: {message}{old}" if name else message)
     return SettingsError("\n".join(dict.fromkeys(lines)))

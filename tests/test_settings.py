@@ -66,6 +66,26 @@ def test_a_network_with_host_bits_is_told_so(load: Load, name: str) -> None:
     assert "\n" not in message
 
 
+def test_the_deadline_has_an_old_name(load: Load) -> None:
+    """It works still; the new one wins, and what is wrong with either is told with both."""
+    assert load(DATABASE_TIMEOUT_MS="500").request_deadline_ms == 500
+    assert load(REQUEST_DEADLINE_MS="600").request_deadline_ms == 600
+    message = load.refused(REQUEST_DEADLINE_MS="", DATABASE_TIMEOUT_MS="2s")
+    assert message.startswith("REQUEST_DEADLINE_MS: ")
+    assert message.endswith(" (its old name is DATABASE_TIMEOUT_MS)")
+
+
+def test_what_does_not_go_together_is_named_at_once(load: Load) -> None:
+    """A line for each, as for the variables themselves."""
+    unsafe = {"BETTER_AUTH_SECRET": "change-me-to-at-least-32-random-bytes", "TRUST_BROWSER_TRACEPARENT": "true"}
+    message = load.refused(**(PRODUCTION | unsafe), BETTER_AUTH_URL="http://auth.example.com")
+    assert [line.split()[0] for line in message.splitlines()] == [
+        "TRUST_BROWSER_TRACEPARENT",
+        "BETTER_AUTH_URL",
+        "BETTER_AUTH_SECRET",
+    ]
+
+
 def test_every_wrong_variable_is_named_at_once(load: Load) -> None:
     """A line for each, so that one attempt is enough."""
     message = load.refused(PORT="http", LOG_LEVEL="loud", DATABASE_URL="nowhere", BETTER_AUTH_SECRET="short")

@@ -60,7 +60,8 @@ class Database:
             InvalidValue: a value is out of range, too long, or against a check.
             DatabaseBusy: another transaction holds a lock.
             DatabaseUnavailable: no answer, or none in time; after a write the detail says that its outcome is unknown.
-            RequestDeadline: the request's time is used up, most of it by something else. Nothing was changed.
+            Overloaded: the request's time is used up, most of it by waiting for a thread. Nothing was changed.
+            RequestDeadline: the request's time is used up, most of it by code or other services. Nothing was changed.
         """
         options = {"principal": principal, "administrator": administrator_id(principal), "function": function}
         with deadline.ensure(self.timeout_s), translated_errors(outcome_unknown=not statement.is_select):
@@ -91,8 +92,8 @@ class Database:
 
         Raises:
             Conflict, InvalidValue: as `execute`; those of deferred constraints at the end.
-            DatabaseBusy, DatabaseUnavailable, RequestDeadline: as `execute`; the outcome is unknown if the commit got
-                no answer.
+            DatabaseBusy, DatabaseUnavailable, Overloaded, RequestDeadline: as `execute`; the outcome is unknown if the
+                commit got no answer.
         """
         bound = self._transactional.execution_options(administrator=administrator_id(principal))
         with deadline.ensure(self.timeout_s), translated_errors(), Session(bound, close_resets_only=False) as session:

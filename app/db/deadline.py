@@ -15,6 +15,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import extensions
 
+from app.errors import Overloaded, RequestDeadline, Unavailable
 from app.record import CURRENT, Record
 
 
@@ -50,12 +51,15 @@ def remaining() -> float:
     return inf if record is None else record.remaining()
 
 
-def is_spent_elsewhere() -> bool:
-    """Tell whether a request's time is used up, and the database had less than half of it."""
+def find_other_cause() -> type[Unavailable] | None:
+    """Return what a request whose time is used up is answered, where the database had less than half of that time."""
     record = CURRENT.get()
-    if record is None or record.app is None:  # no request
-        return False
-    return record.is_late and record.database_seconds < record.timeout_s / 2
+    if record is None or record.app is None or not record.is_late:  # there is no request, or it has time left
+        return None
+    half = (record.timeout_s - record.remaining()) / 2
+    if record.database_seconds >= half:
+        return None
+    return Overloaded if record.thread_wait >= half else RequestDeadline
 
 
 def install() -> None:

@@ -14,7 +14,6 @@ from app.errors import (
     DatabaseBusy,
     DatabaseUnavailable,
     InvalidValue,
-    RequestDeadline,
     Unavailable,
 )
 
@@ -75,8 +74,8 @@ def unavailable(error: exc.DBAPIError | None = None, detail: str | None = None) 
 
     Where something else used the request's time, the database is not blamed, unless it leaves an outcome unknown.
     """
-    if detail is None and deadline.is_spent_elsewhere():
-        return RequestDeadline()
+    if detail is None and (cause := deadline.find_other_cause()):
+        return cause()
     if error:
         sqlstate = getattr(error.orig, "pgcode", None) or ""
         logger.warning("the database is unavailable: %s %s", type(error.orig).__name__, sqlstate)

@@ -170,12 +170,12 @@ def test_sessions_and_statements_do_not_wait_for_each_other(database_url: str) -
     assert answers == {200: 80}
 
 
-def test_a_transaction_that_begins_too_late_is_unavailable(database_url: str) -> None:
-    """When the time is up, it is a 503 as for any statement; what failed before, for another reason, stays."""
+def test_a_transaction_that_begins_too_late_is_refused(database_url: str) -> None:
+    """Slow code used the time: the 503 says so; what failed before, for another reason, stays."""
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, database_timeout_ms=400, **UNLIMITED)
     with run_api(settings, partial(create_app, entities=[router])) as served, served.client() as alice:
         answer = alice.get("/api/notes/late/transaction")
         refused = [alice.get("/api/notes/late/refusal") for _ in range(3)]
         assert scrape(alice).value("db_client_connections", state="used") == 0
-    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    assert (answer.status_code, answer.json()["code"]) == (503, "request_deadline")
     assert [answer.json()["detail"] for answer in refused] == ["the other service hangs"] * 3

@@ -153,7 +153,7 @@ def test_each_statement_has_its_time_while_the_body_arrives(api: Api) -> None:
     with connect(api.port) as connection:
         head = request("POST", "/api/files/slow", AUTH, TYPE, f"Content-Length: {2 * MAX_BODY_BYTES}")
         send(connection, head + b"x", token=make_token())
-        time.sleep(2 * api.settings.database_timeout_ms / 1000)  # a slow client's
+        time.sleep(2 * api.settings.request_deadline_ms / 1000)  # a slow client's
         send(connection, b"x" * (2 * MAX_BODY_BYTES - 1))
         answer = receive(connection, "POST")
     assert (answer.status, set(answer.json())) == (200, {1})

@@ -8,6 +8,7 @@ import httpx
 
 from tests.db.faults.support import (
     LATEST_S,
+    OVERLOADED,
     UNAVAILABLE,
     Answer,
     alive,
@@ -27,7 +28,7 @@ def test_a_frozen_server_holds_nobody_up(postmaster: Postmaster, alice: httpx.Cl
     """Connections stay open and nothing comes back: 503 at the deadline, and all is well after the thaw."""
     ask_at_once(alice, 8)
     with postmaster.freeze(), alive(alice):
-        assert_refused(ask_at_once(alice, 24), UNAVAILABLE)
+        assert_refused(ask_at_once(alice, 24), UNAVAILABLE, OVERLOADED)
         assert_unhealthy(alice)
         assert_refused(ask_at_once(alice, 8), UNAVAILABLE)
     assert_served_again(alice)
@@ -37,7 +38,7 @@ def test_a_frozen_server_holds_nobody_up(postmaster: Postmaster, alice: httpx.Cl
 def test_a_server_that_is_frozen_from_the_start_holds_nobody_up(postmaster: Postmaster, alice: httpx.Client) -> None:
     """Connecting draws on the same deadline."""
     with postmaster.freeze(), alive(alice):
-        assert_refused(ask_at_once(alice, 12), UNAVAILABLE)
+        assert_refused(ask_at_once(alice, 12), UNAVAILABLE, OVERLOADED)
     assert_served_again(alice)
 
 

@@ -67,7 +67,10 @@ class RequestObserver:
         context = record.span.get_span_context()
         spans = self._trees.take(context.trace_id) if self._trees else []
         failed = record.broken or record.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        level = logging.DEBUG if record.route in PROBES else logging.WARNING if failed else logging.INFO
+        if record.route in PROBES and not (failed and record.code):  # the verdict `unhealthy` is a 503 without a code
+            level = logging.DEBUG
+        else:
+            level = logging.WARNING if failed else logging.INFO
         if not logger.isEnabledFor(level):
             return
         fields = request_fields(record)

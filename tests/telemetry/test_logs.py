@@ -15,11 +15,15 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import APIRouter
+from prometheus_client import Metric
+from prometheus_client.registry import Collector
 
 from app.record import PROBES
 from tests.process import ROOT, Process
 from tests.support import Api
+from tests.telemetry.scrapes import OPENMETRICS
 from tests.telemetry.support import entries, stop
+from tests.web.team import Client, call_routers
 
 SCRAPER = "the-token-of-prometheus"
 
@@ -91,13 +95,32 @@ def test_probes_are_logged_at_debug_only(run: Run, level: str, prefix: str) -> N
         with httpx.Client(base_url=process.url) as probe:
             for path, method in product(PROBES, ("GET", "HEAD")):
                 assert probe.request(method, prefix + path).status_code == (401 if path == "/metrics" else 200)
-            probe.get("/metrics", headers={"Authorization": f"Bearer {SCRAPER}"})
+            for accept in ({}, OPENMETRICS):
+                scraped = probe.get("/metrics", headers={"Authorization": f"Bearer {SCRAPER}"} | accept)
+                assert scraped.status_code == 200
+            assert probe.post("/metrics").status_code == 405
         stop(process)
         probes = {entry["message"] for entry in requests(process) if entry["level"] == "DEBUG"}
         others = [entry for entry in requests(process) if entry["level"] != "DEBUG"]
     wanted = {f"{method} {path} 200" for path, method in product(PROBES - {"/metrics"}, ("GET", "HEAD"))}
-    wanted |= {"GET /metrics 200", "GET /metrics 401", "HEAD /metrics 401"}
+    wanted |= {"GET /metrics 200", "GET /metrics 401", "HEAD /metrics 401", "POST /metrics 405"}
     assert (probes, others) == (wanted if level == "DEBUG" else set(), [])
+
+
+def test_a_probe_that_fails_is_a_warning(log: StringIO) -> None:
+    """A 500 is nobody's usual answer. A database that is away is a verdict: readiness itself logs why."""
+
+    class Broken(Collector):
+        def collect(self) -> list[Metric]:
+            raise LookupError
+
+    async def ask(client: Client) -> list[int]:
+        return [(await client.get(path)).status_code for path in ("/metrics", "/health/ready")]
+
+    assert call_routers(act=ask, prepare=lambda app: app.state.metrics.registry.register(Broken())) == [500, 503]
+    lines = [json.loads(line) for line in log.getvalue().splitlines() if line.startswith("{")]
+    told = {line["message"]: line["level"] for line in lines if line["logger"] == "app.requests" and "status" in line}
+    assert told == {"GET /metrics 500": "WARNING", "GET /health/ready 503": "DEBUG"}
 
 
 @pytest.mark.usefixtures("many_examples")

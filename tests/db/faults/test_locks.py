@@ -76,8 +76,9 @@ def test_a_pool_that_is_busy_refuses_the_rest_in_time(postmaster: Postmaster, na
             answers = list(threads.map(lambda _: ask(alice), range(40)))
             assert alice.get("/health").status_code == 200
         assert_refused(answers, UNAVAILABLE, OVERLOADED)
-        assert 12 <= [answer.code for answer in answers].count(UNAVAILABLE) < 40
-        assert max(answer.seconds for answer in answers if answer.code == OVERLOADED) < NOISE_S
+        at_once = [answer.code for answer in answers if answer.seconds < NOISE_S]
+        assert (set(at_once), 0 < len(at_once) <= 28) == ({OVERLOADED}, True)
+        assert [answer.code for answer in answers].count(UNAVAILABLE) >= 2  # the others waited for their threads
         postmaster.ask("DROP POLICY slow ON example", name)
         assert_served_again(alice)
 

@@ -3,13 +3,14 @@
 An error's `code` never changes; `detail` is for people. Neither holds what the client sent or a library's exception.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from fastapi import HTTPException
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 MAX_ERRORS = 20
+MAX_NAMES = 20  # in one message
 UNKNOWN = (
     "The database did not answer in time, so whether the change was made is not known. "
     "Ask again with the same Idempotency-Key, or read before you retry."
@@ -21,6 +22,13 @@ class FieldError(TypedDict):
 
     pointer: str
     message: str
+
+
+def list_known(names: Iterable[str]) -> str:
+    """Return the names that there are, for a message about one that there is not."""
+    found = sorted(names)
+    left_out = f" and {len(found) - MAX_NAMES} more" if len(found) > MAX_NAMES else ""
+    return f"known are: {', '.join(found[:MAX_NAMES])}{left_out}" if found else "there are none"
 
 
 class AppError(HTTPException):

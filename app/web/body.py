@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 
-from app.errors import FieldError, InvalidRequest, MalformedBody, UnsupportedMediaType
+from app.errors import FieldError, InvalidRequest, MalformedBody, UnsupportedMediaType, list_known
 
 UNCOMPRESSED = "Send the body uncompressed, without Content-Encoding."
 LONG_NUMBER: FieldError = {"pointer": "", "message": "must hold no number of over 4,300 digits"}
@@ -62,7 +62,15 @@ class StrictField(ModelField):
             raise MalformedBody from None
         except ValidationError as error:
             found = error.errors(include_url=False, include_input=False)
-            return None, [{**line, "loc": (*loc, *line["loc"]), "input": None} for line in found]
+            return None, [self._tell(line) | {"loc": (*loc, *line["loc"]), "input": None} for line in found]
+
+    def _tell(self, line: Any) -> dict[str, Any]:
+        """Return a line of pydantic's; for an unknown field it says which are known."""
+        model, is_unknown = self.field_info.annotation, line["type"] == "extra_forbidden" and len(line["loc"]) == 1
+        if is_unknown and isinstance(model, type) and issubclass(model, Body):
+            known = [field.alias or name for name, field in model.model_fields.items() if not field.exclude]
+            return {**line, "msg": f"is no field here; {list_known(known)}"}
+        return dict(line)
 
 
 def make_strict(dependant: Dependant) -> bool:

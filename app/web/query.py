@@ -12,7 +12,7 @@ from fastapi.dependencies.utils import _get_param_aliases, _get_param_model, get
 from fastapi.security import APIKeyQuery
 from pydantic import AliasChoices, AliasPath
 
-from app.errors import FieldError, InvalidRequest
+from app.errors import FieldError, InvalidRequest, list_known
 from app.web.problems import pointer_to
 
 Overrides = dict[Callable[..., Any], Callable[..., Any]]
@@ -25,6 +25,7 @@ class QueryNames:
         self.single: set[str] = set()
         self.lists: set[str] = set()
         self.takes_any = False
+        self._documented: set[str] = set()  # those that the OpenAPI document has
         self._add(dependant)
 
     def check(self, query_string: bytes) -> None:
@@ -47,7 +48,7 @@ class QueryNames:
             return None
         if name in self.single:
             return "is given more than once" if times > 1 else None
-        return None if self.takes_any else "is no parameter here"
+        return None if self.takes_any else f"is no parameter here; {list_known(self._documented)}"
 
     def _add(self, dependant: Dependant) -> None:
         for field in dependant.query_params:
@@ -55,10 +56,13 @@ class QueryNames:
             self.takes_any |= model is not None and model.model_config.get("extra") == "allow"
             for part in get_cached_model_fields(model) if model else [field]:
                 names = self.lists if field_annotation_is_sequence(part.field_info.annotation) else self.single
-                names.update(name for _, name in _get_param_aliases(part))
+                found = {name for _, name in _get_param_aliases(part)}
+                names |= found
+                self._documented |= found if getattr(field.field_info, "include_in_schema", True) else set()
                 self.lists.update(_names_of_paths(part))
         if isinstance(dependant.call, APIKeyQuery):  # reads the request itself
             self.single.add(dependant.call.model.name)
+            self._documented.add(dependant.call.model.name)
         for child in dependant.dependencies:
             self._add(child)
 

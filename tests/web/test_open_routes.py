@@ -137,6 +137,25 @@ def test_a_closed_route_outside_of_the_api_is_closed() -> None:
     assert [answer.status_code for answer in users] == [200, 200]
 
 
+def test_the_document_says_which_routes_are_closed() -> None:
+    """An ApiRoute is, whether its endpoint takes the user or not; another route is, if it takes the user."""
+    router = APIRouter()
+
+    @router.get("/whoami")
+    async def whoami(user: CurrentUser) -> str:
+        return user.user_id
+
+    routers = [leaf("/api/leaf", ApiRoute, []), leaf("/elsewhere", ApiRoute, []), leaf("/open", APIRoute, []), router]
+    paths = create_app(NOWHERE, entities=routers).openapi()["paths"]
+    told = {
+        path: ("security" in paths[path]["get"], {"401", "429"} <= paths[path]["get"]["responses"].keys())
+        for path in paths
+    }
+    closed = {path for path, said in told.items() if said == (True, True)}
+    assert closed == {"/api/leaf", "/elsewhere", "/whoami"}
+    assert {said for path, said in told.items() if path not in closed} == {(False, False)}
+
+
 def test_the_user_can_be_asked_for_anywhere() -> None:
     """`CurrentUser` on a plain route outside of /api asks for the token by itself, and counts the request."""
     router = APIRouter()

@@ -103,6 +103,22 @@ def test_refusals_keep_what_they_were_given() -> None:
     assert errors == [{"pointer": "/query/x", "message": "is not acceptable"}]
 
 
+def test_what_is_hidden_is_not_told_to_who_misspells() -> None:
+    """A parameter that the document leaves out works, and no message names it."""
+    router = api_router()
+
+    @router.get("/own")
+    async def own(page: int = 1, *, debug: Annotated[bool, Query(include_in_schema=False)] = False) -> str:
+        return f"{page} {debug}"
+
+    async def act(client: Client) -> tuple[Any, Any]:
+        return (await client.get("/api/own?debug=true")).json(), (await client.get("/api/own?pag=2")).json()
+
+    answer, problem = call_routers(router, act=act)
+    assert answer == "1 True"
+    assert problem["errors"] == [{"pointer": "/query/pag", "message": "is no parameter here; known are: page"}]
+
+
 class Cat(BaseModel):
     kind: Literal["cat"]
 

@@ -12,7 +12,7 @@ from typing import Any
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext
 from starlette.types import Scope
 
-LATE_S = 0.15  # with less than this left a request's time counts as used up: the server gave up with 0.1 s left
+LATE_S = 0.11  # with less than this left a request's time counts as used up: the server gives up when 0.1 s are left
 WAIT_S = 0.005  # a wait worth a span: shorter ones are the interpreter's own switching (sys.getswitchinterval)
 PROBES = {"/health", "/health/live", "/health/ready", "/metrics"}  # asked every few seconds, by nobody's user
 

@@ -15,6 +15,7 @@ WORDS = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+")
 LONGEST = 30  # Grafana takes 40 characters as a uid, and ours end with -database
 KEPT = ("CHANGELOG.md", "template.toml")  # they speak of the template, not of the copy
 NOT_OURS = re.compile(r"\.git|\.venv.*|\.dev|\.env|\..*_cache|__pycache__|node_modules")
+MAX_FOUND = 10  # places that one line names
 EXAMPLE = rb"NAME=[\w-]+"
 
 
@@ -79,11 +80,12 @@ def check_unused(texts: dict[Path, bytes], spellings: dict[str, str]) -> None:
     Raises: RenameError.
     """
     names = re.compile(b"|".join([EXAMPLE, *(re.escape(old.encode()) for old in spellings)]))
-    for path, text in texts.items():
-        rest = names.sub(b"", text)
-        for new in spellings.values():
-            if new.encode() in rest:
-                raise RenameError(f"{new} stands in {path.name} already, for something else")
+    rest = {path: names.sub(b"", text) for path, text in texts.items()}
+    spelled = spellings.values()
+    found = [f"{new} stands in {path.name}" for path in rest for new in spelled if new.encode() in rest[path]]
+    if found:
+        more = f" and {len(found) - MAX_FOUND} more" if len(found) > MAX_FOUND else ""
+        raise RenameError(f"{', '.join(found[:MAX_FOUND])}{more} already, for something else")
 
 
 def rewrite(path: Path, text: bytes, spellings: dict[str, str]) -> bool:

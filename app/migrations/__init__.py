@@ -1,6 +1,7 @@
 """The schema's history, run by Alembic."""
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from traceback import extract_tb
 from typing import NamedTuple
@@ -8,10 +9,13 @@ from typing import NamedTuple
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
+from alembic.util import CommandError, load_python_file
 from sqlalchemy.exc import DBAPIError
 
 from app.settings import Settings, SettingsError
+
+VERSIONS = Path(__file__).parent / "versions"
+MAX_FAULTS = 10  # that one line names
 
 
 class BrokenMigrations(RuntimeError):
@@ -46,8 +50,9 @@ def revisions() -> Revisions:
             script = ScriptDirectory.from_config(_config())
             heads, known = script.get_heads(), {known.revision for known in script.walk_revisions()}
     except Exception as error:  # noqa: BLE001  a file that is imported may raise anything
-        reason = f"{type(error).__name__}: {first_line(error)}{_place(error)}"
-        raise BrokenMigrations(f"The migrations are broken: {reason}") from None
+        reasons = [*_find_faults()] or [_reason(error)]
+        left_out = [f"and {len(reasons) - MAX_FAULTS} more"] if len(reasons) > MAX_FAULTS else []
+        raise BrokenMigrations(f"The migrations are broken: {'; '.join(reasons[:MAX_FAULTS] + left_out)}") from None
     if not heads:
         raise BrokenMigrations("There is no migration in app/migrations/versions.")
     if len(heads) > 1:
@@ -94,6 +99,20 @@ def _config(settings: Settings | None = None) -> Config:
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["settings"] = settings
     return config
+
+
+def _find_faults() -> Iterator[str]:
+    """Tell of each file that cannot be imported: Alembic stops at the first."""
+    for path in sorted(VERSIONS.glob("*.py")):
+        try:
+            load_python_file(str(VERSIONS), path.name)
+        except Exception as error:  # noqa: BLE001  a file that is imported may raise anything
+            yield _reason(error)
+
+
+def _reason(error: Exception) -> str:
+    """Return what an exception says, and the place in a migration."""
+    return f"{type(error).__name__}: {first_line(error)}{_place(error)}"
 
 
 def _place(error: Exception) -> str:

@@ -43,9 +43,8 @@ class Exposition:
         self._turn = Lock()
         self._thread = ThreadPoolExecutor(1, "metrics")  # begins its thread with the first scrape
         self._abandoned: Future[list[bytes]] | None = None  # a reading that takes too long
-        for taken, _ in self._read_each("", "describe"):
-            if taken:
-                raise NameTaken(f"The application has metrics of its own named {', '.join(taken)}: rename yours.")
+        if taken := [name for names, _ in self._read_each("", "describe") for name in names]:
+            raise NameTaken(f"The application has metrics of its own named {', '.join(taken)}: rename yours.")
 
     async def encode(self, accept: str) -> tuple[bytes, str]:
         """Return all metrics and their content type: OpenMetrics, with exemplars, if the Accept header asks for it."""

@@ -31,6 +31,17 @@ BROKEN = {
         {"0002_a.py": migration("0002_a", FIRST, "import no_such_module")},
         ["ModuleNotFoundError: No module named 'no_such_module' (0002_a.py, line 1)"],
     ),
+    "several": (
+        {
+            "0002_a.py": migration("0002_a", FIRST, "import no_such_module"),
+            "0003_b.py": migration("0003_b", "0002_a", "import"),
+            "0004_c.py": migration("0004_c", "0003_b", "raise LookupError('no such column')"),
+        },
+        [
+            "ModuleNotFoundError: No module named 'no_such_module' (0002_a.py, line 1); SyntaxError: ",
+            "(0003_b.py, line 1); LookupError: no such column (0004_c.py, line 1)",
+        ],
+    ),
     "none": ({}, [f"There is no migration in {VERSIONS}."]),
 }
 

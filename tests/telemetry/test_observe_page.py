@@ -121,12 +121,13 @@ def test_what_a_client_sent_is_on_no_span(serve: Any, receiver: Receiver, weathe
 
 
 def test_a_service_that_hangs_is_given_up_in_time(serve: Any, weather: Weather) -> None:
-    """The call ends with the request's deadline, and the answer says that it may be asked again."""
-    with serve(database_timeout_ms=500) as process:
+    """The call ends with the request's deadline, and the answer says so, and that it may be asked again."""
+    with serve(request_deadline_ms=500) as process:
         weather.may_answer.clear()
         with process.client() as alice:
             started = monotonic()
             answer = alice.get("/api/forecasts/Oslo")
             seconds = monotonic() - started
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert (answer.json()["code"], answer.json()["spent"]["calls_ms"] > 300) == ("unavailable", True)
     assert 0.3 < seconds < 2

@@ -61,10 +61,12 @@ def test_an_application_leaves_the_process_alone(traced: Serve, receiver: Receiv
 
 
 def test_a_name_that_is_taken_is_refused_at_the_start(traced: Serve) -> None:
-    """Two metrics of one name would spoil the scrape: one line says which it is."""
+    """Two metrics of one name would spoil the scrape: one line says which they are."""
+    line = r"^The application has metrics of its own named http_requests_total, worker_threads: rename yours\.$"
     with (
         shared(Gauge("http_requests_total", "A team's own.")),
-        pytest.raises(NameTaken, match=r"^The application has metrics of its own named http_requests_total: rename"),
+        shared(Gauge("worker_threads", "As well.")),
+        pytest.raises(NameTaken, match=line),
         traced(),
     ):
         raise AssertionError("it started")

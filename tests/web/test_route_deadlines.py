@@ -162,6 +162,16 @@ def test_a_deadline_that_is_none_is_refused_at_the_start(seconds: Any) -> None:
         create_app(NO_DATABASE, entities=[wrong])
 
 
+def test_a_routers_deadline_is_looked_at_as_well() -> None:
+    """By the path of each of its routes, outside of /api too."""
+    plain, outer = APIRouter(), APIRouter()
+    plain.add_api_route("/a", lambda: None)
+    plain.add_api_route("/b", lambda: None, dependencies=[Depends(Deadline(seconds=2))])
+    outer.include_router(plain, prefix="/public", dependencies=[Depends(Deadline(seconds=0))])
+    with pytest.raises(RefusedRoute, match=r"^/public/a has .+\. /public/b has .+\.$"):
+        create_app(NO_DATABASE, entities=[outer])
+
+
 def test_every_refused_route_is_named() -> None:
     """Up to ten of them."""
     wrong, outer = APIRouter(), APIRouter(prefix="/api")

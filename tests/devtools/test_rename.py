@@ -131,7 +131,7 @@ def test_a_name_that_stands_for_something_else_is_refused(project: Path) -> None
     (project / "more.py").write_text("key-set")
     (project / "other.py").write_text("import key_set")
     before = texts(project)
-    with pytest.raises(RenameError, match=" already, for something else$") as refusal:
+    with pytest.raises(RenameError, match=r" already, for something else$") as refusal:
         rename(project, "key-set")
     assert all(place in str(refusal.value) for place in ("key-set stands in more.py", "key_set stands in other.py"))
     assert texts(project) == before

@@ -18,11 +18,14 @@ from sqlalchemy import Column, Integer, MetaData, Table, func, select, text
 from app.auth import CurrentUser
 from app.db import CurrentDatabase, CurrentSession
 from app.web.route import ApiRoute
+from devtools.postgres import Server
+from tests.proxy import run_proxy
 from tests.support import Api, run_handler, wait_until
+from tests.telemetry.conftest import database_of
 from tests.telemetry.scrapes import scrape
 
-DEADLINE_MS = 400
-SLOW_S = 0.6
+DEADLINE_MS = 500
+SLOW_S = 0.7
 CATALOGUE = Table("pg_class", MetaData(), Column("relpages", Integer))
 SLEEP = select(func.pg_sleep(20)).select_from(CATALOGUE).limit(1)
 ONE = text("SELECT 1")
@@ -30,6 +33,7 @@ ONE = text("SELECT 1")
 Serve = Callable[..., AbstractContextManager[Api]]
 Lines = Callable[[], list[dict[str, Any]]]
 router = APIRouter(prefix="/api/slow", route_class=ApiRoute)
+fall_silent: list[Callable[[], None]] = []
 
 
 class SlowService(BaseHTTPRequestHandler):
@@ -95,9 +99,24 @@ def count(session: CurrentSession) -> int:
     return int(session.connection().execute(text("SELECT count(*) FROM example")).scalar_one())
 
 
+@router.get("/commit")
+def commit(session: CurrentSession) -> None:
+    session.connection().execute(ONE)
+    fall_silent[-1]()
+
+
+@router.get("/begin")
+def begin(database: CurrentDatabase, user: CurrentUser) -> None:
+    database.execute(user, ONE, {})
+    fall_silent[-1]()
+    with database.transaction(user) as session:
+        session.connection()
+
+
 @pytest.fixture
 def alice(traced: Serve) -> Iterator[httpx.Client]:
     with traced([router], request_deadline_ms=DEADLINE_MS, database_pool_size=1) as api, api.client() as client:
+        client.get("/api/slow/count")  # has connected
         yield client
 
 
@@ -138,8 +157,8 @@ def test_slow_python_is_not_the_databases_fault(alice: httpx.Client, log: String
 
 def test_a_statement_that_had_little_time_left_is_not_at_fault(alice: httpx.Client, log: StringIO) -> None:
     """It was cut, but something else had used more than half of the time."""
-    code, spent = refused(alice.get("/api/slow/python", params={"seconds": 0.22}))
-    assert (code, spent["other_ms"] >= 200) == ("request_deadline", True)
+    code, spent = refused(alice.get("/api/slow/python", params={"seconds": 0.3}))
+    assert (code, spent["other_ms"] >= 300) == ("request_deadline", True)
     assert "the database is unavailable" not in log.getvalue()
 
 
@@ -193,3 +212,18 @@ def test_a_transaction_that_goes_on_too_late_is_not_the_databases_fault(alice: h
     """Its connection is free again."""
     assert refused(alice.get("/api/slow/transaction"))[0] == "request_deadline"
     assert scrape(alice).value("db_client_connections", state="used") == 0
+
+
+@pytest.mark.parametrize("path", ["commit", "begin"])
+def test_a_database_that_falls_silent_between_statements_is_at_fault(
+    traced: Serve, cluster: Server, database_url: str, path: str
+) -> None:
+    """What is no statement of a team's counts as the database's time: a COMMIT, and how a transaction begins."""
+    with run_proxy(cluster.socket) as tapped:
+        fall_silent.append(tapped.mute)
+        given: Any = {"database_url": tapped.url(database_of(database_url)), "request_deadline_ms": DEADLINE_MS}
+        with traced([router], **given) as api, api.client() as alice:
+            answer = alice.get(f"/api/slow/{path}")
+    code, spent = refused(answer)
+    assert (code, spent["database_ms"] >= DEADLINE_MS - 150) == ("database_unavailable", True)
+    assert ("not known" in answer.text) == (path == "commit")

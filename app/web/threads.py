@@ -13,8 +13,11 @@ from typing import Any
 
 from fastapi.dependencies.models import _is_async_gen_callable, _is_coroutine_callable, _is_gen_callable
 
+from app.db.deadline import find_other_cause
 from app.errors import Overloaded
 from app.record import Record, current
+
+BEGIN_S = 0.1  # in which a free thread begins: code that needs no database answers, however late it is
 
 Endpoint = Callable[..., Any]
 
@@ -32,11 +35,18 @@ class Workers:
         return {"busy": busy, "idle": self._size - busy}
 
     async def run(self, record: Record, call: Endpoint) -> Any:
-        """Return what `call` returns in a thread, or raise Overloaded if none was free until the request's deadline."""
+        """Return what `call` returns in a thread.
+
+        Raises:
+            Overloaded: none was free until the request's deadline.
+            RequestDeadline: the same, where the time was nearly used up before the wait began.
+        """
         began, calls = perf_counter(), [call]
         self._calls += 1
         future = self._executor.submit(copy_context().run, _run, calls, record, began)
-        timer = get_running_loop().call_later(record.remaining(), future.cancel)  # only what has not begun
+        timer = get_running_loop().call_later(
+            max(record.remaining(), BEGIN_S), future.cancel
+        )  # only what has not begun
         try:
             return await wrap_future(future)
         except CancelledError:
@@ -45,7 +55,7 @@ class Workers:
                 raise
             calls.clear()  # what was given up stays in the queue until a thread comes to it: without its arguments
             record.note_wait("threads", began, Overloaded.__name__)
-            raise Overloaded from None
+            raise (find_other_cause() or Overloaded)() from None
         finally:
             timer.cancel()
             self._calls -= 1

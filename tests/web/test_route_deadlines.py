@@ -1,5 +1,6 @@
 """A route's own deadline: what ends at it, in every way to write an endpoint, and what is refused at the start."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -78,6 +79,15 @@ def cut(database: CurrentDatabase, user: CurrentUser) -> None:
     database.execute(user, text("SELECT pg_sleep(20)"), {})
 
 
+async def call_slowly() -> None:
+    await asyncio.sleep(0.25)
+
+
+@router.get("/late", dependencies=[SHORT, Depends(call_slowly)])
+def answer_late() -> str:
+    return "late"
+
+
 @router.get("/crowded", dependencies=[Depends(Deadline(seconds=0.6))])
 def crowded(database: CurrentDatabase, user: CurrentUser) -> None:
     """Hold the only connection, and ask for another one."""
@@ -139,6 +149,11 @@ def test_a_shorter_one_ends_the_wait(alice: httpx.Client) -> None:
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
     assert answer.headers["Retry-After"] == "1"
     assert time.monotonic() - started < 5
+
+
+def test_what_needs_no_database_answers_late(alice: httpx.Client) -> None:
+    """A call of another service took all of the time: a thread that is free is had all the same."""
+    assert {alice.get("/api/own/late").text for _ in range(5)} == {'"late"'}
 
 
 def test_a_wait_for_a_connection_ends_at_it(alice: httpx.Client) -> None:

@@ -44,9 +44,8 @@ class Workers:
         began, calls = perf_counter(), [call]
         self._calls += 1
         future = self._executor.submit(copy_context().run, _run, calls, record, began)
-        timer = get_running_loop().call_later(
-            max(record.remaining(), BEGIN_S), future.cancel
-        )  # only what has not begun
+        left = max(record.remaining(), BEGIN_S)
+        timer = get_running_loop().call_later(left, future.cancel)  # only what has not begun
         try:
             return await wrap_future(future)
         except CancelledError:

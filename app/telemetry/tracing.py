@@ -30,7 +30,8 @@ class Calls(SpanProcessor):
         """Note an ended call: the span of a client that is not our own, which is a statement's."""
         if span.kind is not SpanKind.CLIENT or (span.instrumentation_scope and span.instrumentation_scope.name == OWN):
             return
-        if (record := CURRENT.get()) and span.start_time and span.end_time:
+        record = CURRENT.get()
+        if record and not record.status and span.start_time and span.end_time:  # a stream may call others without end
             record.calls += ((span.start_time, span.end_time),)
 
 

@@ -5,32 +5,27 @@ from typing import Annotated
 import typer
 
 from app import migrations
-from app.command_line import import_application, readable_errors, serve
+from app.command_line import import_application, readable_errors
 from app.settings import Settings
+from devtools import database
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-
-BANNER = """
-  docs   {url}/docs
-  token  {token}
-  try    curl -H "Authorization: Bearer {token}" {url}/api/tasks
-"""
+cli.add_typer(database.cli)
 
 
 @cli.command()
 def dev() -> None:
-    """Serve for development and print a token. If DATABASE_URL is not set, an embedded PostgreSQL is started."""
-    with readable_errors():
-        import_application()
-        from app.auth import development
-        from devtools import environment
+    """Serve for development, again after each change of `app/`, and print a token.
 
-        with environment.complete(Settings.load()) as settings:
-            migrations.migrate(settings)
-            sign_in = settings.better_auth_url and f"<from {settings.better_auth_url}/api/auth/token>"
-            token = sign_in or development.token(settings, "alice", minutes=24 * 60)
-            banner = BANNER.format(url=f"http://{settings.host}:{settings.port}", token=token)
-            serve(settings, on_start=lambda: typer.echo(banner))
+    If DATABASE_URL is not set, an embedded PostgreSQL is started.
+    """
+    with readable_errors():
+        from devtools import environment
+        from devtools.reload import serve_and_reload
+
+        with environment.complete(Settings.load()):
+            code = serve_and_reload(typer.echo)
+    raise typer.Exit(code)
 
 
 @cli.command()

@@ -27,4 +27,10 @@ def complete(settings: Settings) -> Iterator[Settings]:
         yield settings
         return
     with postgres(HOME / "postgres", say=typer.echo, slow_query_ms=settings.slow_query_ms) as server:
-        yield settings.model_copy(update={"database_url": SecretStr(server.url())})
+        url = SecretStr(server.url())
+        yield settings.model_copy(update={"database_url": url, "database_migration_url": None})
+
+
+def is_embedded() -> bool:
+    """Tell whether development has the embedded database, because the settings name no other."""
+    return Settings.load().database_url is None

@@ -23,7 +23,7 @@ class BrokenMigrations(RuntimeError):
 
 
 class MigrationFailed(RuntimeError):
-    """The database can't be reached, or there is no such revision; the message is one line."""
+    """The database can't be reached, there is no such revision, or a migration failed; the message is one line."""
 
 
 class Revisions(NamedTuple):
@@ -47,7 +47,7 @@ def revisions() -> Revisions:
         with warnings.catch_warnings():
             # Alembic warns of an id that is there twice.
             warnings.filterwarnings("error", category=UserWarning, module=r"alembic\.script")
-            script = ScriptDirectory.from_config(_config())
+            script = ScriptDirectory.from_config(alembic_config())
             heads, known = script.get_heads(), {known.revision for known in script.walk_revisions()}
     except Exception as error:  # noqa: BLE001  a file that is imported may raise anything
         reasons = [*_find_faults()] or [_reason(error)]
@@ -75,9 +75,13 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
     revisions()
     move = command.downgrade if down else command.upgrade
     try:
-        move(_config(settings), revision)
-    except (CommandError, DBAPIError) as error:
-        raise MigrationFailed(f"The schema cannot be changed: {first_line(error)}") from None
+        move(alembic_config(settings), revision)
+    except RuntimeError:  # RoleMissing, or a migration's own way to say what is wrong
+        raise
+    except Exception as error:  # noqa: BLE001  a migration may raise anything
+        told = isinstance(error, (CommandError, DBAPIError))
+        reason = f"{first_line(error)}{_place(error)}" if told else _reason(error)
+        raise MigrationFailed(f"The schema cannot be changed: {reason}") from None
 
 
 def owner_url(settings: Settings) -> str:
@@ -93,7 +97,7 @@ def first_line(error: BaseException) -> str:
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
 
 
-def _config(settings: Settings | None = None) -> Config:
+def alembic_config(settings: Settings | None = None) -> Config:
     """Return Alembic's configuration; env.py reads `settings` from it."""
     config = Config(toml_file=Path(__file__).parents[2] / "pyproject.toml")
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))

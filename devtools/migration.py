@@ -1,0 +1,99 @@
+"""`make migration`: what the models say and the development database does not have becomes a migration."""
+
+import os
+import re
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from alembic import command
+from alembic.config import CommandLine
+
+from app import migrations
+from app.settings import Settings, SettingsError
+from devtools import history
+from devtools.differences import Differences
+from devtools.environment import HOME
+
+FOLDER = Path(migrations.__file__).parent / "versions"
+ROOT = HOME.parent
+NUMBER = re.compile(r"(\d+)_.*\.py")
+MESSAGE = re.compile(r"[^\W_][^\"\\]{0,99}")  # it becomes the first line of the file, a docstring
+MAX_REVISION = 32  # characters, in Alembic's table
+AGREE = "The models and the migrations agree, so there is nothing to write."
+READ_IT = "Read it: Alembic does not see renames, policies, new values of an enum, or how to fill a column."
+
+
+def write_migration(settings: Settings, message: str, say: Callable[[str], None]) -> None:
+    """Write the next migration, and say what must be looked at. The database is migrated first.
+
+    Raises:
+        SettingsError: `message` cannot be the name of a migration.
+        UncleanDatabase: the database is not what the migrations make.
+        BrokenMigrations, MigrationFailed, DatabaseUnavailable: see these classes.
+    """
+    revision = revision_id(message, _next_number())
+    if line := history.migrate(settings).edited():
+        raise history.UncleanDatabase(line)
+    HOME.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=HOME) as folder:  # `make dev` must not see it before it is complete
+        differences = Differences(FOLDER)
+        config = migrations.alembic_config(settings)
+        config.cmd_opts = Namespace(quiet=True)
+        config.set_main_option("path_separator", "newline")
+        config.set_main_option("version_locations", f"{FOLDER}\n{folder}".replace("%", "%%"))
+        sentence = message[0].upper() + message[1:].rstrip(".")
+        command.revision(
+            config,
+            sentence,
+            autogenerate=True,
+            rev_id=revision,
+            version_path=folder,
+            process_revision_directives=differences,
+        )
+        written = Path(folder) / f"{revision}.py"
+        if differences.found:
+            _format(written)
+            written.replace(FOLDER / written.name)
+    for line in differences.warnings:
+        say(line)
+    say(f"{migrations.VERSIONS}/{written.name} is written.\n{READ_IT}" if differences.found else AGREE)
+
+
+def revision_id(message: str, number: int) -> str:
+    """Return the id, and so the file's name, of the migration that does what `message` says; or raise SettingsError."""
+    words = re.findall("[a-z0-9]+", message.lower())
+    if not MESSAGE.fullmatch(message) or not message.isprintable() or not words:
+        raise SettingsError('Say in a few words what it does: make migration M="add color to board".')
+    revision = f"{number:04}"
+    for word in words:
+        if len(revision) + 1 + len(word) > MAX_REVISION:
+            break
+        revision += f"_{word}"
+    return revision
+
+
+def run_alembic(settings: Settings, arguments: Sequence[str]) -> None:
+    """Run Alembic's command line on the database of `settings`."""
+    os.environ["DATABASE_URL"] = migrations.owner_url(settings)
+    os.chdir(ROOT)  # where pyproject.toml is
+    CommandLine(prog="alembic").main(list(arguments))
+    history.remember(settings)
+
+
+def _next_number() -> int:
+    found = [NUMBER.fullmatch(file.name) for file in FOLDER.iterdir()]
+    return max((int(number[1]) for number in found if number), default=0) + 1
+
+
+def _format(file: Path) -> None:
+    """Write the file as `make check` wants it."""
+    text = "".join(line for line in file.read_text().splitlines(keepends=True) if not line.startswith("    # ###"))
+    file.write_text(text)
+    ruff = [sys.executable, "-m", "ruff"]
+    options = ["--quiet", f"--config={ROOT / 'pyproject.toml'}", str(file)]
+    subprocess.run([*ruff, "check", "--fix", "--select=I,F401", *options], check=True)  # noqa: S603  our own tools
+    subprocess.run([*ruff, "format", *options], check=True)  # noqa: S603

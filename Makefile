@@ -1,7 +1,7 @@
 # Works with GNU make 3.81 (macOS) and later. Variables on the command line (`make dev PORT=8123`) and in the
 # environment reach the program, because make hands both on; so this file sets none of the program's own.
 .DEFAULT_GOAL := help
-.PHONY: help dev test bench bench-check pictures stack traffic smoke stack-down check lock rename clean venv
+.PHONY: help dev psql migration migrate alembic reset test bench bench-check pictures stack traffic smoke stack-down check lock rename clean venv
 
 # Ends in $$python: a command of this name may exist and be too old, or be a shim for a Python that is not there.
 FIND_PYTHON = for python in "$$PYTHON" python3.14 python3.13 python3.12 python3.11 python3 none; do \
@@ -12,8 +12,23 @@ FIND_PYTHON = for python in "$$PYTHON" python3.14 python3.13 python3.12 python3.
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-dev: venv ## serve the API with a database of its own
+dev: venv ## serve the API with a database of its own, again after each change
 	@exec .venv/bin/python -m devtools dev
+
+psql: venv ## look into its database; ARGS="-c 'SELECT 1'"
+	@exec .venv/bin/python -m devtools psql $(ARGS)
+
+migration: venv ## write a migration from the models; M="add color to board"
+	@exec .venv/bin/python -m devtools migration -- "$$M"
+
+migrate: venv ## apply the migrations; DOWN=1 takes one back, DOWN=base all
+	@exec .venv/bin/python -m devtools migrate $(if $(DOWN),--down="$$DOWN")
+
+alembic: venv ## run Alembic on the development database; ARGS=check
+	@exec .venv/bin/python -m devtools alembic $(ARGS)
+
+reset: venv ## empty the development database
+	@exec .venv/bin/python -m devtools reset
 
 test: venv ## run the tests; ARGS="-k health -x" goes to pytest
 	@exec .venv/bin/python -m pytest -n 3 --dist worksteal -m "not slow" $(ARGS)

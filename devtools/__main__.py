@@ -21,10 +21,10 @@ def dev() -> None:
     """
     with readable_errors():
         from devtools import environment
-        from devtools.reload import serve_and_reload
+        from devtools.reload import Reloader
 
         with environment.complete(Settings.load()):
-            code = serve_and_reload(typer.echo)
+            code = Reloader(typer.echo).run()
     raise typer.Exit(code)
 
 

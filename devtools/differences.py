@@ -77,8 +77,7 @@ def _columns_of(step: ops.CreateTableOp) -> set[str]:
 
 def _simplify_types(step: Any) -> None:
     """Let the migration name PostgreSQL's types, and no class of the application or of SQLModel."""
-    columns = [*getattr(step, "columns", ()), *filter(None, [getattr(step, "column", None)])]
-    for column in columns:
+    for column in (*getattr(step, "columns", ()), getattr(step, "column", None)):
         if isinstance(column, Column) and isinstance(column.type, TypeDecorator):
             column.type = column.type.impl_instance
     for name in ("existing_type", "modify_type"):
@@ -112,7 +111,7 @@ def _columns(steps: Sequence[Any]) -> Iterator[str]:
         elif isinstance(step, ops.AlterColumnOp) and step.modify_nullable is False:
             yield f"{step.table_name}.{step.column_name} becomes NOT NULL, which fails where a row has no value yet."
         elif isinstance(step, ops.DropConstraintOp) and step.constraint_type == "check":
-            yield f"{step.table_name}: the check {step.constraint_name} is dropped. A check of a model needs this name."
+            yield f"{step.table_name}: the check {step.constraint_name} is dropped. No check of its model has this name."
 
 
 def _dropped(step: ops.DropColumnOp, added: Sequence[str]) -> str:

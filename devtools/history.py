@@ -109,7 +109,7 @@ def lacking(settings: Settings) -> str | None:
     if not missing:
         return None
     more = f" and {len(missing) - 3} more" if missing[3:] else ""
-    return f"No migration makes {', '.join(missing[:3])}{more}: `make migration M=\"what it does\"` writes one."
+    return f'No migration makes {", ".join(missing[:3])}{more}: `make migration M="what it does"` writes one.'
 
 
 def fingerprint(file: Path) -> str:

@@ -13,33 +13,66 @@ from watchfiles import PythonFilter, watch
 
 ROOT = Path(__file__).parents[1]
 STOP_S = 15.0  # the API itself ends within 10 s
+SIGNAL_S = 0.5  # Ctrl-C reaches both processes, and the child may end before this one has noticed
 NOT_OF_THE_CODE = (1, 2)  # exit codes of devtools.serve: the database, the address or a setting is wrong
 
 
-def serve_and_reload(say: Callable[[str], None]) -> int:
-    """Serve until SIGINT or SIGTERM, from the start again when a Python file of `app/` is saved. Return the exit code.
+class Reloader:
+    """Serves in a child, and in another one when a Python file of `app/` is saved."""
 
-    What no change of the code can mend ends the first start; later ones wait for the next change.
-    """
-    ended = Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda *_: ended.set())
-    with _pipe() as lifeline:
-        first = child = _start(lifeline)
-        Thread(target=_end_with, args=(first, ended), daemon=True).start()
-        for changes in watch(ROOT / "app", watch_filter=PythonFilter(), stop_event=ended):
-            files = sorted({os.path.relpath(file, ROOT) for _, file in changes})
-            say(f"{files[0]} changed{f', and {len(files) - 1} more' if files[1:] else ''}: starting again")
-            _stop(child)
-            if not ended.is_set():
-                child = _start(lifeline, "--again")
-        _stop(child)
-    return first.returncode if first is child and first.returncode in NOT_OF_THE_CODE else 0
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._ended, self._exit_code = say, Event(), 0
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> int:
+        """Serve until SIGINT or SIGTERM, and return 0.
+
+        If the first child finds that what is wrong is not the code, end with its exit code.
+        """
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, lambda *_: self._ended.set())
+        with _pipe() as lifeline:
+            self._start(lifeline)
+            for changes in watch(ROOT / "app", watch_filter=PythonFilter(), stop_event=self._ended):
+                self._say(_summarize(file for _, file in changes))
+                self._stop()
+                if not self._ended.is_set():
+                    self._start(lifeline, "--again")
+            self._stop()
+        return self._exit_code
+
+    def _start(self, lifeline: int, *options: str) -> None:
+        """Start a child in the same terminal and process group."""
+        command = [sys.executable, "-m", "devtools.serve", str(lifeline), *options]
+        self._child = child = subprocess.Popen(command, pass_fds=[lifeline])  # noqa: S603  our own program
+        Thread(target=self._wait_for, args=(child, not options), daemon=True).start()
+
+    def _wait_for(self, child: subprocess.Popen[bytes], is_first: bool) -> None:  # noqa: FBT001  an argument of Thread
+        """Say or do what follows when the child ends by itself."""
+        code = child.wait()
+        if self._child is not child:
+            return
+        if is_first and code in NOT_OF_THE_CODE:
+            self._exit_code = code
+            self._ended.set()
+        elif not self._ended.wait(SIGNAL_S) and self._child is child:
+            self._say("The next save in app/ starts it again.")
+
+    def _stop(self) -> None:
+        """Let the child answer what it has begun, and wait until it has ended and its port is free."""
+        child, self._child = self._child, None
+        assert child
+        child.terminate()
+        try:
+            child.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 @contextmanager
 def _pipe() -> Iterator[int]:
-    """Yield the end that children read: it closes when this process ends, however it does."""
+    """Yield the end for children to read: it closes when this process ends, however it does."""
     theirs, ours = os.pipe()
     try:
         yield theirs
@@ -48,22 +81,7 @@ def _pipe() -> Iterator[int]:
         os.close(ours)
 
 
-def _start(lifeline: int, *options: str) -> subprocess.Popen[bytes]:
-    """Start a child in the same terminal and process group."""
-    command = [sys.executable, "-m", "devtools.serve", str(lifeline), *options]
-    return subprocess.Popen(command, pass_fds=[lifeline])  # noqa: S603  our own program
-
-
-def _end_with(first: subprocess.Popen[bytes], ended: Event) -> None:
-    if first.wait() in NOT_OF_THE_CODE:
-        ended.set()
-
-
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    """Let the child answer what it has begun, and wait until it has ended: its port is free then."""
-    child.terminate()
-    try:
-        child.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+def _summarize(files: Iterator[str]) -> str:
+    """Return a line that names a file that has changed, and how many others."""
+    first, *others = sorted({os.path.relpath(file, ROOT) for file in files})
+    return f"{first}{f' and {len(others)} more' if others else ''} changed: starting again"

@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 CODE = 3
-# By name, because broken code may be in the way of their import.
-NOT_OF_THE_CODE = {"SettingsError": 2, "DatabaseUnavailable": 1, "NotServing": 1, "PostgresFailed": 1}
+INTERRUPTED = 130
+NOT_OF_THE_CODE = {  # by name, because broken code may be in the way of their import
+    "SettingsError": 2,
+    "DatabaseUnavailable": 1,
+    "NotServing": 1,
+    "PostgresFailed": 1,
+    "UncleanDatabase": 1,
+}
 BANNER = """
   docs   {url}/docs
   token  {token}
@@ -35,11 +41,10 @@ def main(lifeline: int, *, again: bool) -> int:
     try:
         serve(again=again)
     except KeyboardInterrupt:
-        return 0
+        return INTERRUPTED
     except Exception as error:  # noqa: BLE001  code that is being written may raise anything
-        code = NOT_OF_THE_CODE.get(type(error).__name__, CODE)
-        typer.echo(explain(error) + ("\nThe next save in app/ starts it again." if code == CODE else ""), err=True)
-        return code
+        typer.secho(explain(error), fg=typer.colors.RED, err=True)
+        return NOT_OF_THE_CODE.get(type(error).__name__, CODE)
     return 0
 
 

@@ -15,7 +15,7 @@ from tests.devtools.processes import find_processes, is_running
 from tests.support import wait_until
 
 HEALTH = "app/health.py"
-SLOW = '''
+SLOW = """
 import time
 from fastapi import APIRouter
 
@@ -25,7 +25,7 @@ router = APIRouter()
 def slow() -> str:
     time.sleep(float("{seconds}"))
     return "done"
-'''
+"""
 
 
 @pytest.fixture

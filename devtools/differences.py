@@ -111,7 +111,7 @@ def _columns(steps: Sequence[Any]) -> Iterator[str]:
         elif isinstance(step, ops.AlterColumnOp) and step.modify_nullable is False:
             yield f"{step.table_name}.{step.column_name} becomes NOT NULL, which fails where a row has no value yet."
         elif isinstance(step, ops.DropConstraintOp) and step.constraint_type == "check":
-            yield f"{step.table_name}: the check {step.constraint_name} is dropped. No check of its model has this name."
+            yield f"{step.table_name}: the check {step.constraint_name} is dropped: none of its model has this name."
 
 
 def _dropped(step: ops.DropColumnOp, added: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unicodedata import normalize
 
 from alembic import command
 from alembic.config import CommandLine
@@ -65,7 +66,7 @@ def write_migration(settings: Settings, message: str, say: Callable[[str], None]
 
 def revision_id(message: str, number: int) -> str:
     """Return the id, and so the file's name, of the migration that does what `message` says; or raise SettingsError."""
-    words = re.findall("[a-z0-9]+", message.lower())
+    words = re.findall("[a-z0-9]+", normalize("NFKD", message).encode("ascii", "ignore").decode().lower())
     if not MESSAGE.fullmatch(message) or not message.isprintable() or not words:
         raise SettingsError('Say in a few words what it does: make migration M="add color to board".')
     revision = f"{number:04}"

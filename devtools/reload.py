@@ -21,7 +21,7 @@ class Reloader:
     """Serves in a child, and in another one when a Python file of `app/` is saved."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self._say, self._ended, self._exit_code = say, Event(), 0
+        self._say, self._ended, self._exit_code, self._has_served = say, Event(), 0, False
         self._child: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
@@ -32,22 +32,22 @@ class Reloader:
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, lambda *_: self._ended.set())
         with _pipe() as lifeline:
-            self._start(lifeline)
+            self._start(lifeline, is_first=True)
             for changes in watch(ROOT / "app", watch_filter=PythonFilter(), stop_event=self._ended):
                 self._say(_summarize(file for _, file in changes))
                 self._stop()
                 if not self._ended.is_set():
-                    self._start(lifeline, "--again")
+                    self._start(lifeline)
             self._stop()
         return self._exit_code
 
-    def _start(self, lifeline: int, *options: str) -> None:
+    def _start(self, lifeline: int, *, is_first: bool = False) -> None:
         """Start a child in the same terminal and process group."""
-        command = [sys.executable, "-m", "devtools.serve", str(lifeline), *options]
+        command = [sys.executable, "-m", "devtools.serve", str(lifeline), *(["--again"] if self._has_served else [])]
         self._child = child = subprocess.Popen(command, pass_fds=[lifeline])  # noqa: S603  our own program
-        Thread(target=self._wait_for, args=(child, not options), daemon=True).start()
+        Thread(target=self._wait_for, args=(child,), kwargs={"is_first": is_first}, daemon=True).start()
 
-    def _wait_for(self, child: subprocess.Popen[bytes], is_first: bool) -> None:  # noqa: FBT001  an argument of Thread
+    def _wait_for(self, child: subprocess.Popen[bytes], *, is_first: bool) -> None:
         """Say or do what follows when the child ends by itself."""
         code = child.wait()
         if self._child is not child:
@@ -61,13 +61,15 @@ class Reloader:
     def _stop(self) -> None:
         """Let the child answer what it has begun, and wait until it has ended and its port is free."""
         child, self._child = self._child, None
-        assert child
+        if child is None:
+            return
         child.terminate()
         try:
             child.wait(STOP_S)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+        self._has_served |= child.returncode == 0
 
 
 @contextmanager

@@ -1,10 +1,12 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from devtools.postgres import postgres
+from devtools.postgres import Server, postgres
 from devtools.postgres.home import fallback_folder, remove
+from tests.devtools.dev import Project
 from tests.devtools.processes import keepers, query
 from tests.support import wait_until
 
@@ -34,3 +36,12 @@ def fresh(tmp_path: Path) -> Iterator[Path]:
     wait_until(lambda: not keepers(state))
     remove(state)
     assert not fallback_folder(state).exists()
+
+
+@pytest.fixture
+def project(tmp_path: Path, cluster: Server, admin: Callable[[str], None]) -> Iterator[Project]:
+    """A copy of the project. Its commands have an empty database in the tests' own server."""
+    name = f"dev_{uuid4().hex}"
+    admin(f"CREATE DATABASE {name} OWNER tasks")
+    yield Project(tmp_path, DATABASE_URL=cluster.url(name))
+    admin(f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,99 +1,224 @@
-"""`make migration` and `make migrate`: what they write, what they warn of, what they refuse."""
+"""`make migration`, `make migrate` and `make alembic`: what they write, warn of and refuse."""
 
-from pathlib import Path
+import subprocess
 
 import pytest
 
 from tests.devtools.dev import Project
+from tests.support import run_sql
 
-BOARD = """
-from datetime import datetime
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, Text, func
+BOARDS = "app/boards.py"
+BOARD = '''"""Boards."""
+
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Text
 from sqlmodel import Field, SQLModel
-from sqlalchemy.dialects.postgresql import JSONB
+
 
 class Board(SQLModel, table=True):
     __table_args__ = (CheckConstraint("length(name) > 0", name="board_name"),)
-    id: int = Field(default=None, primary_key=True, sa_type=BigInteger, sa_column_args=[Identity(always=True)])
+
+    id: int = Field(primary_key=True, sa_type=BigInteger, sa_column_args=[Identity(always=True)])
     user_id: str = Field(sa_type=Text)
     name: str
-    data: dict = Field(sa_type=JSONB)
+
 
 class Country(SQLModel, table=True):
     code: str = Field(primary_key=True)
-"""
+'''
+WRITTEN = '''"""Add "boards"."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from app.migrations.row_security import protect
+
+revision = "{revision}"
+down_revision = "{head}"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.create_table(
+        "board",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.CheckConstraint("length(name) > 0", name="board_name"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table("country", sa.Column("code", sa.String(), nullable=False), sa.PrimaryKeyConstraint("code"))
+    protect("board")
+
+
+def downgrade() -> None:
+    """Take back."""
+    op.drop_table("country")
+    op.drop_table("board")
+'''.replace('"boards"', "boards")
+SHARE = 'country has no user_id: nobody may read it unless its migration says share("country").'
+READ_IT = "Read it: Alembic does not see renames, policies, new values of an enum, or how to fill a column."
+AGREE = "The models and the migrations agree, so there is nothing to write."
+RENAMED = 'op.alter_column("board", "name", new_column_name="title")'
+HOW = 'Say in a few words what it does: make migration M="add color to board".'
 
 
 @pytest.fixture
-def project(tmp_path: Path, database_url: str) -> Project:
-    project = Project(tmp_path, DATABASE_URL=database_url)
-    (tmp_path / "app/boards.py").write_text(BOARD)
-    project.edit("app/main.py", "from app.settings", "import app.boards\nfrom app.settings")
+def boards(project: Project) -> Project:
+    """The copy, with models that no migration has yet."""
+    project.save(BOARDS, BOARD)
+    project.replace("app/main.py", "from app.settings", "import app.boards\nfrom app.settings")
     return project
 
 
-def show(*a):
-    for r in a:
-        print(r.returncode, r.stdout, r.stderr)
+def head(project: Project) -> str:
+    return max(file.stem for file in project.versions.glob("[0-9]*.py"))
 
 
-def test_x(project: Project) -> None:
-    show(project.run("migration"))
-    show(project.run("migration", "add boards"))
-    for f in sorted(project.versions.glob("000[2-9]*")):
-        print(f.name, f.read_text())
-    show(project.run("migration", "again"))
-    show(project.run("alembic", "check"))
-    project.edit("app/boards.py", "name: str", "title: str")
-    show(project.run("migration", "rename"))
-    for f in sorted(project.versions.glob("000[3-9]*")):
-        print(f.name, f.read_text())
-    show(project.run("migrate"))
-    show(project.run("migrate", "--down", "1"))
-    show(project.run("migrate", "--down", "0"))
-    show(project.run("migrate", "--down", "9"))
-    show(project.run("migrate", "--down", "nothing"))
-    show(project.run("alembic", "history"))
-    raise SystemExit
+def add(project: Project, message: str) -> tuple[str, list[str]]:
+    """Make a migration. Return the name of its file, and what was said."""
+    before = set(project.versions.glob("*.py"))
+    made = project.run("migration", message)
+    (file,) = set(project.versions.glob("*.py")) - before
+    assert (made.returncode, made.stderr) == (0, "")
+    *said, written, read_it = made.stdout.splitlines()
+    assert (written, read_it) == (f"app/migrations/versions/{file.name} is written.", READ_IT)
+    return f"app/migrations/versions/{file.name}", said
 
 
-def test_y(project: Project) -> None:
-    show(project.run("migration", "add boards"))
-    file = project.versions / "0002_add_boards.py"
-    project.edit(
-        "app/boards.py",
-        "name: str",
-        "title: str\n    level: int\n    color: str = Field(sa_column_kwargs={'server_default': 'red'})",
+def line_of(ended: "subprocess.CompletedProcess[str]", code: int = 1) -> str:
+    """The only line of a command that failed."""
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (code, "", 1), ended.stderr
+    return ended.stderr.strip()
+
+
+def test_a_migration_is_what_the_models_say(boards: Project) -> None:
+    """With the next number, formatted, by types of PostgreSQL, and with `protect` for the table of users' rows."""
+    last = head(boards)
+    revision = f"{int(last.partition('_')[0]) + 1:04}_add_boards"
+    name, said = add(boards, "add boards")
+    assert name == f"app/migrations/versions/{revision}.py"
+    assert said == [SHARE]
+    assert (boards.folder / name).read_text() == WRITTEN.format(revision=revision, head=last)
+
+
+@pytest.mark.slow
+def test_what_was_written_can_be_applied_and_taken_back(boards: Project) -> None:
+    """Then the models and the migrations agree, by our own words and by Alembic's."""
+    first = head(boards)
+    name, _ = add(boards, "add boards")
+    subprocess.run(["ruff", "check", "--select=I,F", name], cwd=boards.folder, check=True, env=boards.environment)
+    again = boards.run("migration", "again")
+    assert (again.returncode, again.stdout, again.stderr) == (0, f"{AGREE}\n", "")
+    assert boards.run("alembic", "check").stdout == "No new upgrade operations detected.\n"
+    down = boards.run("migrate", "--down", "1")
+    assert (down.returncode, down.stdout) == (0, f"The database is at {first}.\n")
+    assert boards.run("alembic", "check").stdout == "FAILED: Target database is not up to date.\n"
+    up = boards.run("migrate")
+    assert (up.returncode, up.stdout) == (0, f"The database is at {head(boards)}.\n")
+    base = boards.run("migrate", "--down", "base")
+    assert (base.returncode, base.stdout) == (0, "The database is at base, the empty schema.\n")
+    assert len(list(boards.versions.glob("*.py"))) == int(head(boards).partition("_")[0])
+    refused = {
+        "99": "The schema cannot be changed: Relative revision -99 didn't produce 99 migrations",
+        "nothing": "The schema cannot be changed: Can't locate revision identified by 'nothing'",
+    }
+    for down_to, told in refused.items():
+        assert line_of(boards.run("migrate", "--down", down_to)) == told
+
+
+@pytest.mark.slow
+def test_what_alembic_cannot_see_is_told(boards: Project) -> None:
+    """A rename, a column that rows have no value for, what is dropped, a check without a name, a new owner of rows."""
+    add(boards, "add boards")
+    boards.replace(
+        BOARDS, "    name: str", "    title: str\n    color: str = Field(sa_column_kwargs={'server_default': 'red'})"
     )
-    project.edit("app/boards.py", "length(name)", "length(title)")
-    project.edit("app/boards.py", "board_name", "board_title")
-    show(project.run("migration", "rename"))
-    for f in sorted(project.versions.glob("000[3-9]*")):
-        print(f.name, f.read_text())
-    show(project.run("migrate"))
-    name = str(file.relative_to(project.folder))
-    project.edit(name, 'protect("board")', 'protect("board")  # a comment')
-    show(project.run("migrate"))
-    project.edit(name, 'protect("board")', 'protect("board"); protect("country")')
-    show(project.run("migrate"))
-    show(project.run("migration", "more"))
-    show(project.run("reset"))
-    project.edit(name, 'protect("country")', 'op.execute("SELECT 1/0")')
-    show(project.run("migrate", "--down", "base"))
-    show(project.run("migrate"))
-    project.edit(name, 'op.execute("SELECT 1/0")', "nonsense()")
-    show(project.run("migrate"))
-    file.rename(project.folder / "x.py")
-    project.versions.joinpath("0003_rename.py").unlink()
-    show(project.run("migrate"))
-    import psycopg2
+    boards.replace(BOARDS, '"length(name) > 0", name="board_name"', '"length(title) > 0"')
+    boards.replace(BOARDS, "    code:", "    user_id: str | None\n    code:")
+    name, said = add(boards, "Rename à column")
+    assert said == [
+        "board.title is NOT NULL and has no server_default, which fails where board has rows.",
+        "board: the check board_name is dropped: none of its model has this name.",
+        f"board.name is dropped with its values. If title is its new name: {RENAMED}.",
+        'country gets a user_id: its migration must say protect("country").',
+        "board: a check of its model has no name, so Alembic cannot compare it.",
+    ]
+    assert (
+        'op.add_column("board", sa.Column("color", sa.String(), server_default="red", nullable=False))'
+        in (boards.folder / name).read_text()
+    )
+    boards.replace(BOARDS, "class Country", "class Land")
+    assert name.endswith("_rename_a_column.py")
+    _, said = add(boards, "rename a table")
+    assert 'country is dropped with all its rows. If land is its new name: op.rename_table("country", "land").' in said
 
-    c = psycopg2.connect(project.environment["DATABASE_URL"].replace("+psycopg2", ""))
-    c.autocommit = True
-    c.cursor().execute("create table stray(id int)")
-    project.folder.joinpath("app/boards.py").write_text("")
-    show(project.run("migration", "more"))
-    c.cursor().execute("update alembic_version set version_num='0009_other'")
-    show(project.run("migration", "more"))
-    show(project.run("migrate"))
-    raise SystemExit
+
+@pytest.mark.slow
+@pytest.mark.parametrize("message", ["", " ", '"""', "a\nb", "a\\", "表", "x" * 200, "--", "_"])
+def test_a_migration_needs_words(boards: Project, message: str) -> None:
+    """Exit code 2, one line, and no file."""
+    before = list(boards.versions.iterdir())
+    assert line_of(boards.run("migration", "--", message), 2) == HOW
+    assert list(boards.versions.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_a_long_message_is_cut_at_a_word(boards: Project) -> None:
+    """Alembic's table takes 32 characters."""
+    name, _ = add(boards, "Add boards, and the countries where they stand.")
+    assert name.endswith("_add_boards_and_the.py")
+    assert (boards.folder / name).read_text().startswith('"""Add boards, and the countries where they stand."""\n')
+    assert boards.run("migrate").returncode == 0
+
+
+@pytest.mark.slow
+def test_an_unclean_database_is_told_in_a_line(boards: Project) -> None:
+    """A table made by hand, a migration that was edited, one that no file has: exit code 1, and no file."""
+    name, _ = add(boards, "add boards")
+    assert boards.run("migrate").returncode == 0
+    files = list(boards.versions.glob("*.py"))
+    boards.replace(name, 'protect("board")', 'protect("board")\n    op.execute("SELECT 1")')
+    edited = f"{name}: edited after it was applied, so the database does not have the edit. `make migrate DOWN=1`"
+    assert line_of(boards.run("migration", "more")).startswith(edited)
+    assert boards.run("migrate").stderr.startswith(edited)
+    boards.replace(name, '\n    op.execute("SELECT 1")', "  # as it was")
+    assert boards.run("migrate").stderr == ""
+    run_sql(boards.database_url, "CREATE TABLE stray (id integer)")
+    told = line_of(boards.run("migration", "more"))
+    assert told.startswith(
+        "Neither the models nor the migrations know stray: drop what was made by hand, or `make reset`"
+    )
+    run_sql(boards.database_url, "UPDATE alembic_version SET version_num = '0099_other'")
+    unknown = "The database is at the migration 0099_other, which app/migrations/versions does not have: another branch"
+    for arguments in (("migration", "more"), ("migrate",), ("dev",)):
+        told = line_of(boards.run(*arguments))
+        assert told.startswith(unknown)
+        assert "`make reset`" in told
+    assert list(boards.versions.glob("*.py")) == files
+
+
+@pytest.mark.slow
+def test_a_database_that_is_behind_is_migrated_first(boards: Project) -> None:
+    """So that the new migration has only what is new."""
+    name, _ = add(boards, "add boards")
+    boards.replace(BOARDS, "    name: str", "    name: str\n    color: str | None")
+    _, said = add(boards, "add color")
+    assert said == []
+    boards.replace(name, 'protect("board")', "nonsense()")
+    assert boards.run("migrate", "--down", "base").returncode == 0
+    file = name.rpartition("/")[2]
+    assert line_of(boards.run("migration", "more")) == (
+        f"The schema cannot be changed: NameError: name 'nonsense' is not defined ({file}, line 25)"
+    )
+
+
+@pytest.mark.slow
+def test_alembic_itself_finds_the_application(boards: Project) -> None:
+    """With DATABASE_URL set, its own command works in the folder of the project."""
+    assert boards.run("migrate").returncode == 0
+    ended = subprocess.run(
+        ["alembic", "current"], cwd=boards.folder, env=boards.environment, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == f"{head(boards)} (head)\n"

@@ -69,12 +69,10 @@ def revision_id(message: str, number: int) -> str:
     words = re.findall("[a-z0-9]+", normalize("NFKD", message).encode("ascii", "ignore").decode().lower())
     if not MESSAGE.fullmatch(message) or not message.isprintable() or not words:
         raise SettingsError('Say in a few words what it does: make migration M="add color to board".')
-    revision = f"{number:04}"
-    for word in words:
-        if len(revision) + 1 + len(word) > MAX_REVISION:
-            break
-        revision += f"_{word}"
-    return revision
+    name, room = "_".join(words), MAX_REVISION - len(f"{number:04}_")
+    if len(name) > room:
+        name = name[: room + 1].rpartition("_")[0] or name[:room]
+    return f"{number:04}_{name}"
 
 
 def run_alembic(settings: Settings, arguments: Sequence[str]) -> None:

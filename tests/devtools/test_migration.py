@@ -1,9 +1,12 @@
 """`make migration`, `make migrate` and `make alembic`: what they write, warn of and refuse."""
 
+import re
 import subprocess
 
 import pytest
 
+from app.settings import SettingsError
+from devtools.migration import revision_id
 from tests.devtools.dev import Project
 from tests.support import run_sql
 
@@ -155,12 +158,33 @@ def test_what_alembic_cannot_see_is_told(boards: Project) -> None:
     assert 'country is dropped with all its rows. If land is its new name: op.rename_table("country", "land").' in said
 
 
+@pytest.mark.parametrize("message", ["", " ", '"', "a\nb", "a\\", "表", "x" * 101, "--", "_"])
+def test_a_migration_needs_words(message: str) -> None:
+    """They become the name of its file and the first line in it."""
+    with pytest.raises(SettingsError, match=re.escape(HOW)):
+        revision_id(message, 1)
+
+
+@pytest.mark.parametrize(
+    ("message", "revision"),
+    [
+        ("Add boards.", "0001_add_boards"),
+        ("Rename à column", "0001_rename_a_column"),
+        ("add boards, and the countries where they stand", "0001_add_boards_and_the"),
+        ("x" * 40, "0001_" + "x" * 27),
+        ("x" * 20 + " " + "y" * 6, "0001_" + "x" * 20 + "_" + "y" * 6),
+    ],
+)
+def test_a_revision_is_made_of_the_words(message: str, revision: str) -> None:
+    """As many as Alembic's table takes: 32 characters."""
+    assert revision_id(message, 1) == revision
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("message", ["", " ", '"""', "a\nb", "a\\", "表", "x" * 200, "--", "_"])
-def test_a_migration_needs_words(boards: Project, message: str) -> None:
+def test_a_migration_without_words_is_told_in_a_line(boards: Project) -> None:
     """Exit code 2, one line, and no file."""
     before = list(boards.versions.iterdir())
-    assert line_of(boards.run("migration", "--", message), 2) == HOW
+    assert line_of(boards.run("migration"), 2) == HOW
     assert list(boards.versions.iterdir()) == before
 
 

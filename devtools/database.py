@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from app.command_line import import_application, readable_errors
-from app.settings import Settings
+from app.settings import Settings, SettingsError
+from devtools.serve import explain
 
 cli = typer.Typer(add_completion=False)
 REST = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -21,6 +22,20 @@ def development_database() -> Iterator[Settings]:
 
         with environment.complete(Settings.load()) as settings:
             yield settings
+
+
+class BrokenCode(RuntimeError):
+    """The application cannot be imported. The message is one line that says where."""
+
+
+def import_models() -> None:
+    """Import every model of the application, or raise BrokenCode, or SettingsError for a wrong OTEL_* variable."""
+    try:
+        import_application()
+    except SettingsError:
+        raise
+    except Exception as error:  # noqa: BLE001  code that is being written may raise anything
+        raise BrokenCode(explain(error)) from None
 
 
 @cli.command(context_settings=REST)
@@ -37,7 +52,7 @@ def psql(context: typer.Context) -> None:
 def migration(message: Annotated[str, typer.Argument(help='What it does, such as "add color to board".')] = "") -> None:
     """Write a migration from what the models say and the database does not have."""
     with development_database() as settings:
-        import_application()
+        import_models()
         from devtools.migration import write_migration
 
         write_migration(settings, message, typer.echo)
@@ -49,7 +64,7 @@ def migrate(
 ) -> None:
     """Apply all migrations, or take some back."""
     with development_database() as settings:
-        import_application()
+        import_models()
         from devtools import history
 
         revision = f"-{down}" if down and down.isdecimal() else down
@@ -63,7 +78,7 @@ def migrate(
 def alembic(context: typer.Context) -> None:
     """Run Alembic's own command line on it, such as `check` or `history`."""
     with development_database() as settings:
-        import_application()
+        import_models()
         from devtools.migration import run_alembic
 
         run_alembic(settings, context.args)
@@ -73,7 +88,7 @@ def alembic(context: typer.Context) -> None:
 def reset() -> None:
     """Empty the embedded database, and apply all migrations."""
     with development_database() as settings:
-        import_application()
+        import_models()
         from devtools.reset import reset_database
 
         typer.echo(f"The database is empty, and at {reset_database(settings)}.")

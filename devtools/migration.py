@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from unicodedata import normalize
 
 from alembic import command
-from alembic.config import CommandLine
+from alembic.config import CommandLine, Config
 
 from app import migrations
 from app.settings import Settings, SettingsError
@@ -39,14 +39,20 @@ def write_migration(settings: Settings, message: str, say: Callable[[str], None]
     revision = revision_id(message, _next_number())
     if line := history.migrate(settings).edited():
         raise history.UncleanDatabase(line)
+    differences = Differences(FOLDER)
+    _write(migrations.alembic_config(settings), revision, message[0].upper() + message[1:].rstrip("."), differences)
+    for line in differences.warnings:
+        say(line)
+    say(f"{migrations.VERSIONS}/{revision}.py is written.\n{READ_IT}" if differences.found else AGREE)
+
+
+def _write(config: Config, revision: str, sentence: str, differences: Differences) -> None:
+    """Write the file elsewhere, and give it its place when it is complete: `make dev` applies what it sees there."""
     HOME.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=HOME) as folder:  # `make dev` must not see it before it is complete
-        differences = Differences(FOLDER)
-        config = migrations.alembic_config(settings)
+    with TemporaryDirectory(dir=HOME) as folder:
         config.cmd_opts = Namespace(quiet=True)
         config.set_main_option("path_separator", "newline")
         config.set_main_option("version_locations", f"{FOLDER}\n{folder}".replace("%", "%%"))
-        sentence = message[0].upper() + message[1:].rstrip(".")
         command.revision(
             config,
             sentence,
@@ -55,13 +61,10 @@ def write_migration(settings: Settings, message: str, say: Callable[[str], None]
             version_path=folder,
             process_revision_directives=differences,
         )
-        written = Path(folder) / f"{revision}.py"
         if differences.found:
+            written = Path(folder) / f"{revision}.py"
             _format(written)
             written.replace(FOLDER / written.name)
-    for line in differences.warnings:
-        say(line)
-    say(f"{migrations.VERSIONS}/{written.name} is written.\n{READ_IT}" if differences.found else AGREE)
 
 
 def revision_id(message: str, number: int) -> str:

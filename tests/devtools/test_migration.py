@@ -185,6 +185,8 @@ def test_a_migration_without_words_is_told_in_a_line(boards: Project) -> None:
     """Exit code 2, one line, and no file."""
     before = list(boards.versions.iterdir())
     assert line_of(boards.run("migration"), 2) == HOW
+    boards.replace(BOARDS, "class Board", "clas Board")
+    assert line_of(boards.run("migration", "more")) == f"{BOARDS}, line 7: SyntaxError: invalid syntax"
     assert list(boards.versions.iterdir()) == before
 
 

@@ -39,15 +39,15 @@ class Differences:
 
     def __call__(self, _: MigrationContext, __: Any, directives: list[ops.MigrationScript]) -> None:
         """Change what is written, or write nothing where nothing differs. It has the signature of Alembic's hook."""
-        upgrade = directives[0].upgrade_ops
-        assert upgrade is not None
+        upgrade, downgrade = directives[0].upgrade_ops, directives[0].downgrade_ops
+        assert upgrade and downgrade
         steps = list(_flatten(upgrade.ops))
         self._refuse_strangers(steps)
         self.found = bool(steps)
         self.warnings = [*_new_tables(steps), *_tables(steps), *_columns(steps), *_unnamed_checks()]
         if not steps:
             directives.clear()
-        for step in steps:
+        for step in (*steps, *_flatten(downgrade.ops)):
             _simplify_types(step)
         new = (step for step in steps if isinstance(step, ops.CreateTableOp))
         upgrade.ops.extend(ProtectOp(step.table_name) for step in new if OWNER in _columns_of(step))

@@ -42,9 +42,11 @@ class Reloader:
         return self._exit_code
 
     def _start(self, lifeline: int, *, is_first: bool = False) -> None:
-        """Start a child in the same terminal and process group."""
+        """Start a child in the same terminal and process group. It lets Ctrl-C wait until it can end without a stack."""
         command = [sys.executable, "-m", "devtools.serve", str(lifeline), *(["--again"] if self._has_served else [])]
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which children inherit
         self._child = child = subprocess.Popen(command, pass_fds=[lifeline])  # noqa: S603  our own program
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         Thread(target=self._wait_for, args=(child,), kwargs={"is_first": is_first}, daemon=True).start()
 
     def _wait_for(self, child: subprocess.Popen[bytes], *, is_first: bool) -> None:

@@ -5,6 +5,7 @@ What stops it is told in plain lines. The exit code is CODE if a change of the c
 
 import logging
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -39,6 +40,7 @@ def main(lifeline: int, *, again: bool) -> int:
     """Serve until a signal, and as long as the other end of `lifeline` is open. Return the exit code."""
     Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by the parent
         serve(again=again)
     except KeyboardInterrupt:
         return INTERRUPTED

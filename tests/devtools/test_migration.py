@@ -140,6 +140,7 @@ def test_what_alembic_cannot_see_is_told(boards: Project) -> None:
     )
     boards.replace(BOARDS, '"length(name) > 0", name="board_name"', '"length(title) > 0"')
     boards.replace(BOARDS, "    code:", "    user_id: str | None\n    code:")
+    boards.replace(BOARDS, "primary_key=True)\n", "primary_key=True, max_length=3)\n")
     name, said = add(boards, "Rename à column")
     assert said == [
         "board.title is NOT NULL and has no server_default, which fails where board has rows.",
@@ -154,6 +155,7 @@ def test_what_alembic_cannot_see_is_told(boards: Project) -> None:
     )
     boards.replace(BOARDS, "class Country", "class Land")
     assert name.endswith("_rename_a_column.py")
+    assert "sqlmodel" not in (boards.folder / name).read_text()
     _, said = add(boards, "rename a table")
     assert 'country is dropped with all its rows. If land is its new name: op.rename_table("country", "land").' in said
 

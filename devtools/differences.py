@@ -40,7 +40,8 @@ class Differences:
     def __call__(self, _: MigrationContext, __: Any, directives: list[ops.MigrationScript]) -> None:
         """Change what is written, or write nothing where nothing differs. It has the signature of Alembic's hook."""
         upgrade, downgrade = directives[0].upgrade_ops, directives[0].downgrade_ops
-        assert upgrade and downgrade
+        assert upgrade
+        assert downgrade
         steps = list(_flatten(upgrade.ops))
         self._refuse_strangers(steps)
         self.found = bool(steps)

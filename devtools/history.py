@@ -21,6 +21,7 @@ from sqlmodel import SQLModel
 from app import migrations
 from app.settings import Settings
 
+FOLDER = "app/migrations/versions"
 READ = text("SELECT obj_description(to_regclass('alembic_version'), 'pg_class')")
 
 
@@ -48,7 +49,7 @@ class History(NamedTuple):
         ]
         if not steps:
             return None
-        files = " and ".join(f"{migrations.VERSIONS}/{file.name}" for _, file in reversed(steps))
+        files = " and ".join(f"{FOLDER}/{file.name}" for _, file in reversed(steps))
         return (
             f"{files}: edited after it was applied, so the database does not have the edit."
             f" `make migrate DOWN={steps[-1][0]}` and `make migrate` apply it again. Or undo the edit and write another"
@@ -70,7 +71,7 @@ def read(settings: Settings) -> History:
         fingerprints = _parse(connection.scalar(READ))
     if revision and revision not in {known.revision for known in script.walk_revisions()}:
         raise UncleanDatabase(
-            f"The database is at the migration {revision}, which {migrations.VERSIONS} does not have: another"
+            f"The database is at the migration {revision}, which {FOLDER} does not have: another"
             " branch may have it. `make reset` empties the database and applies those that are here."
         )
     steps = script.iterate_revisions(revision, "base") if revision else ()

@@ -19,7 +19,6 @@ from devtools import history
 from devtools.differences import Differences
 from devtools.environment import HOME
 
-FOLDER = Path(migrations.__file__).parent / "versions"
 ROOT = HOME.parent
 NUMBER = re.compile(r"(\d+)_.*\.py")
 MESSAGE = re.compile(r"[^\W_][^\"\\]{0,99}")  # it becomes the first line of the file, a docstring
@@ -39,11 +38,11 @@ def write_migration(settings: Settings, message: str, say: Callable[[str], None]
     revision = revision_id(message, _next_number())
     if line := history.migrate(settings).edited():
         raise history.UncleanDatabase(line)
-    differences = Differences(FOLDER)
+    differences = Differences(migrations.VERSIONS)
     _write(migrations.alembic_config(settings), revision, message[0].upper() + message[1:].rstrip("."), differences)
     for line in differences.warnings:
         say(line)
-    say(f"{migrations.VERSIONS}/{revision}.py is written.\n{READ_IT}" if differences.found else AGREE)
+    say(f"{history.FOLDER}/{revision}.py is written.\n{READ_IT}" if differences.found else AGREE)
 
 
 def _write(config: Config, revision: str, sentence: str, differences: Differences) -> None:
@@ -52,7 +51,7 @@ def _write(config: Config, revision: str, sentence: str, differences: Difference
     with TemporaryDirectory(dir=HOME) as folder:
         config.cmd_opts = Namespace(quiet=True)
         config.set_main_option("path_separator", "newline")
-        config.set_main_option("version_locations", f"{FOLDER}\n{folder}".replace("%", "%%"))
+        config.set_main_option("version_locations", f"{migrations.VERSIONS}\n{folder}".replace("%", "%%"))
         command.revision(
             config,
             sentence,
@@ -64,7 +63,7 @@ def _write(config: Config, revision: str, sentence: str, differences: Difference
         if differences.found:
             written = Path(folder) / f"{revision}.py"
             _format(written)
-            written.replace(FOLDER / written.name)
+            written.replace(migrations.VERSIONS / written.name)
 
 
 def revision_id(message: str, number: int) -> str:
@@ -87,7 +86,7 @@ def run_alembic(settings: Settings, arguments: Sequence[str]) -> None:
 
 
 def _next_number() -> int:
-    found = [NUMBER.fullmatch(file.name) for file in FOLDER.iterdir()]
+    found = [NUMBER.fullmatch(file.name) for file in migrations.VERSIONS.iterdir()]
     return max((int(number[1]) for number in found if number), default=0) + 1
 
 

@@ -42,7 +42,7 @@ class Reloader:
         return self._exit_code
 
     def _start(self, lifeline: int, *, is_first: bool = False) -> None:
-        """Start a child in the same terminal and process group. It lets Ctrl-C wait until it can end without a stack."""
+        """Start a child in the same terminal and process group. Ctrl-C waits until it can end without a stack."""
         command = [sys.executable, "-m", "devtools.serve", str(lifeline), *(["--again"] if self._has_served else [])]
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which children inherit
         self._child = child = subprocess.Popen(command, pass_fds=[lifeline])  # noqa: S603  our own program

@@ -9,7 +9,7 @@ from app.migrations import owner_url
 from app.settings import Settings
 
 LOCK = 4_821_937  # any number: one migration at a time, whoever starts it
-COMPARED = ("alembic.autogenerate.*", "alembic.ext.checkconstraint_byname")
+COMPARED = ("alembic.autogenerate.*", "alembic.ext.checkconstraint_byname")  # the second: checks, by name
 
 attributes = context.config.attributes
 attributes["settings"] = settings = attributes.get("settings") or Settings.load()

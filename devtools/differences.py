@@ -13,7 +13,7 @@ from sqlmodel import SQLModel
 
 from devtools.history import UncleanDatabase
 
-OWNER = "user_id"
+OWNER, ORGANIZATION = "user_id", "org_id"
 
 
 class ProtectOp(ops.MigrateOperation):
@@ -88,8 +88,13 @@ def _simplify_types(step: Any) -> None:
 
 def _new_tables(steps: Sequence[Any]) -> Iterator[str]:
     for step in steps:
-        if isinstance(step, ops.CreateTableOp) and OWNER not in _columns_of(step):
-            name = step.table_name
+        if not isinstance(step, ops.CreateTableOp):
+            continue
+        name, columns = step.table_name, _columns_of(step)
+        by_organization = f'protect("{name}", by="{ORGANIZATION}")'
+        if ORGANIZATION in columns:
+            yield f"{name} has an {ORGANIZATION}: if its rows are the organization's, say {by_organization}."
+        elif OWNER not in columns:
             yield f'{name} has no {OWNER}: nobody may read it unless its migration says share("{name}").'
 
 

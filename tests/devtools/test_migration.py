@@ -154,10 +154,12 @@ def test_what_alembic_cannot_see_is_told(boards: Project) -> None:
         in (boards.folder / name).read_text()
     )
     boards.replace(BOARDS, "class Country", "class Land")
+    boards.replace(BOARDS, "    user_id: str | None\n", "    user_id: str | None\n    org_id: str\n")
     assert name.endswith("_rename_a_column.py")
     assert "sqlmodel" not in (boards.folder / name).read_text()
     _, said = add(boards, "rename a table")
     assert 'country is dropped with all its rows. If land is its new name: op.rename_table("country", "land").' in said
+    assert 'land has an org_id: if its rows are the organization\'s, say protect("land", by="org_id").' in said
 
 
 @pytest.mark.parametrize("message", ["", " ", '"', "a\nb", "a\\", "表", "x" * 101, "--", "_"])

@@ -8,7 +8,6 @@ from sqlalchemy import create_engine
 
 from app.db.pool import PREAMBLES
 from app.db.roles import ROLE
-from app.web.paging import encode
 from benchmarks import load
 from benchmarks.calls import make_token, open_cursor, request
 from benchmarks.load import Load
@@ -69,16 +68,15 @@ def _insert_examples(cursor: Any, examples: int) -> int:
 
 
 def _request(examples: int, after: int | None) -> bytes:
-    cursor = f"&cursor={encode(after)}" if after else ""
+    cursor = f"&cursor={LIST.orders['newest'].encode({'id': after})}" if after else ""
     return request("GET", f"/api/examples?limit={LENGTH}{cursor}", make_token(_owner(examples)))
 
 
 def _blocks(cursor: Any, examples: int, after: int | None) -> int:
-    given = {"cursor": after} if after else {}
-    statement = LIST.page("newest", tuple(given)).compile(_ENGINE)
+    statement = LIST.page("newest", ("cursor",) if after else ()).compile(_ENGINE)
     cursor.execute("BEGIN")
     cursor.execute(PREAMBLES[ROLE], (_owner(examples), "60000", "1000"))
-    parameters = {"owner": _owner(examples), "page_limit": LENGTH + 1, **given}
+    parameters = {"owner": _owner(examples), "page_limit": LENGTH + 1, "after_id": after}
     cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
     plan = cursor.fetchone()[0][0]["Plan"]
     cursor.execute("ROLLBACK")

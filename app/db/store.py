@@ -6,10 +6,10 @@ A table of an organization's rows has `org_id` too; `user_id` is who made the ro
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from pydantic import BaseModel
@@ -17,9 +17,8 @@ from sqlalchemy.dialects import postgresql
 
 from app.auth.tokens import Principal
 from app.db.database import Database, Rows
+from app.db.order import Column, Order
 from app.errors import AppError, DatabaseBusy, Forbidden, NotFound
-
-Order = Literal["newest", "oldest"]
 
 
 class PreconditionFailed(AppError):
@@ -35,19 +34,30 @@ class IdempotencyKeyReused(AppError):
 
 
 class Listing:
-    """The rows of a list, and its filters: each has a parameter of its own name, and applies where that is given."""
+    """The rows of a list, its orders, and its filters: each has a parameter of its own name, and applies where given.
 
-    def __init__(self, rows: sa.Select[Any], id: sa.ColumnElement[int], **filters: sa.ColumnElement[bool]) -> None:
-        self._rows, self._id, self._filters = rows, id, filters
+    `orders` has the columns of each order by its name, such as `{"title": (c.title, c.id)}`; an `id` alone stands for
+    `newest` and `oldest`.
+
+    Raises:
+        ValueError: see `Order`.
+    """
+
+    def __init__(
+        self, rows: sa.Select[Any], orders: Column | Mapping[str, Sequence[Column]], **filters: sa.ColumnElement[bool]
+    ) -> None:
+        if not isinstance(orders, Mapping):
+            orders = {"newest": (orders.desc(),), "oldest": (orders,)}
+        self.orders = {name: Order(name, columns, rows) for name, columns in orders.items()}
+        self._rows, self._filters = rows, filters
         self.page = cache(self._page)
 
-    def _page(self, order: Order, given: tuple[str, ...]) -> sa.Select[Any]:
+    def _page(self, order: str, given: tuple[str, ...]) -> sa.Select[Any]:
         """Return the statement of a page: up to `page_limit` rows that follow the row `cursor`, never an OFFSET."""
-        oldest = order == "oldest"
-        after_cursor = self._id > sa.bindparam("cursor") if oldest else self._id < sa.bindparam("cursor")
-        filters = self._filters | {"cursor": after_cursor}
+        chosen = self.orders[order]
+        filters = self._filters | {"cursor": chosen.follows}
         rows = self._rows.where(*(filters[name] for name in given))
-        return rows.order_by(self._id if oldest else self._id.desc()).limit(sa.bindparam("page_limit"))
+        return rows.order_by(*chosen.columns).limit(sa.bindparam("page_limit"))
 
 
 def like_pattern(text: str | None) -> str | None:
@@ -95,10 +105,10 @@ class Found(NamedTuple):
 
 
 class FoundPage(NamedTuple):
-    """Rows as clients read them, and the id of the last one if more follow."""
+    """Rows as clients read them, and the cursor of the last one if more follow."""
 
     rows: list[dict[str, Any]]
-    last_id: int | None
+    cursor: str | None
 
 
 class Store:
@@ -117,12 +127,19 @@ class Store:
         parameters["owner"] = self._user.user_id
         return self._database.execute(self._user, statement, parameters, _calling_method())
 
-    def read_page(self, listing: Listing, order: Order, limit: int, **filters: Any) -> FoundPage:
-        """Return a page of at most `limit` rows. A filter that is None does not apply."""
+    def read_page(self, listing: Listing, order: str, limit: int, **filters: Any) -> FoundPage:
+        """Return a page of at most `limit` rows. A filter that is None does not apply.
+
+        Raises:
+            InvalidRequest: `cursor` is not of this order.
+        """
         given = {name: value for name, value in filters.items() if value is not None}
-        rows = self.run(listing.page(order, tuple(given)), **given, page_limit=limit + 1)
+        statement, chosen = listing.page(order, tuple(given)), listing.orders[order]
+        if "cursor" in given:
+            given |= chosen.decode(given.pop("cursor"))
+        rows = self.run(statement, **given, page_limit=limit + 1)
         page = [row._asdict() for row in rows[:limit]]
-        return FoundPage(page, page[-1]["id"] if len(rows) > limit else None)
+        return FoundPage(page, chosen.encode(page[-1]) if len(rows) > limit else None)
 
     def read_one(self, read: sa.Select[Any], **which: Any) -> Found:
         """Return one row."""

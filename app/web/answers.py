@@ -13,7 +13,7 @@ from app.web.route import json
 
 def page(adapter: TypeAdapter[Any], found: FoundPage, request: Request) -> Response:
     """Return a page of rows, with a Link to the next one where more follow."""
-    return json(adapter.dump_json(found.rows), headers=next_link(request, found.last_id))
+    return json(adapter.dump_json(found.rows), headers=next_link(request, found.cursor))
 
 
 def one(adapter: TypeAdapter[Any], found: Found, known: Known | None = None) -> Response:

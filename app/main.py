@@ -23,6 +23,7 @@ from app.telemetry.statements import SlowStatements, StatementObserver
 from app.telemetry.tracing import Tracing
 from app.web.api import Api, Edge
 from app.web.cors import allow_origins
+from app.web.event_streams import EventStreams
 from app.web.guard import Guard
 from app.web.metrics import measure
 from app.web.problems import HANDLERS, answer_unexpected
@@ -81,6 +82,7 @@ def provide(api: Api, settings: Settings, draining: Event) -> None:
     api.state.workers = Workers(settings.database_pool_size)
     api.state.authenticator = authenticator_for(settings)
     api.state.limits = RateLimits(settings)
+    api.state.event_streams = EventStreams(draining)
     api.state.readiness = Readiness(database, migrations.revisions(), draining)
 
 

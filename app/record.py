@@ -39,6 +39,8 @@ class Record:
     status: int = 0  # 0 until the answer begins
     ended: float | None = None  # when the last byte of the answer was sent
     broken: bool = False  # the answer had begun when something was raised that nobody caught
+    is_event_stream: bool = False  # the answer has no end of its own
+    is_over: bool = False  # an event stream was ended from outside: nothing more is sent
     goes_on: bool = False  # a background task follows the answer
     counted: bool = False  # by the metrics, with its route
 

@@ -34,6 +34,7 @@ LAG_EVERY_S = 0.25
 LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 # A bucket at each objective's threshold (250 ms), the last one beyond a request's deadline.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+STREAM_SECONDS = (1, 10, 60, 600, 3600)
 METHODS = {"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"}
 OTHER = "other"
 NO_ROUTE = "none"
@@ -120,7 +121,7 @@ class RequestMetrics:
     """Counts and times requests; the instrumentator calls it when one is answered.
 
     What no route takes, by its path or by its method, is counted under the handler `none` and not timed: it says
-    nothing of any route.
+    nothing of any route. How long an event stream was open is no latency, and has a histogram of its own.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -134,7 +135,15 @@ class RequestMetrics:
             buckets=SECONDS,
         )
         size = Summary("http_response_size_bytes", "Bodies of answers.", route, registry=registry)
+        streams = Histogram(
+            "http_stream_duration_seconds",
+            "How long event streams were open.",
+            ("handler",),
+            registry=registry,
+            buckets=STREAM_SECONDS,
+        )
         self._requests, self._duration, self._size = cache(requests.labels), cache(duration.labels), cache(size.labels)
+        self._streams = streams.labels
 
     def expect(self, routes: Iterable[RouteContext]) -> None:
         """Let the series of every documented answer of `routes` begin at 0.
@@ -158,7 +167,9 @@ class RequestMetrics:
         handler = NO_ROUTE if status == "405" else info.modified_handler
         method = label_of(info.method)
         self._requests(method, handler, status).inc()
-        if handler != NO_ROUTE:
+        if record.is_event_stream:
+            self._streams(handler).observe(info.modified_duration)
+        elif handler != NO_ROUTE:
             after = perf_counter() - record.ended if record.ended else 0.0
             self._duration(method, handler).observe(max(0.0, info.modified_duration - after), exemplar())
             length: Any = info.response and info.response.headers.get("content-length")

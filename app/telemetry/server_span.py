@@ -74,7 +74,8 @@ class RequestObserver:
         if not logger.isEnabledFor(level):
             return
         fields = request_fields(record)
-        tree = draw_tree(spans) if failed or fields["duration_ms"] >= self._slow_ms else []
+        is_slow = fields["duration_ms"] >= self._slow_ms and not record.is_event_stream
+        tree = draw_tree(spans) if failed or is_slow else []
         message = f"{fields['method']} {record.route or '-'} {record.status or 'unanswered'}"
         logger.log(level, "%s", message, extra={"line": Line(fields, context, tree)})
 

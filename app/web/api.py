@@ -1,6 +1,7 @@
 """The application that `create_app` returns: FastAPI, with its layers around whatever a team adds, and their edge."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import takewhile
 from threading import Event
 from time import perf_counter
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.record import CURRENT, Headers, Record
 from app.telemetry.server_span import RequestObserver
 from app.web.docs import complete
+from app.web.event_streams import EVENT_STREAM, EventStreams
 from app.web.gate import Gate, RefusedRoute, Routes, is_api
 from app.web.route import ApiRoute
 
@@ -28,12 +30,13 @@ class Edge:
     """The outermost layer: begins the record of a request, and adds its headers and the usual ones to the answer.
 
     The usual ones keep answers from being sniffed, from leaking their URL, and API answers from shared caches, unless
-    the endpoint set its own. Once `draining` is set, every answer closes its connection.
+    the endpoint set its own. Once `draining` is set, every answer closes its connection, and every event stream ends.
     """
 
     def __init__(self, app: ASGIApp, api: Any, timeout_s: float, observer: RequestObserver, draining: Event) -> None:
         self._app, self._api, self._timeout_s = app, api, timeout_s
         self._observer, self._draining = observer, draining
+        self._streams: EventStreams = api.state.event_streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,10 +46,10 @@ class Edge:
         record = Record(self._timeout_s, self._api, scope, peer=client[0] if client else None)
 
         async def send_on(message: Message) -> None:
-            if record.broken:
+            if record.broken or record.is_over:
                 return  # a middleware may not know that the answer broke off, and complete it
             if message["type"] == "http.response.start":
-                self._begin(record, message)
+                self._begin(record, message, send)
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 record.ended = perf_counter()
@@ -59,16 +62,18 @@ class Edge:
         finally:
             CURRENT.set(before)
             record.deadline = None
+            if record.is_event_stream:
+                self._streams.remove(record)
             if record.ended is None:
                 self._observer.end(record)
 
-    def _begin(self, record: Record, message: Message) -> None:
+    def _begin(self, record: Record, message: Message, send: Send) -> None:
         record.status = message["status"]
         record.is_api = is_api(get_route_path(record.scope))
         if record.in_flight:
             record.in_flight.discard(record)
         headers: Headers = [*message.get("headers", ())]
-        own = {name for name, _ in headers if name != b"vary"}
+        own = {name: value for name, value in headers if name != b"vary"}
         usual = PRIVATE if record.is_api or record.principal else EVERYWHERE
         headers += [header for header in usual if header[0] not in own]
         headers += [(name.lower().encode(), value.encode()) for name, value in record.headers.items()]
@@ -76,6 +81,15 @@ class Edge:
         if self._draining.is_set():
             headers.append(CLOSE)
         message["headers"] = headers
+        if own.get(b"content-type", b"").startswith(EVENT_STREAM):
+            self._streams.add(record, partial(self._end, record, send))
+
+    async def _end(self, record: Record, send: Send) -> None:
+        """End the answer to a client; the server then tells the endpoint that its client is gone."""
+        if record.ended is None:
+            record.is_over, record.ended = True, perf_counter()
+            await send({"type": "http.response.body"})
+            self._observer.end(record)
 
 
 class Api(FastAPI):

@@ -20,6 +20,7 @@ def measure(api: Api, guard: Guard) -> Metrics:
     state = api.state
     readings = (
         gauge("http_requests_in_progress", "Requests under way, probes aside.", lambda: guard.in_flight),
+        gauge("http_streams_open", "Event streams that are open.", lambda: state.event_streams.counts, "handler"),
         gauge("worker_threads", "Threads that serve requests.", state.workers.states, "state"),
         gauge("db_client_connections", "Pooled connections.", state.database.connections, "state"),
         gauge("db_client_connections_max", "Connections the pool may open.", lambda: state.settings.database_pool_size),

@@ -88,7 +88,7 @@ class Database:
         """Open a session on a transaction as `principal`: committed at the end, rolled back on any exception.
 
         Its first statement takes the connection. After a `commit()` of its own the session goes on in another
-        transaction as the same principal. Once it is closed it cannot be used.
+        transaction as the same principal. Once it is closed it cannot be used; what was read keeps its values.
 
         Raises:
             Conflict, InvalidValue: as `execute`; those of deferred constraints at the end.
@@ -100,6 +100,7 @@ class Database:
             event.listen(session, "after_begin", partial(_send_preamble, principal))
             try:
                 yield session
+                session.expire_on_commit = False  # what was read is good to return: nobody could read it again
                 with translated_errors(outcome_unknown=True):
                     session.commit()
             except BaseException:

@@ -12,7 +12,7 @@ CODE = {"bash", "diff", "js", "promql", "python", "sh", "sql", "yaml"}  # others
 NOT_RUN = "not run: "
 LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$|<img[^>]* src=\"([^\"]+)\"", re.MULTILINE)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-MADE_BY_READERS = {"app/forecasts.py", "app/notes"}
+MADE_BY_READERS = {"app/boards.py", "app/reminders.py", "app/forecasts.py", "app/notes"}
 MAX_WORDS = 1000
 MAX_PICTURE = 200_000
 

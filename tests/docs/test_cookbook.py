@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlmodel import SQLModel
 
+from app.auth import Principal
+from app.db import Database
 from app.main import create_app
 from app.migrations.row_security import protect
 from app.settings import Settings
@@ -44,7 +46,7 @@ def boards() -> Iterator[ModuleType]:
     module = ModuleType("app.boards")
     sys.modules[module.__name__] = module
     exec(BOARDS, module.__dict__)  # noqa: S102  our own page
-    module.metadata, SQLModel.metadata = SQLModel.metadata, own
+    module.__dict__["metadata"], SQLModel.metadata = SQLModel.metadata, own
     yield module
     del sys.modules[module.__name__]
 
@@ -77,14 +79,37 @@ def api(boards: ModuleType, url: str) -> Iterator[Api]:
             yield served
 
 
-def create(client: httpx.Client, *titles: str, **fields: Any) -> list[dict[str, Any]]:
-    """Create a board with these cards."""
-    board = client.post("/api/boards", json={"name": "a board"}).json()["id"]
-    cards = [{"board_id": board, "title": title} | fields for title in titles]
-    answer = client.post("/api/cards/bulk", json=cards)
-    assert answer.status_code == 201
-    created: list[dict[str, Any]] = answer.json()
-    return created
+Create = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def board_of(boards: ModuleType, api: Api) -> Iterator[Callable[[str], int]]:
+    """A function that gives a user a board."""
+    database = Database.from_settings(api.settings)
+
+    def create(user: str) -> int:
+        with database.transaction(Principal(user)) as session:
+            board = boards.Board(user_id=user, name="a board")
+            session.add(board)
+        number: int = board.id
+        return number
+
+    yield create
+    database.close()
+
+
+@pytest.fixture
+def create(board_of: Callable[[str], int]) -> Create:
+    """A function that gives a user a board with these cards."""
+
+    def create(client: httpx.Client, user: str, *titles: str, **fields: Any) -> list[dict[str, Any]]:
+        board = board_of(user)
+        answer = client.post("/api/cards/bulk", json=[{"board_id": board, "title": title} | fields for title in titles])
+        assert answer.status_code == 201
+        created: list[dict[str, Any]] = answer.json()
+        return created
+
+    return create
 
 
 def titles(client: httpx.Client, **query: Any) -> list[list[str]]:
@@ -98,10 +123,10 @@ def titles(client: httpx.Client, **query: Any) -> list[list[str]]:
     return [[card["title"] for card in page.json()] for page in pages]
 
 
-def test_a_child_refers_to_no_other_users_parent(api: Api) -> None:
+def test_a_child_refers_to_no_other_users_parent(api: Api, board_of: Callable[[str], int]) -> None:
     """Another user's board is as one that never was: a conflict, and no row."""
     with api.client("child-a") as alice, api.client("child-b") as bob:
-        own = alice.post("/api/boards", json={"name": "a board"}).json()["id"]
+        own = board_of("child-a")
         statuses = [
             client.post("/api/cards", json={"board_id": board, "title": "a card"}).status_code
             for client, board in ((alice, own), (bob, own), (bob, 999_999))
@@ -110,11 +135,11 @@ def test_a_child_refers_to_no_other_users_parent(api: Api) -> None:
         assert (titles(alice), titles(bob)) == ([["a card"]], [[]])
 
 
-def test_filters_and_orders(api: Api) -> None:
+def test_filters_and_orders(api: Api, create: Create) -> None:
     """Several values of one parameter, and pages by title, in which equal titles have their order too."""
     with api.client("lists") as alice:
-        create(alice, "b", "a", "a")
-        create(alice, "c", status="done")
+        create(alice, "lists", "b", "a", "a")
+        create(alice, "lists", "c", status="done")
         assert titles(alice, order="title", limit=2) == [["a", "a"], ["b", "c"]]
         assert titles(alice, order="title", limit=1) == [["a"], ["a"], ["b"], ["c"]]
         assert titles(alice, status=["open", "done"]) == [["c", "a", "a", "b"]]
@@ -124,7 +149,7 @@ def test_filters_and_orders(api: Api) -> None:
 
 def test_a_page_by_title_is_one_range_of_its_index(boards: ModuleType, url: str) -> None:
     """However many cards there are, it reads those of the page."""
-    statement = str(boards.CARDS.page("title", ("cursor",)).compile(dialect=sa.dialects.postgresql.psycopg2.dialect()))
+    statement = str(boards.CARDS.page("title", ("cursor",)).compile(sa.create_engine("postgresql+psycopg2://")))
     given = {"owner": "lists", "after_title": "a", "after_id": 1, "page_limit": 3}
     with closing(psycopg2.connect(url.replace("+psycopg2", ""))) as connection, connection.cursor() as cursor:
         cursor.execute("SET enable_seqscan = off; SET enable_sort = off; SET ROLE tasks_api")
@@ -146,29 +171,29 @@ def test_a_file_comes_back_to_its_owner(api: Api) -> None:
         assert alice.post("/api/files", files={"file": b"x" * 6 * 1024 * 1024}).status_code == 413
 
 
-def test_bulk_is_all_or_nothing(api: Api) -> None:
+def test_bulk_is_all_or_nothing(api: Api, create: Create) -> None:
     """One card that is refused takes the others back."""
     with api.client("bulk") as alice:
-        (good, _) = create(alice, "first", "second")
+        (good, _) = create(alice, "bulk", "first", "second")
         bad = {"board_id": 999_999, "title": "third"}
         assert alice.post("/api/cards/bulk", json=[good | {"title": "fourth"}, bad]).status_code == 409
         assert titles(alice) == [["second", "first"]]
 
 
-def test_work_goes_on_after_the_answer(api: Api) -> None:
+def test_work_goes_on_after_the_answer(api: Api, create: Create) -> None:
     """And changes only the user's own rows."""
     with api.client("after-a") as alice, api.client("after-b") as bob:
-        (card,) = create(alice, "a card")
+        (card,) = create(alice, "after-a", "a card")
         for client in (bob, alice):
             assert client.post(f"/api/boards/{card['board_id']}/finish").status_code == 202
         wait_until(lambda: titles(alice, status="done") == [["a card"]])
 
 
-def test_a_job_acts_as_each_user(api: Api, url: str, tmp_path: Path) -> None:
+def test_a_job_acts_as_each_user(api: Api, create: Create, url: str, tmp_path: Path) -> None:
     """It finds the users as an administrator, and sees the rows of one at a time."""
     with api.client("job-a") as alice, api.client("job-b") as bob:
-        create(alice, "one", "two")
-        create(bob, "three")
+        create(alice, "job-a", "one", "two")
+        create(bob, "job-b", "three")
     copy_project(tmp_path)
     for name, text in (("boards", BOARDS), ("reminders", JOB)):
         (tmp_path / "app" / f"{name}.py").write_text(text)
@@ -196,10 +221,10 @@ def test_a_second_database_has_the_same_deadline(api: Api, url: str) -> None:
         assert monotonic() - started < TIMEOUT_S + 1
 
 
-def test_a_script_reads_the_events(api: Api) -> None:
+def test_a_script_reads_the_events(api: Api, create: Create) -> None:
     """It sends its token, and has each of the user's cards."""
     with api.client("events") as alice:
-        create(alice, "first", "second")
+        create(alice, "events", "first", "second")
     call = f"""
         const headers = {{ Authorization: "Bearer {make_token("events")}" }};
         const call = (path) => fetch("{api.url}" + path, {{ headers }});

@@ -76,14 +76,14 @@ finish = Event()
 class Streaming:
     """An application that is told to leave by `draining`."""
 
-    def __init__(self, *, with_middleware: bool) -> None:
-        self.draining, self._with_middleware = Event(), with_middleware
+    def __init__(self, *layers: Any) -> None:
+        self.draining, self._layers = Event(), layers
 
     def create(self, settings: Settings, draining: Event) -> FastAPI:
         self.draining = draining
         app = create_app(settings, draining, entities=[router, open_router])
-        if self._with_middleware:
-            app.middleware("http")(pass_on)
+        for layer in self._layers:
+            app.middleware("http")(layer)
         return app
 
 
@@ -112,14 +112,15 @@ def counted(api: Api, metric: str, **labels: str) -> float | None:
         return scrape(client).value(metric, **labels)
 
 
-@pytest.mark.parametrize("with_middleware", [False, True], ids=["alone", "with a team's middleware"])
+@pytest.mark.parametrize("layers", [(), (pass_on,)], ids=["alone", "with a team's middleware"])
 def test_event_streams_end_when_the_process_begins_to_leave(
-    database_url: str, caplog: pytest.LogCaptureFixture, with_middleware: bool
+    database_url: str, caplog: pytest.LogCaptureFixture, layers: Any
 ) -> None:
     """Whoever serves them: the client sees the end, the endpoint cleans up; a download is finished."""
     caplog.set_level("INFO")
-    closed.clear(), finish.clear()
-    streaming = Streaming(with_middleware=with_middleware)
+    closed.clear()
+    finish.clear()
+    streaming = Streaming(*layers)
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
     with ExitStack() as stack:
         api = stack.enter_context(run_api(settings, streaming.create))
@@ -149,7 +150,7 @@ def test_event_streams_end_when_the_process_begins_to_leave(
 def test_open_event_streams_do_not_hold_the_shutdown(database_url: str) -> None:
     """It takes less than 2 s, and the client sees the end of the stream."""
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
-    streaming = Streaming(with_middleware=False)
+    streaming = Streaming()
     with ExitStack() as stack:
         running = ExitStack()
         api = running.enter_context(run_api(settings, streaming.create))

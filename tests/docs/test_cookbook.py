@@ -24,11 +24,11 @@ from app.db import Database
 from app.main import create_app
 from app.migrations.row_security import protect
 from app.settings import Settings
+from devtools.examples.schema import change_schema
 from tests.copies import copy_project
 from tests.docs.pages import blocks
 from tests.docs.test_frontend import node
 from tests.process import run_command
-from tests.schema import change_schema
 from tests.support import SECRET, UNLIMITED, Api, make_token, run_api, wait_until
 
 BLOCKS = blocks("docs/cookbook.md", __file__)

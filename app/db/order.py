@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from pydantic import Field, TypeAdapter
@@ -36,7 +36,7 @@ class Order:
         self._name, self._names = name, [column.name for column in plain]
         kinds = [_kind(column.type) for column in plain]
         self._is_id = kinds == [BIGINT]  # its cursor is older than the others, and shorter
-        self._cursor: TypeAdapter[Any] = TypeAdapter(tuple[Literal[name], *kinds])  # type: ignore[valid-type]
+        self._cursor: TypeAdapter[Any] = TypeAdapter(tuple[str, *kinds])  # type: ignore[valid-type]
 
     def encode(self, row: Mapping[str, Any]) -> str:
         """Return the cursor of a row."""

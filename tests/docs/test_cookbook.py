@@ -71,7 +71,7 @@ def url(boards: ModuleType, new_database: Any) -> str:
 def api(boards: ModuleType, url: str) -> Iterator[Api]:
     routers = [boards.boards, boards.cards, boards.files, boards.countries, boards.reports]
     settings = Settings(
-        database_url=url, better_auth_secret=SECRET, database_timeout_ms=int(TIMEOUT_S * 1000), **UNLIMITED
+        database_url=url, better_auth_secret=SECRET, request_deadline_ms=int(TIMEOUT_S * 1000), **UNLIMITED
     )
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("WAREHOUSE_URL", url)

@@ -6,7 +6,7 @@ from fastapi import Request, Response
 from pydantic import SecretStr
 
 from app.auth.tokens import InvalidToken, Unauthenticated
-from app.telemetry.metrics import Metrics, counter, gauge
+from app.telemetry.metrics import NO_ROUTE, Metrics, counter, gauge
 from app.web.api import Api
 from app.web.guard import Guard
 
@@ -20,7 +20,13 @@ def measure(api: Api, guard: Guard) -> Metrics:
     state = api.state
     readings = (
         gauge("http_requests_in_progress", "Requests under way, probes aside.", lambda: guard.in_flight),
-        gauge("http_streams_open", "Event streams that are open.", lambda: state.event_streams.counts, "handler"),
+        gauge(
+            "http_streams_open",
+            "Event streams that are open.",
+            lambda: state.event_streams.counts,
+            "handler",
+            (NO_ROUTE,),
+        ),
         gauge("worker_threads", "Threads that serve requests.", state.workers.states, "state"),
         gauge("db_client_connections", "Pooled connections.", state.database.connections, "state"),
         gauge("db_client_connections_max", "Connections the pool may open.", lambda: state.settings.database_pool_size),

@@ -30,7 +30,7 @@ CONTRACT = {
     "http_requests_in_progress": ("gauge", set()),
     "http_response_size_bytes": ("summary", {"method", "handler"}),
     "http_stream_duration_seconds": ("histogram", set()),  # `handler`, once there was one
-    "http_streams_open": ("gauge", set()),  # `handler`, once there was one
+    "http_streams_open": ("gauge", {"handler"}),
     "otel_spans_dropped": ("counter", set()),
     "rate_limit_requests": ("counter", {"outcome"}),
     "task_api_build": ("info", {"version", "revision"}),

@@ -16,7 +16,11 @@ UNSURE = re.compile(r".*(us|is)|(.*_)?(news|series|species)")
 OF_THE_SUITE = {"example", "examples", "alembic_version"}
 
 PROSE = re.compile(r'""".*?"""|#[^\n]*', re.DOTALL)
-WORD = re.compile(r"(\b[Aa]n? |_an?_|such |[/\"])?(example|parent)(s?)(?=(.?))", re.IGNORECASE | re.DOTALL)
+WORD = re.compile(
+    r"(?P<before>\b[Aa]n? |_an?_|such |[/\"])?"
+    r"(?P<word>[Ee]xample|[Pp]arent|EXAMPLE|PARENT)(?P<plural>(?<=[a-z])s|(?<=[A-Z])S)?(?=(?P<after>.?))",
+    re.DOTALL,
+)
 SOUNDS_AS_VOWEL = re.compile(r"[aeio]|u(?!s[aeu]|ni|ti)", re.IGNORECASE)
 
 
@@ -88,11 +92,11 @@ def respell(text: str, words: Mapping[str, Names]) -> str:
 
 def _respell(text: str, words: Mapping[str, Names], *, is_prose: bool = False) -> str:
     def write(found: re.Match[str]) -> str:
-        before, word, plural, after = found[1] or "", found[2], found[3], found[4]
+        before, word, plural, after = (text or "" for text in found.groups())
         if word.lower() not in words:
             return found[0]
         written = words[word.lower()][1 if plural else 0]
-        follows = text[found.start(2) - 1 : found.start(2)]
+        follows = found.string[found.start("word") - 1 : found.start("word")]
         if word[0].isupper():
             written = written.upper() if word.isupper() else to_camel(written)
         elif before in {"/", '"'} and plural and after in {"/", '"'}:  # an address, or its tag

@@ -84,10 +84,11 @@ def spell_files(templates: Texts, words: dict[str, Names], line: Line) -> Texts:
     files = {path.replace("/examples/", f"/{many}/"): respell(text, words) for path, text in templates.items()}
     revision = f"{line.number:04}_{one}"
     migration = files.pop(f"app/{many}/migration.py").replace(f"0001_{one}", revision)
-    migration = migration.replace("down_revision = None", f'down_revision = "{line.head}"' if line.head else "")
     if line.head is None:
         migration = migration.replace("import protect", "import create_roles, protect")
         migration = migration.replace("    protect(", "    create_roles()\n    protect(")
+    else:
+        migration = migration.replace("down_revision = None", f'down_revision = "{line.head}"')
     files[f"{VERSIONS}/{revision}.py"] = migration
     return files
 

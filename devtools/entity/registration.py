@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+from symtable import symtable
 
 from devtools.entity.names import EntityError
 from devtools.entity.project import parse
@@ -16,6 +17,8 @@ def register(main: Path, module: str, name: str) -> str:
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("app")]
     if any(node.module == module for node in imports):
         return text.decode()
+    if name in symtable(text.decode(), main.name, "exec").get_identifiers():
+        raise EntityError(f"app/main.py has something called {name} already: take another name")
     line = f"from {module} import router as {name}"
     entities = _find_entities(tree)
     if not entities or not imports:

@@ -12,7 +12,7 @@ from devtools.entity.project import VERSIONS, Line, can_be_parent, find_line, fi
 from devtools.entity.registration import register
 
 MAX_IDENTIFIER = 63  # of PostgreSQL
-TEMPLATES = (("devtools/examples", "app/examples"), ("tests/examples", "tests/examples"))
+CODE = ("models.py", "queries.py", "routes.py", "migration.py")  # what else `devtools/examples` has is for tests alone
 MAIN = "app/main.py"
 
 Texts = dict[str, str]
@@ -68,12 +68,11 @@ def find_parent(project: Path, names: Names, parent: str) -> Names:
 
 def read_templates(project: Path, *, is_child: bool) -> Texts:
     """Return the code that an entity is made from, by its place in one that is called `example`."""
+    code = [project / "devtools/examples" / name for name in CODE]
     texts = {}
-    for source, target in TEMPLATES:
-        for path in sorted((project / source).glob("*.py")):
-            texts[f"{target}/{path.name}"] = path.read_text(encoding="utf-8").replace(
-                "devtools.examples", "app.examples"
-            )
+    for path in (*code, *sorted((project / "tests/examples").glob("*.py"))):
+        target = "app/examples" if path in code else "tests/examples"
+        texts[f"{target}/{path.name}"] = path.read_text(encoding="utf-8").replace("devtools.examples", "app.examples")
     texts["app/examples/__init__.py"] = '"""The examples: an entity."""\n'
     return make_child(texts) if is_child else texts
 

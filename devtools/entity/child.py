@@ -12,8 +12,16 @@ def make_child(texts: dict[str, str]) -> dict[str, str]:
 
     Raises: EntityError.
     """
+    return apply_diff(DIFF.read_text(encoding="utf-8"), texts)
+
+
+def apply_diff(diff: str, texts: dict[str, str]) -> dict[str, str]:
+    """Return `texts` with the lines that a diff without line numbers adds to them and takes from them.
+
+    Raises: EntityError.
+    """
     changed = dict(texts)
-    for part in DIFF.read_text(encoding="utf-8").removeprefix("--- ").split("\n--- "):
+    for part in diff.removeprefix("--- ").split("\n--- "):
         name, *lines = part.rstrip("\n").split("\n")
         changed[name] = _apply(lines, changed.get(name, ""), name)
     return changed
@@ -28,7 +36,7 @@ def _apply(lines: list[str], text: str, name: str) -> str:
         else:
             at = text.find(line, at)
             if at < 0:
-                raise EntityError(f"{name.replace('app', 'devtools', 1)} has changed, and lacks {line.strip()!r}")
+                raise EntityError(f"{name.replace('app/', 'devtools/')} has changed, and lacks {line.strip()!r}")
             text = text[:at] + text[at + len(line) :] if kind == "-" else text
         at += len(line) if kind != "-" else 0
     return text

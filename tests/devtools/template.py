@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from devtools import bootstrap
 from devtools.rename import KEPT, list_files, list_tracked
 from tests.devtools.processes import ROOT
 
@@ -37,6 +38,15 @@ def run(folder: Path, *command: str, **environ: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def give_python(folder: Path) -> None:
+    """Let `make` in `folder` find a complete `.venv`, whose Python is this one."""
+    python = folder / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    bootstrap.write_stamp(folder)
 
 
 def commit(folder: Path) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from devtools.entity import EntityError, make_entity
+from devtools.entity.child import apply_diff
 from devtools.entity.names import Names, find_names, respell
 from devtools.entity.registration import register
 from tests.devtools.processes import ROOT
-from tests.devtools.template import run
+from tests.devtools.template import copy_template, give_python, run
+from tests.docs.pages import blocks
 
 NEEDED = ("app", "devtools/examples", "tests/examples", "tests/tasks", "pyproject.toml")
 VERSIONS = "app/migrations/versions"
@@ -314,3 +316,39 @@ def test_two_last_migrations_are_told(project: Path) -> None:
         (project / VERSIONS / f"{revision}.py").write_text(MIGRATION.format(revision, "0001_task"))
     with pytest.raises(EntityError, match=r"not one line: 0002_a and 0002_b are both the last\. Mend them first$"):
         make_entity(project, "board")
+
+
+OVERVIEW = ("from app.auth import CurrentUser", "from app.auth import CurrentAdministrator, CurrentUser")
+AGREEMENT = "tests/migrations/test_migrations.py"
+PROTECTION = "tests/db/test_row_security.py"
+
+
+def pytest_in(folder: Path, *arguments: str) -> None:
+    run(folder, sys.executable, "-m", "pytest", "-q", *arguments)
+
+
+def apply(folder: Path, diff: str) -> None:
+    """Apply a diff of docs/entity.md."""
+    named = re.findall("^--- (.*)$", diff, re.MULTILINE)
+    for name, text in apply_diff(diff, {name: (folder / name).read_text() for name in named}).items():
+        (folder / name).write_text(text)
+
+
+@pytest.mark.slow
+def test_the_pages_lead_to_a_copy_that_works(tmp_path: Path) -> None:
+    """What README.md and docs/entity.md show, as it is pasted, in order: entities, a column, an overview, no tasks."""
+    copy = copy_template(tmp_path / "a copy")
+    give_python(copy)
+    commands, registered = blocks("README.md", __file__)
+    column, overview, without_tasks, dropped = blocks("docs/entity.md", __file__)
+    run(copy, "bash", "-euc", commands)
+    main = (copy / "app/main.py").read_text().splitlines()
+    assert [line[0] for line in registered.splitlines() if (line[1:] in main) != (line[0] == "+")] == []
+    apply(copy, column)
+    queries = copy / "app/boards/queries.py"
+    queries.write_text(queries.read_text().replace(*OVERVIEW) + "\n\n" + overview.split("\n", 1)[1])
+    pytest_in(copy, "tests/boards", "tests/cards", "tests/tasks", AGREEMENT, PROTECTION)
+    run(copy, "bash", "-euc", without_tasks)
+    (copy / VERSIONS / "0004_no_tasks.py").write_text(dropped)
+    pytest_in(copy, "tests/boards", "tests/cards", AGREEMENT)
+    run(copy, "make", "check")

@@ -1,6 +1,7 @@
 """Copies of the template, as a team makes them."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,14 @@ def texts(project: Path) -> dict[str, str]:
     """The text of every file that a rename should have changed, by its path."""
     paths = [path for path in list_files(project) if path.is_file() and path.name not in KEPT]
     return {str(path.relative_to(project)): path.read_bytes().decode(errors="replace") for path in paths}
+
+
+def mentions(project: Path, name: str) -> list[str]:
+    """The files that have a name, however it is spelt."""
+    spelt = re.compile(name.replace("-", "[-_ ]?"), re.IGNORECASE)
+    return [
+        f"{path}: {match[0]}" for path, text in texts(project).items() for match in spelt.finditer(f"{path}\n{text}")
+    ]
 
 
 def pyproject(project: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -316,6 +317,14 @@ def test_two_last_migrations_are_told(project: Path) -> None:
         (project / VERSIONS / f"{revision}.py").write_text(MIGRATION.format(revision, "0001_task"))
     with pytest.raises(EntityError, match=r"not one line: 0002_a and 0002_b are both the last\. Mend them first$"):
         make_entity(project, "board")
+
+
+def test_the_command_says_in_one_line_why_not() -> None:
+    """With exit code 1."""
+    command = [sys.executable, "-m", "devtools", "entity", "examples", "--parent", "examples"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    told = "error: 'example' is taken by the template itself: take another name\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
 
 
 OVERVIEW = ("from app.auth import CurrentUser", "from app.auth import CurrentAdministrator, CurrentUser")

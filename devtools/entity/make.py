@@ -30,8 +30,8 @@ def make_entity(project: Path, name: str, plural: str = "", parent: str = "") ->
         words["parent"] = find_parent(project, names, parent)
     line = find_line(project)
     templates = read_templates(project, is_child="parent" in words)
-    for clash in (clash for text in templates.values() for clash in find_clashes(text, words)):
-        raise EntityError(f"an entity's own code has a {clash!r} already: take another name")
+    if clashes := [clash for text in templates.values() for clash in find_clashes(text, words)]:
+        raise EntityError(f"an entity's own code has a {clashes[0]!r} already: take another name")
     files = spell_files(templates, words, line)
     files[MAIN] = register(project / MAIN, f"app.{names.many}.routes", names.many)
     write(project, files)
@@ -56,7 +56,8 @@ def find_parent(project: Path, names: Names, parent: str) -> Names:
         raise EntityError(f"there is no entity {parent!r} to be the parent; there is {known or 'none yet'}")
     (one, many), file = found[0], models[found[0]]
     if not can_be_parent(file):
-        raise EntityError(f"app/{many}/models.py has no unique index of user_id and id, to which a child could refer")
+        index = f'Index("{one}_user_id_id", "user_id", "id", unique=True)'
+        raise EntityError(f"app/{many}/models.py needs {index}, to which a child refers, and a migration with it")
     support = project / "tests" / many / "support.py"
     text = support.read_text(encoding="utf-8") if support.is_file() else ""
     if f"{many.upper()} = " not in text or f"def create_{one}(" not in text:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,20 @@ def parse(path: Path) -> ast.Module:
         raise EntityError(f"{path.name}, line {error.lineno}: {error.msg}. Mend it first") from None
 
 
+def assignments(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
+    """Yield the names that are assigned to, each with what it is given."""
+    for node in body:
+        if isinstance(node, ast.Assign):
+            yield ast.unparse(node.targets[0]), node.value
+        elif isinstance(node, ast.AnnAssign) and node.value:
+            yield ast.unparse(node.target), node.value
+
+
+def _texts(node: ast.AST) -> list[str]:
+    """Return the literals of text in an expression."""
+    return [found.value for found in ast.walk(node) if isinstance(found, ast.Constant) and isinstance(found.value, str)]
+
+
 def find_tables(app: Path) -> dict[str, Path]:
     """Return the names of the models' tables, each with its file."""
     files = [path for path in sorted(app.rglob("*.py")) if b"table=True" in path.read_bytes()]
@@ -36,21 +51,15 @@ def find_tables(app: Path) -> dict[str, Path]:
 
 
 def _table_name(model: ast.ClassDef) -> str:
-    for node in model.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__tablename__":
-            return str(ast.literal_eval(node.value))
-    return model.name.lower()
+    given = [_texts(value) for name, value in assignments(model.body) if name == "__tablename__"]
+    return given[0][0] if given and given[0] else model.name.lower()
 
 
 def can_be_parent(models: Path) -> bool:
     """Tell whether a file of models declares `user_id` and `id` unique together, which a foreign key needs."""
-    for node in ast.walk(parse(models)):
-        if isinstance(node, ast.Call):
-            texts = [value.value for value in node.args if isinstance(value, ast.Constant)]
-            is_unique = "Unique" in ast.unparse(node.func) or any(word.arg == "unique" for word in node.keywords)
-            if is_unique and texts[-2:] == ["user_id", "id"]:
-                return True
-    return False
+    calls = [node for node in ast.walk(parse(models)) if isinstance(node, ast.Call)]
+    unique = [node for node in calls if re.search("UniqueConstraint|unique=True", ast.unparse(node))]
+    return any([text for value in node.args for text in _texts(value)][-2:] == ["user_id", "id"] for node in unique)
 
 
 def has_files(path: Path) -> bool:
@@ -73,14 +82,9 @@ def find_line(project: Path) -> Line:
     return Line(heads[0] if heads else None, max([len(files), *numbers]) + 1)
 
 
-def _read_revision(path: Path) -> dict[str, tuple[str, ...]]:
+def _read_revision(path: Path) -> dict[str, list[str]]:
     """Return the revision of a migration, with those that come before it."""
-    values = {}
-    for node in parse(path).body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant | ast.Tuple | ast.List):
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            values[ast.unparse(target)] = ast.literal_eval(node.value)
-    if "revision" not in values:
+    values = {name: _texts(value) for name, value in assignments(parse(path).body)}
+    if len(values.get("revision", ())) != 1:
         raise EntityError(f"{path.name} names no revision. Mend it first")
-    before = values.get("down_revision") or ()
-    return {values["revision"]: (before,) if isinstance(before, str) else tuple(before)}
+    return {values["revision"][0]: values.get("down_revision", [])}

@@ -5,7 +5,7 @@ from pathlib import Path
 from symtable import symtable
 
 from devtools.entity.names import EntityError
-from devtools.entity.project import parse
+from devtools.entity.project import assignments, parse
 
 
 def register(main: Path, module: str, name: str) -> str:
@@ -20,8 +20,8 @@ def register(main: Path, module: str, name: str) -> str:
     if name in symtable(text.decode(), main.name, "exec").get_identifiers():
         raise EntityError(f"app/main.py has something called {name} already: take another name")
     line = f"from {module} import router as {name}"
-    entities = _find_entities(tree)
-    if not entities or not imports:
+    entities = dict(assignments(tree.body)).get("ENTITIES")
+    if not isinstance(entities, ast.Tuple | ast.List) or not imports:
         raise EntityError(
             f"app/main.py has no line such as `ENTITIES = (tasks,)` that can be added to. Add yourself `{line}` and"
             f" `{name}` where the routers are, then run this again"
@@ -31,16 +31,6 @@ def register(main: Path, module: str, name: str) -> str:
     lines = text.decode().splitlines(keepends=True)
     lines.insert(max(earlier) if earlier else imports[0].lineno - 1, f"{line}\n")
     return "".join(lines)
-
-
-def _find_entities(tree: ast.Module) -> ast.Tuple | ast.List | None:
-    """Return the literal that ENTITIES is."""
-    for node in tree.body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        value = getattr(node, "value", None)
-        if isinstance(target, ast.Name) and target.id == "ENTITIES" and isinstance(value, ast.Tuple | ast.List):
-            return value
-    return None
 
 
 def _add_to(text: bytes, entities: ast.Tuple | ast.List, name: str) -> bytes:

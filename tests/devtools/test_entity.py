@@ -290,7 +290,12 @@ def test_a_name_that_would_not_work_is_refused(untouched: Path, said: tuple[str,
         (f"{VERSIONS}/0001_task.py", "revision = ", "other = ", "0001_task.py names no revision"),
         (f"{VERSIONS}/0001_task.py", "down_revision = None", 'down_revision = "0001_task"', "no migration is the last"),
         ("app/main.py", "ENTITIES", "ENTITIES = (", "main.py, line "),
-        ("app/tasks/models.py", ", unique=True)", ")", "models.py has no unique index of user_id and id"),
+        (
+            "app/tasks/models.py",
+            ", unique=True)",
+            ")",
+            'models.py needs Index("task_user_id_id", ',
+        ),
         ("tests/tasks/support.py", "def create_task(", "def make_task(", "support.py needs TASKS and create_task()"),
         (
             "devtools/examples/models.py",

@@ -13,29 +13,50 @@ from devtools.entity.child import apply_diff
 from devtools.entity.names import Names, find_names, respell
 from devtools.entity.registration import register
 from tests.devtools.processes import ROOT
-from tests.devtools.template import copy_template, give_python, run
+from tests.devtools.template import AS_IT_CAME, REASON, copy_template, give_python, run
 from tests.docs.pages import blocks
 
-NEEDED = ("app", "devtools/examples", "tests/examples", "tests/tasks", "pyproject.toml")
+COPIED = (
+    *(f"app/{name}" for name in ("__init__.py", "auth", "db", "errors.py", "settings", "web")),
+    *(f"app/migrations/{name}" for name in ("__init__.py", "row_security.py")),
+    *("devtools/examples", "tests/__init__.py", "tests/examples", "pyproject.toml"),
+)
 VERSIONS = "app/migrations/versions"
 LONG = "a_name_of_twenty_six_chars"
 RUFF = (sys.executable, "-m", "ruff")
 MIGRATION = 'revision = "{}"\ndown_revision = {!r}\n'
+MAIN = '''"""What of the application's main file matters here."""
+
+from fastapi import APIRouter
+
+from app.settings import Settings
+
+ENTITIES: tuple[APIRouter, ...] = ()
 
 
-def copy_needed(folder: Path) -> Path:
-    """Copy what the command reads."""
-    for name in NEEDED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, folder)
-    return folder
+def measure(settings: Settings) -> int:
+    """Tell how many statements may run at once."""
+    return settings.database_pool_size
+'''
+
+
+@pytest.fixture(scope="session")
+def with_tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with the examples and one entity, whatever the application has: the command itself made the tasks."""
+    project = tmp_path_factory.mktemp("with_tasks")
+    (project / VERSIONS).mkdir(parents=True)
+    for name in COPIED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (project / name).parent.mkdir(exist_ok=True)
+        copy(ROOT / name, project / name)
+    (project / "app/main.py").write_text(MAIN)
+    make_entity(project, "task")
+    return project
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return copy_needed(tmp_path)
+def project(with_tasks: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(with_tasks, tmp_path / "project")
 
 
 def texts(project: Path) -> dict[str, str]:
@@ -132,18 +153,12 @@ def test_any_number_can_be_made(project: Path) -> None:
     run(project, *RUFF, "format", "--check", "app", "tests")
 
 
-def test_the_first_migration_creates_the_roles(project: Path) -> None:
-    """A copy without tasks, and so without an entity, gets its first one."""
-    for folder in ("app/tasks", "tests/tasks"):
-        shutil.rmtree(project / folder)
-    (project / VERSIONS / "0001_task.py").unlink()
-    edit(project / "app/main.py", "from app.tasks.routes import router as tasks\n", "")
-    edit(project / "app/main.py", "(tasks,)", "()")
-    make_entity(project, "board")
-    assert "= (boards,)\n" in (project / "app/main.py").read_text()
-    migration = (project / VERSIONS / "0001_board.py").read_text()
+def test_the_first_migration_creates_the_roles(with_tasks: Path) -> None:
+    """In a project without any other, such as a copy that has just taken the tasks away."""
+    assert "= (tasks,)\n" in (with_tasks / "app/main.py").read_text()
+    migration = (with_tasks / VERSIONS / "0001_task.py").read_text()
     assert "down_revision = None\n" in migration
-    assert '    create_roles()\n    protect("board")\n' in migration
+    assert '    create_roles()\n    protect("task")\n' in migration
 
 
 def test_a_migration_follows_the_last_one(project: Path) -> None:
@@ -195,7 +210,7 @@ def test_a_router_that_is_registered_by_hand_stays_so(project: Path) -> None:
     assert "Add yourself `from app.boards.routes import router as boards` and `boards` where" in str(told.value)
     assert texts(project) == before
     edit(main, "= tuple([tasks])", "= tuple([tasks, boards])")
-    edit(main, "from app.db.database", "from app.boards.routes import router as boards\nfrom app.db.database")
+    edit(main, "from app.settings", "from app.boards.routes import router as boards\nfrom app.settings")
     before = texts(project)
     make_entity(project, "board")
     assert main.read_text() == before["app/main.py"]
@@ -220,6 +235,7 @@ def test_all_is_written_or_nothing(project: Path) -> None:
 
 
 STAND_INS = {
+    "app/health.py": "",
     "tests/tokens.py": "",
     "tests/docs/__init__.py": "",
     f"app/{LONG}s/models.py": 'class Long(SQLModel, table=True):\n    __tablename__ = "' + LONG + '"\n'
@@ -229,9 +245,9 @@ STAND_INS = {
 
 
 @pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which nothing is ever made."""
-    project = copy_needed(tmp_path_factory.mktemp("untouched"))
+def untouched(with_tasks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which nothing more is ever made."""
+    project = shutil.copytree(with_tasks, tmp_path_factory.mktemp("untouched") / "project")
     for path, text in STAND_INS.items():
         (project / path).parent.mkdir(exist_ok=True)
         (project / path).write_text(text)
@@ -349,6 +365,7 @@ def apply(folder: Path, diff: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not AS_IT_CAME, reason=REASON)
 def test_the_pages_lead_to_a_copy_that_works(tmp_path: Path) -> None:
     """What README.md and docs/entity.md show, as it is pasted, in order: entities, a column, an overview, no tasks."""
     copy = copy_template(tmp_path / "a copy")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from devtools.entity.registration import register
-from tests.devtools.template import NAME, copy_template, give_python, mentions, run
+from tests.devtools.template import AS_IT_CAME, NAME, REASON, copy_template, give_python, mentions, run
 from tests.docs.pages import ROOT, blocks
 
 COPY = "-".join(("memo", "desk"))  # not written out: a name that stands in the files is refused
@@ -68,6 +68,7 @@ def add_router(copy: Path, name: str, text: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not AS_IT_CAME, reason=REASON)
 def test_a_copy_that_grew_passes_the_tests(tmp_path: Path) -> None:
     """Renamed, without tasks, with three entities, one of them a child, four migrations, and a router that is open.
 

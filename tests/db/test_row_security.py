@@ -117,19 +117,19 @@ def test_every_table_of_users_is_protected(cluster: Server, database_url: str) -
     catalog.close()
 
 
-@pytest.mark.parametrize("name", ["order", "public.order"])
+@pytest.mark.parametrize("name", ["table", "public.table"])
 def test_a_table_may_be_called_by_a_word_of_sql(database: Database, database_url: str, name: str) -> None:
     """It is quoted, as SQLAlchemy quotes it elsewhere; a schema that is named stays one."""
-    order = Table("order", MetaData(), Column("id", Integer, Identity()), Column("user_id", Text))
+    table = Table("table", MetaData(), Column("id", Integer, Identity()), Column("user_id", Text))
     with change_schema(database_url):
-        order.create(op.get_bind())
+        table.create(op.get_bind())
         protect(name)
         with every_row(name):
-            op.execute(insert(order).values(user_id="bob"))
+            op.execute(insert(table).values(user_id="bob"))
     for user in (ALICE, BOB):
-        database.execute(user, insert(order), {"user_id": user.user_id})
-    assert database.execute(ALICE, select(order.c.user_id), {}) == [("alice",)]
-    assert database.execute(BOB, select(order.c.user_id), {}) == [("bob",), ("bob",)]
+        database.execute(user, insert(table), {"user_id": user.user_id})
+    assert database.execute(ALICE, select(table.c.user_id), {}) == [("alice",)]
+    assert database.execute(BOB, select(table.c.user_id), {}) == [("bob",), ("bob",)]
 
 
 def test_the_embedded_login_is_bound(database: Database) -> None:

@@ -377,7 +377,7 @@ def test_the_pages_lead_to_a_copy_that_works(tmp_path: Path) -> None:
     assert [line[0] for line in registered.splitlines() if (line[1:] in main) != (line[0] == "+")] == []
     apply(copy, column)
     queries = copy / "app/boards/queries.py"
-    queries.write_text(queries.read_text().replace(*OVERVIEW) + "\n\n" + overview.split("\n", 1)[1])
+    queries.write_text(queries.read_text().replace(*OVERVIEW) + "\n\n" + overview.partition("\n\n")[2].lstrip())
     pytest_in(copy, "tests/boards", "tests/cards", "tests/tasks", AGREEMENT, PROTECTION)
     run(copy, "bash", "-euc", without_tasks)
     (copy / VERSIONS / "0004_no_tasks.py").write_text(dropped)

@@ -34,13 +34,13 @@ BROKEN = {
     ),
     "several": (
         {
-            "0002_a.py": migration("0002_a", FIRST, "import no_such_module"),
-            "0003_b.py": migration("0003_b", "0002_a", "import"),
-            "0004_c.py": migration("0004_c", "0003_b", "raise LookupError('no such column')"),
+            "new_a.py": migration("new_a", LAST, "import no_such_module"),
+            "new_b.py": migration("new_b", "new_a", "import"),
+            "new_c.py": migration("new_c", "new_b", "raise LookupError('no such column')"),
         },
         [
-            "ModuleNotFoundError: No module named 'no_such_module' (0002_a.py, line 1); SyntaxError: ",
-            "(0003_b.py, line 1); LookupError: no such column (0004_c.py, line 1)",
+            "ModuleNotFoundError: No module named 'no_such_module' (new_a.py, line 1); SyntaxError: ",
+            "(new_b.py, line 1); LookupError: no such column (new_c.py, line 1)",
         ],
     ),
     "none": ({}, [f"There is no migration in {VERSIONS}."]),

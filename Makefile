@@ -1,7 +1,7 @@
 # Works with GNU make 3.81 (macOS) and later. Variables on the command line (`make dev PORT=8123`) and in the
 # environment reach the program, because make hands both on; so this file sets none of the program's own.
 .DEFAULT_GOAL := help
-.PHONY: help dev psql migration migrate alembic reset test bench bench-check pictures stack traffic smoke stack-down check lock rename clean venv
+.PHONY: help dev psql migration migrate alembic reset test bench bench-check pictures stack traffic smoke stack-down check lock entity rename clean venv
 
 # Ends in $$python: a command of this name may exist and be too old, or be a shim for a Python that is not there.
 FIND_PYTHON = for python in "$$PYTHON" python3.14 python3.13 python3.12 python3.11 python3 none; do \
@@ -65,6 +65,9 @@ COMPILE = .venv/bin/python -m uv pip compile --quiet --universal --generate-hash
 lock: venv ## write both lock files from pyproject.toml; ARGS=--upgrade takes newer versions
 	@$(COMPILE) pyproject.toml -o requirements.lock
 	@$(COMPILE) --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+entity: venv ## make an entity of your own; NAME=board, NAME=card PARENT=board, NAME=person PLURAL=people
+	@exec .venv/bin/python -m devtools entity "$(NAME)" --plural "$(PLURAL)" --parent "$(PARENT)"
 
 rename: ## give this project a name of its own; NAME=orders-api
 	@$(FIND_PYTHON); exec "$$python" -I devtools/rename.py "$(NAME)"

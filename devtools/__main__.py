@@ -1,5 +1,6 @@
 """The command line of development: `python -m devtools --help`. The Makefile's targets call it."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -93,6 +94,22 @@ def stack() -> None:
     from devtools.stack import main
 
     main()
+
+
+@cli.command()
+def entity(
+    name: Annotated[str, typer.Argument(help="What one is called, or what many are, such as board or boards.")],
+    plural: Annotated[str, typer.Option(help="What many are called; NAME is then what one is.")] = "",
+    parent: Annotated[str, typer.Option(help="The entity that each one belongs to.")] = "",
+) -> None:
+    """Make an entity of your own: its folder, its tests, its migration and its line in app/main.py."""
+    from devtools.entity import EntityError, make_entity
+
+    try:
+        typer.echo(make_entity(Path(__file__).parents[1], name, plural, parent), nl=False)
+    except (EntityError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 @cli.command()

@@ -99,6 +99,11 @@ def _create(project: Path, lock: BinaryIO) -> None:
     if made.returncode:
         raise SetUpError(f"{sys.executable} could not make .venv: {made.stdout.strip()}")
     install(project, lock)
+    write_stamp(project)
+
+
+def write_stamp(project: Path) -> None:
+    """Say that `.venv` is what the lock file says."""
     _stamp(project).write_bytes(_expected_stamp(project))
 
 

@@ -1,5 +1,6 @@
-"""Every route of the application, those of a copied entity too: closed, and documented as it answers."""
+"""Every route under /api, a team's own too: closed, and documented as it answers."""
 
+import re
 from typing import Any
 
 import httpx
@@ -14,9 +15,10 @@ ROUTES = [
     pytest.param(method, route.path, id=f"{method} {route.path}")
     for router in ENTITIES
     for route in iter_route_contexts(router.routes)
-    if isinstance(route.original_route, ApiRoute)
+    if (route.path or "").startswith("/api/")  # elsewhere a team's route may be open
     for method in sorted(route.methods or ())
 ]
+PARAMETER = re.compile(r"\{.*?\}")
 TOKENS = {
     "none": None,
     "garbage": "x",
@@ -25,11 +27,11 @@ TOKENS = {
 }
 
 
-def test_every_route_of_an_entity_is_walked() -> None:
-    """No router holds a route that the walk does not see."""
+def test_every_route_under_api_is_walked() -> None:
+    """No router holds one that the walk does not see, or that is of another class."""
     routes = [route for router in ENTITIES for route in iter_route_contexts(router.routes)]
-    assert len(routes) == len({param.values for param in ROUTES}) > 0
-    assert all(isinstance(route.original_route, ApiRoute) and (route.path or "")[:5] == "/api/" for route in routes)
+    closed = [route for route in routes if isinstance(route.original_route, ApiRoute)]
+    assert {route.path for route in closed} == {param.values[1] for param in ROUTES} != set()
 
 
 @pytest.mark.parametrize("token", TOKENS)
@@ -37,7 +39,8 @@ def test_every_route_of_an_entity_is_walked() -> None:
 def test_no_route_answers_without_a_good_token(stranger: httpx.Client, method: str, path: str, token: str) -> None:
     """401 with a challenge, before path, query or body are looked at."""
     headers = {"Authorization": f"Bearer {TOKENS[token]}"} if TOKENS[token] else {}
-    for url, body in ((path.replace("{id}", "1"), b"{}"), (path.replace("{id}", "%00") + "?x=%ff", b"\xff")):
+    for value, query, body in (("1", "", b"{}"), ("%00", "?x=%ff", b"\xff")):
+        url = PARAMETER.sub(value, path) + query
         response = stranger.request(method, url, headers=headers, content=body)
         assert (response.status_code, response.headers["www-authenticate"][:6]) == (401, "Bearer")
 
@@ -47,15 +50,14 @@ def test_every_route_is_documented(stranger: httpx.Client, method: str, path: st
     """With a name, its security, a summary, and each refusal as a problem."""
     document = stranger.get("/openapi.json").json()
     operation = document["paths"][path][method.lower()]
-    assert {"operationId", "summary", "description"} <= operation.keys()
+    assert {"operationId", "summary"} <= operation.keys()
     assert operation["security"] == [{"betterAuth": []}]
     assert document["components"]["securitySchemes"]["betterAuth"]["scheme"] == "bearer"
     wanted = {"401", "408", "413", "414", "422", "431", "500", "503"}
     wanted |= {"404"} if "{" in path else set()
     wanted |= {"400", "415"} if method in {"POST", "PUT", "PATCH"} else set()
-    assert wanted <= operation["responses"].keys()
-    for status, response in operation["responses"].items():
-        assert status < "400" or is_problem(response)
+    for status in wanted:
+        assert is_problem(operation["responses"][status]), status
 
 
 def is_problem(response: Any) -> bool:

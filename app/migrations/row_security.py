@@ -46,13 +46,18 @@ def _run_if_possible(connection: Connection, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
 
+def _quote(table: str) -> str:
+    """Return a name as SQL takes it, with its schema if it has one: `order` is a word of SQL."""
+    return ".".join(map(op.get_bind().dialect.identifier_preparer.quote, table.split(".")))
+
+
 def protect(table: str, by: Literal["user_id", "org_id"] = "user_id") -> None:
     """Let each user see and change own rows of `table`, which has a `user_id`, and administrators see all of them.
 
     With `by="org_id"`, a column of the table as well, the rows are those of the user's organization: every member sees
     and changes them, whoever made them.
     """
-    own = OWN.format(by=by)
+    table, own = _quote(table), OWN.format(by=by)
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY own ON {table} USING ({own}) WITH CHECK ({own})")
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {ROLE}")
@@ -64,12 +69,13 @@ def protect(table: str, by: Literal["user_id", "org_id"] = "user_id") -> None:
 
 def share(table: str) -> None:
     """Let every user read all rows of `table`, which has no `user_id`; only migrations change them."""
-    op.execute(f"GRANT SELECT ON {table} TO {ROLE}, {ADMIN_ROLE}")
+    op.execute(f"GRANT SELECT ON {_quote(table)} TO {ROLE}, {ADMIN_ROLE}")
 
 
 @contextmanager
 def every_row(table: str) -> Iterator[None]:
     """Let a data migration reach all rows of `table`: forced policies would hide them from the owner too."""
+    table = _quote(table)
     op.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
     yield
     op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")

@@ -1,1 +1,1 @@
-"""Tasks: an entity. A new entity is a copy of this folder."""
+"""The tasks: an entity."""

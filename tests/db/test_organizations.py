@@ -1,8 +1,6 @@
 """Rows of an organization: the examples' own files, changed as docs/entity.md says, over HTTP and in the database."""
 
 import importlib
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +19,15 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, exc, pool, text
 from sqlmodel import SQLModel
 
-from app import main, migrations
+from app import main
 from app.auth import Administrator, Claims, Principal
 from app.db import Database
 from app.errors import Forbidden
 from app.main import create_app
 from app.settings import Settings
+from devtools.entity import make_entity
 from devtools.examples.schema import change_schema
+from tests.devtools.template import AS_IT_CAME, REASON, copy_template, run
 from tests.docs.pages import ROOT, blocks
 from tests.support import SECRET, UNLIMITED, Api, make_token, run_api
 
@@ -300,7 +300,6 @@ def test_an_administrator_sees_rows_of_all_organizations(ask: Asker, database: D
             database.execute(root, text("UPDATE keepsake SET title = 'taken' RETURNING id"), {})
 
 
-REGISTRATION = "\n\nfrom app.boards.routes import router as boards\n\nENTITIES = (*ENTITIES, boards)\n"
 CHECKS = (
     "tests/db/test_row_security.py::test_every_table_of_users_is_protected",
     "tests/migrations/test_migrations.py::test_the_models_are_what_was_migrated",
@@ -308,23 +307,11 @@ CHECKS = (
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not AS_IT_CAME, reason=REASON)
 def test_a_copy_with_boards_of_organizations_stays_green(tmp_path: Path) -> None:
     """The tests that came with the boards hold between organizations, once the page's users have one each."""
-    for name in ("app", "devtools", "docs", "tests"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    write_boards(tmp_path)
-    migration = tmp_path / "app/migrations/versions/0002_board.py"
-    after = f"down_revision = {migrations.revisions().head!r}"
-    migration.write_text(
-        migration.read_text().replace("0001_board", "0002_board").replace("down_revision = None", after)
-    )
-    with (tmp_path / "app/main.py").open("a") as file:
-        file.write(REGISTRATION)
-    shutil.copytree(tmp_path / "tests/examples", tmp_path / "tests/boards")
-    for test in (tmp_path / "tests/boards").glob("*.py"):
-        test.write_text(rename(test.read_text(), "example", "board").replace("devtools.boards", "app.boards"))
-    (tmp_path / "tests/boards/conftest.py").write_text(CONFTEST)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/boards", *CHECKS]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
+    copy = copy_template(tmp_path / "a copy")
+    make_entity(copy, "board")
+    apply(copy, DIFF)
+    (copy / "tests/boards/conftest.py").write_text(CONFTEST)
+    run(copy, sys.executable, "-m", "pytest", "-q", "tests/boards", *CHECKS)

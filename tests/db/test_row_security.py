@@ -7,15 +7,18 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
-from sqlalchemy import exc, func, insert, select, text
+from alembic import op
+from sqlalchemy import Column, Identity, Integer, MetaData, Table, Text, exc, func, insert, select, text
 from sqlmodel import col
 
 from app.auth import Principal
 from app.db import Database
 from app.db.roles import ADMIN_ROLE, ROLE
+from app.migrations.row_security import every_row, protect
 from app.serving import verify_database
 from app.settings import Settings
 from devtools.examples.models import Example
+from devtools.examples.schema import change_schema
 from devtools.postgres import Server
 from tests.support import SECRET, Api
 
@@ -112,6 +115,21 @@ def test_every_table_of_users_is_protected(cluster: Server, database_url: str) -
         found = connection.execute(text(UNPROTECTED), roles).scalars()
         assert sorted(found) == ["example", "forgotten", "forgotten_too"]
     catalog.close()
+
+
+@pytest.mark.parametrize("name", ["table", "public.table"])
+def test_a_table_may_be_called_by_a_word_of_sql(database: Database, database_url: str, name: str) -> None:
+    """It is quoted, as SQLAlchemy quotes it elsewhere; a schema that is named stays one."""
+    table = Table("table", MetaData(), Column("id", Integer, Identity()), Column("user_id", Text))
+    with change_schema(database_url):
+        table.create(op.get_bind())
+        protect(name)
+        with every_row(name):
+            op.execute(insert(table).values(user_id="bob"))
+    for user in (ALICE, BOB):
+        database.execute(user, insert(table), {"user_id": user.user_id})
+    assert database.execute(ALICE, select(table.c.user_id), {}) == [("alice",)]
+    assert database.execute(BOB, select(table.c.user_id), {}) == [("bob",), ("bob",)]
 
 
 def test_the_embedded_login_is_bound(database: Database) -> None:

@@ -1,6 +1,7 @@
 """Copies of the template, as a team makes them."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from devtools import bootstrap
 from devtools.rename import KEPT, list_files, list_tracked
 from tests.devtools.processes import ROOT
 
@@ -17,6 +19,9 @@ ENVIRONMENT = {
     "PYTHON": sys.executable,  # what `make` takes
     **{f"GIT_{role}_{what}": "a-team@example.com" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
 }
+
+AS_IT_CAME = [path.name for path in (ROOT / "app/migrations/versions").glob("*.py")] == ["0001_task.py"]
+REASON = "only the template as it came can be built upon here"
 
 
 def copy_template(folder: Path) -> Path:
@@ -39,6 +44,15 @@ def run(folder: Path, *command: str, **environ: str) -> str:
     return done.stdout
 
 
+def give_python(folder: Path) -> None:
+    """Let `make` in `folder` find a complete `.venv`, whose Python is this one."""
+    python = folder / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    bootstrap.write_stamp(folder)
+
+
 def commit(folder: Path) -> None:
     """Make `folder` a repository, if it is none, and commit all that it holds."""
     run(folder, "git", "init", "--quiet", "--initial-branch=main")
@@ -50,6 +64,14 @@ def texts(project: Path) -> dict[str, str]:
     """The text of every file that a rename should have changed, by its path."""
     paths = [path for path in list_files(project) if path.is_file() and path.name not in KEPT]
     return {str(path.relative_to(project)): path.read_bytes().decode(errors="replace") for path in paths}
+
+
+def mentions(project: Path, name: str) -> list[str]:
+    """The files that have a name, however it is spelt."""
+    spelt = re.compile(name.replace("-", "[-_ ]?"), re.IGNORECASE)
+    return [
+        f"{path}: {match[0]}" for path, text in texts(project).items() for match in spelt.finditer(f"{path}\n{text}")
+    ]
 
 
 def pyproject(project: Path) -> dict[str, Any]:

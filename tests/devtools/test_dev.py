@@ -22,11 +22,11 @@ def sleep(seconds: float) -> str:
     time.sleep(seconds)
     return "awake"
 """
-BOARD = """
+KEEPSAKE = """
 from sqlmodel import Field, SQLModel
 
 
-class Board(SQLModel, table=True):
+class Keepsake(SQLModel, table=True):
     id: int = Field(primary_key=True)
 """
 NEXT = """
@@ -130,10 +130,10 @@ def test_a_migration_is_applied_when_it_is_saved(project: Project) -> None:
 @pytest.mark.slow
 def test_a_model_without_a_migration_is_told_of(project: Project) -> None:
     """Before a request meets it."""
-    project.save("app/boards.py", BOARD)
-    project.replace("app/main.py", "from app.settings", "import app.boards\nfrom app.settings")
+    project.save("app/keepsakes.py", KEEPSAKE)
+    project.replace("app/main.py", "from app.settings", "import app.keepsakes\nfrom app.settings")
     with project.dev() as dev:
-        dev.wait_for('No migration makes board.id: `make migration M="what it does"` writes one.')
+        dev.wait_for('No migration makes keepsake.id: `make migration M="what it does"` writes one.')
 
 
 @pytest.mark.slow

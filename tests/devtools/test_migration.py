@@ -10,25 +10,25 @@ from devtools.migration import revision_id
 from tests.devtools.dev import Project
 from tests.support import run_sql
 
-BOARDS = "app/boards.py"
-BOARD = '''"""Boards."""
+KEEPSAKES = "app/keepsakes.py"
+KEEPSAKE = '''"""Keepsakes."""
 
 from sqlalchemy import BigInteger, CheckConstraint, Identity, Text
 from sqlmodel import Field, SQLModel
 
 
-class Board(SQLModel, table=True):
-    __table_args__ = (CheckConstraint("length(name) > 0", name="board_name"),)
+class Keepsake(SQLModel, table=True):
+    __table_args__ = (CheckConstraint("length(name) > 0", name="keepsake_name"),)
 
     id: int = Field(primary_key=True, sa_type=BigInteger, sa_column_args=[Identity(always=True)])
     user_id: str = Field(sa_type=Text)
     name: str
 
 
-class Country(SQLModel, table=True):
+class Origin(SQLModel, table=True):
     code: str = Field(primary_key=True)
 '''
-WRITTEN = '''"""Add "boards"."""
+WRITTEN = '''"""Add "keepsakes"."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -44,34 +44,34 @@ depends_on = None
 def upgrade() -> None:
     """Apply."""
     op.create_table(
-        "board",
+        "keepsake",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("user_id", sa.Text(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
-        sa.CheckConstraint("length(name) > 0", name="board_name"),
+        sa.CheckConstraint("length(name) > 0", name="keepsake_name"),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_table("country", sa.Column("code", sa.String(), nullable=False), sa.PrimaryKeyConstraint("code"))
-    protect("board")
+    op.create_table("origin", sa.Column("code", sa.String(), nullable=False), sa.PrimaryKeyConstraint("code"))
+    protect("keepsake")
 
 
 def downgrade() -> None:
     """Take back."""
-    op.drop_table("country")
-    op.drop_table("board")
-'''.replace('"boards"', "boards")
-SHARE = 'country has no user_id: nobody may read it unless its migration says share("country").'
+    op.drop_table("origin")
+    op.drop_table("keepsake")
+'''.replace('"keepsakes"', "keepsakes")
+SHARE = 'origin has no user_id: nobody may read it unless its migration says share("origin").'
 READ_IT = "Read it: Alembic does not see renames, policies, new values of an enum, or how to fill a column."
 AGREE = "The models and the migrations agree, so there is nothing to write."
-RENAMED = 'op.alter_column("board", "name", new_column_name="title")'
+RENAMED = 'op.alter_column("keepsake", "name", new_column_name="title")'
 HOW = 'Say in a few words what it does: make migration M="add color to board".'
 
 
 @pytest.fixture
-def boards(project: Project) -> Project:
+def keepsakes(project: Project) -> Project:
     """The copy, with models that no migration has yet."""
-    project.save(BOARDS, BOARD)
-    project.replace("app/main.py", "from app.settings", "import app.boards\nfrom app.settings")
+    project.save(KEEPSAKES, KEEPSAKE)
+    project.replace("app/main.py", "from app.settings", "import app.keepsakes\nfrom app.settings")
     return project
 
 
@@ -96,69 +96,69 @@ def line_of(ended: "subprocess.CompletedProcess[str]", code: int = 1) -> str:
     return ended.stderr.strip()
 
 
-def test_a_migration_is_what_the_models_say(boards: Project) -> None:
+def test_a_migration_is_what_the_models_say(keepsakes: Project) -> None:
     """With the next number, formatted, by types of PostgreSQL, and with `protect` for the table of users' rows."""
-    last = head(boards)
-    revision = f"{int(last.partition('_')[0]) + 1:04}_add_boards"
-    name, said = add(boards, "add boards")
+    last = head(keepsakes)
+    revision = f"{int(last.partition('_')[0]) + 1:04}_add_keepsakes"
+    name, said = add(keepsakes, "add keepsakes")
     assert name == f"app/migrations/versions/{revision}.py"
     assert said == [SHARE]
-    assert (boards.folder / name).read_text() == WRITTEN.format(revision=revision, head=last)
+    assert (keepsakes.folder / name).read_text() == WRITTEN.format(revision=revision, head=last)
 
 
 @pytest.mark.slow
-def test_what_was_written_can_be_applied_and_taken_back(boards: Project) -> None:
+def test_what_was_written_can_be_applied_and_taken_back(keepsakes: Project) -> None:
     """Then the models and the migrations agree, by our own words and by Alembic's."""
-    first = head(boards)
-    name, _ = add(boards, "add boards")
-    subprocess.run(["ruff", "check", "--select=I,F", name], cwd=boards.folder, check=True, env=boards.environment)
-    again = boards.run("migration", "again")
+    first = head(keepsakes)
+    name, _ = add(keepsakes, "add keepsakes")
+    subprocess.run(["ruff", "check", "--select=I,F", name], cwd=keepsakes.folder, check=True, env=keepsakes.environment)
+    again = keepsakes.run("migration", "again")
     assert (again.returncode, again.stdout, again.stderr) == (0, f"{AGREE}\n", "")
-    assert boards.run("alembic", "check").stdout == "No new upgrade operations detected.\n"
-    down = boards.run("migrate", "--down", "1")
+    assert keepsakes.run("alembic", "check").stdout == "No new upgrade operations detected.\n"
+    down = keepsakes.run("migrate", "--down", "1")
     assert (down.returncode, down.stdout) == (0, f"The database is at {first}.\n")
-    assert boards.run("alembic", "check").stdout == "FAILED: Target database is not up to date.\n"
-    up = boards.run("migrate")
-    assert (up.returncode, up.stdout) == (0, f"The database is at {head(boards)}.\n")
-    base = boards.run("migrate", "--down", "base")
+    assert keepsakes.run("alembic", "check").stdout == "FAILED: Target database is not up to date.\n"
+    up = keepsakes.run("migrate")
+    assert (up.returncode, up.stdout) == (0, f"The database is at {head(keepsakes)}.\n")
+    base = keepsakes.run("migrate", "--down", "base")
     assert (base.returncode, base.stdout) == (0, "The database is at base, the empty schema.\n")
-    assert len(list(boards.versions.glob("*.py"))) == int(head(boards).partition("_")[0])
+    assert len(list(keepsakes.versions.glob("*.py"))) == int(head(keepsakes).partition("_")[0])
     refused = {
         "99": "The schema cannot be changed: Relative revision -99 didn't produce 99 migrations",
         "nothing": "The schema cannot be changed: Can't locate revision identified by 'nothing'",
     }
     for down_to, told in refused.items():
-        assert line_of(boards.run("migrate", "--down", down_to)) == told
+        assert line_of(keepsakes.run("migrate", "--down", down_to)) == told
 
 
 @pytest.mark.slow
-def test_what_alembic_cannot_see_is_told(boards: Project) -> None:
+def test_what_alembic_cannot_see_is_told(keepsakes: Project) -> None:
     """A rename, a column that rows have no value for, what is dropped, a check without a name, a new owner of rows."""
-    add(boards, "add boards")
-    boards.replace(
-        BOARDS, "    name: str", "    title: str\n    color: str = Field(sa_column_kwargs={'server_default': 'red'})"
+    add(keepsakes, "add keepsakes")
+    keepsakes.replace(
+        KEEPSAKES, "    name: str", "    title: str\n    color: str = Field(sa_column_kwargs={'server_default': 'red'})"
     )
-    boards.replace(BOARDS, '"length(name) > 0", name="board_name"', '"length(title) > 0"')
-    boards.replace(BOARDS, "    code:", "    user_id: str | None\n    code:")
-    boards.replace(BOARDS, "primary_key=True)\n", "primary_key=True, max_length=3)\n")
-    name, said = add(boards, "Rename à column")
+    keepsakes.replace(KEEPSAKES, '"length(name) > 0", name="keepsake_name"', '"length(title) > 0"')
+    keepsakes.replace(KEEPSAKES, "    code:", "    user_id: str | None\n    code:")
+    keepsakes.replace(KEEPSAKES, "primary_key=True)\n", "primary_key=True, max_length=3)\n")
+    name, said = add(keepsakes, "Rename à column")
     assert said == [
-        "board.title is NOT NULL and has no server_default, which fails where board has rows.",
-        "board: the check board_name is dropped: none of its model has this name.",
-        f"board.name is dropped with its values. If title is its new name: {RENAMED}.",
-        'country gets a user_id: its migration must say protect("country").',
-        "board: a check of its model has no name, so Alembic cannot compare it.",
+        "keepsake.title is NOT NULL and has no server_default, which fails where keepsake has rows.",
+        "keepsake: the check keepsake_name is dropped: none of its model has this name.",
+        f"keepsake.name is dropped with its values. If title is its new name: {RENAMED}.",
+        'origin gets a user_id: its migration must say protect("origin").',
+        "keepsake: a check of its model has no name, so Alembic cannot compare it.",
     ]
     assert (
-        'op.add_column("board", sa.Column("color", sa.String(), server_default="red", nullable=False))'
-        in (boards.folder / name).read_text()
+        'op.add_column("keepsake", sa.Column("color", sa.String(), server_default="red", nullable=False))'
+        in (keepsakes.folder / name).read_text()
     )
-    boards.replace(BOARDS, "class Country", "class Land")
-    boards.replace(BOARDS, "    user_id: str | None\n", "    user_id: str | None\n    org_id: str\n")
+    keepsakes.replace(KEEPSAKES, "class Origin", "class Land")
+    keepsakes.replace(KEEPSAKES, "    user_id: str | None\n", "    user_id: str | None\n    org_id: str\n")
     assert name.endswith("_rename_a_column.py")
-    assert "sqlmodel" not in (boards.folder / name).read_text()
-    _, said = add(boards, "rename a table")
-    assert 'country is dropped with all its rows. If land is its new name: op.rename_table("country", "land").' in said
+    assert "sqlmodel" not in (keepsakes.folder / name).read_text()
+    _, said = add(keepsakes, "rename a table")
+    assert 'origin is dropped with all its rows. If land is its new name: op.rename_table("origin", "land").' in said
     assert 'land has an org_id: if its rows are the organization\'s, say protect("land", by="org_id").' in said
 
 
@@ -172,9 +172,9 @@ def test_a_migration_needs_words(message: str) -> None:
 @pytest.mark.parametrize(
     ("message", "revision"),
     [
-        ("Add boards.", "0001_add_boards"),
+        ("Add keepsakes.", "0001_add_keepsakes"),
         ("Rename à column", "0001_rename_a_column"),
-        ("add boards, and the countries where they stand", "0001_add_boards_and_the"),
+        ("add keepsakes, and the origins where they stand", "0001_add_keepsakes_and_the"),
         ("x" * 40, "0001_" + "x" * 27),
         ("x" * 20 + " " + "y" * 6, "0001_" + "x" * 20 + "_" + "y" * 6),
     ],
@@ -185,70 +185,75 @@ def test_a_revision_is_made_of_the_words(message: str, revision: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_migration_without_words_is_told_in_a_line(boards: Project) -> None:
+def test_a_migration_without_words_is_told_in_a_line(keepsakes: Project) -> None:
     """Exit code 2, one line, and no file."""
-    before = list(boards.versions.iterdir())
-    assert line_of(boards.run("migration"), 2) == HOW
-    boards.replace(BOARDS, "class Board", "clas Board")
-    assert line_of(boards.run("migration", "more")) == f"{BOARDS}, line 7: SyntaxError: invalid syntax"
-    assert list(boards.versions.iterdir()) == before
+    before = list(keepsakes.versions.iterdir())
+    assert line_of(keepsakes.run("migration"), 2) == HOW
+    keepsakes.replace(KEEPSAKES, "class Keepsake", "clas Keepsake")
+    assert line_of(keepsakes.run("migration", "more")) == f"{KEEPSAKES}, line 7: SyntaxError: invalid syntax"
+    assert list(keepsakes.versions.iterdir()) == before
 
 
 @pytest.mark.slow
-def test_a_long_message_is_cut_at_a_word(boards: Project) -> None:
+def test_a_long_message_is_cut_at_a_word(keepsakes: Project) -> None:
     """Alembic's table takes 32 characters."""
-    name, _ = add(boards, "Add boards, and the countries where they stand.")
-    assert name.endswith("_add_boards_and_the.py")
-    assert (boards.folder / name).read_text().startswith('"""Add boards, and the countries where they stand."""\n')
-    assert boards.run("migrate").returncode == 0
+    name, _ = add(keepsakes, "Add keepsakes, and the origins where they stand.")
+    assert name.endswith("_add_keepsakes_and_the.py")
+    assert (keepsakes.folder / name).read_text().startswith('"""Add keepsakes, and the origins where they stand."""\n')
+    assert keepsakes.run("migrate").returncode == 0
 
 
 @pytest.mark.slow
-def test_an_unclean_database_is_told_in_a_line(boards: Project) -> None:
+def test_an_unclean_database_is_told_in_a_line(keepsakes: Project) -> None:
     """A table made by hand, a migration that was edited, one that no file has: exit code 1, and no file."""
-    name, _ = add(boards, "add boards")
-    assert boards.run("migrate").returncode == 0
-    files = list(boards.versions.glob("*.py"))
-    boards.replace(name, 'protect("board")', 'protect("board")\n    op.execute("SELECT 1")')
+    name, _ = add(keepsakes, "add keepsakes")
+    assert keepsakes.run("migrate").returncode == 0
+    files = list(keepsakes.versions.glob("*.py"))
+    keepsakes.replace(name, 'protect("keepsake")', 'protect("keepsake")\n    op.execute("SELECT 1")')
     edited = f"{name}: edited after it was applied, so the database does not have the edit. `make migrate DOWN=1`"
-    assert line_of(boards.run("migration", "more")).startswith(edited)
-    assert boards.run("migrate").stderr.startswith(edited)
-    boards.replace(name, '\n    op.execute("SELECT 1")', "  # as it was")
-    assert boards.run("migrate").stderr == ""
-    run_sql(boards.database_url, "CREATE TABLE stray (id integer)")
-    told = line_of(boards.run("migration", "more"))
+    assert line_of(keepsakes.run("migration", "more")).startswith(edited)
+    assert keepsakes.run("migrate").stderr.startswith(edited)
+    keepsakes.replace(name, '\n    op.execute("SELECT 1")', "  # as it was")
+    assert keepsakes.run("migrate").stderr == ""
+    run_sql(keepsakes.database_url, "CREATE TABLE stray (id integer)")
+    told = line_of(keepsakes.run("migration", "more"))
     assert told.startswith(
         "Neither the models nor the migrations know stray: drop what was made by hand, or `make reset`"
     )
-    run_sql(boards.database_url, "UPDATE alembic_version SET version_num = '0099_other'")
+    run_sql(keepsakes.database_url, "UPDATE alembic_version SET version_num = '0099_other'")
     unknown = "The database is at the migration 0099_other, which app/migrations/versions does not have: another branch"
     for arguments in (("migration", "more"), ("migrate",), ("dev",)):
-        told = line_of(boards.run(*arguments))
+        told = line_of(keepsakes.run(*arguments))
         assert told.startswith(unknown)
         assert "`make reset`" in told
-    assert list(boards.versions.glob("*.py")) == files
+    assert list(keepsakes.versions.glob("*.py")) == files
 
 
 @pytest.mark.slow
-def test_a_database_that_is_behind_is_migrated_first(boards: Project) -> None:
+def test_a_database_that_is_behind_is_migrated_first(keepsakes: Project) -> None:
     """So that the new migration has only what is new."""
-    name, _ = add(boards, "add boards")
-    boards.replace(BOARDS, "    name: str", "    name: str\n    color: str | None")
-    _, said = add(boards, "add color")
+    name, _ = add(keepsakes, "add keepsakes")
+    keepsakes.replace(KEEPSAKES, "    name: str", "    name: str\n    color: str | None")
+    _, said = add(keepsakes, "add color")
     assert said == []
-    boards.replace(name, 'protect("board")', "nonsense()")
-    assert boards.run("migrate", "--down", "base").returncode == 0
+    keepsakes.replace(name, 'protect("keepsake")', "nonsense()")
+    assert keepsakes.run("migrate", "--down", "base").returncode == 0
     file = name.rpartition("/")[2]
-    assert line_of(boards.run("migration", "more")) == (
+    assert line_of(keepsakes.run("migration", "more")) == (
         f"The schema cannot be changed: NameError: name 'nonsense' is not defined ({file}, line 25)"
     )
 
 
 @pytest.mark.slow
-def test_alembic_itself_finds_the_application(boards: Project) -> None:
+def test_alembic_itself_finds_the_application(keepsakes: Project) -> None:
     """With DATABASE_URL set, its own command works in the folder of the project."""
-    assert boards.run("migrate").returncode == 0
+    assert keepsakes.run("migrate").returncode == 0
     ended = subprocess.run(
-        ["alembic", "current"], cwd=boards.folder, env=boards.environment, capture_output=True, text=True, check=True
+        ["alembic", "current"],
+        cwd=keepsakes.folder,
+        env=keepsakes.environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert ended.stdout == f"{head(boards)} (head)\n"
+    assert ended.stdout == f"{head(keepsakes)} (head)\n"

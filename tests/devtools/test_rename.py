@@ -1,26 +1,16 @@
 """`make rename` gives a copy its own name, everywhere and once, or says plainly why not."""
 
-import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from devtools.rename import RenameError, rename
-from tests.devtools.template import ENVIRONMENT, NAME, commit, copy_template, run, texts
+from tests.devtools.template import ENVIRONMENT, NAME, commit, copy_template, mentions, run, texts
 
 # Not written out: a name that stands in the files is refused.
 NEW = "-".join(("parcel", "tracking", "desk", "api"))
 NEWER = "-".join(("lost", "and", "found"))
-COPY = "-".join(("memo", "desk"))
-RUFF = (sys.executable, "-m", "ruff")
-MEMO = {"task": "memo", "Task": "Memo", "TASK": "MEMO"}
-OF_LIBRARIES = (
-    r"BackgroundTasks?|background_tasks|asyncio\.Task\b|TaskGroup|taskName|(?:add|create|current)_task\b"
-    r"|Task exception was never retrieved"  # asyncio logs it
-    r"|TextColumn\(.\{task\."  # rich fills it in
-)
 
 
 @pytest.fixture
@@ -31,14 +21,6 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "app/main.py").write_text('TITLE = "Wood API"\nMETRIC = "wood_api_build"\r\nSOFTWOOD = "wood"\n')
     (tmp_path / "CHANGELOG.md").write_text("wood-api was made.\n")
     return tmp_path
-
-
-def mentions(project: Path, name: str) -> list[str]:
-    """The files that have a name, however it is spelt."""
-    spelt = re.compile(name.replace("-", "[-_ ]?"), re.IGNORECASE)
-    return [
-        f"{path}: {match[0]}" for path, text in texts(project).items() for match in spelt.finditer(f"{path}\n{text}")
-    ]
 
 
 def test_every_spelling_follows(project: Path) -> None:
@@ -191,29 +173,3 @@ def test_make_says_why_not(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: a name is two or more words of a-z and 0-9 with hyphens between them")
     assert done.stderr.splitlines()[0].endswith("make rename NAME=orders-api. This one is ''")
     assert texts(copy) == texts(copy_template(tmp_path / "another"))
-
-
-def rename_entity(project: Path) -> None:
-    """Make memos of the tasks: in their folders as the recipe does, elsewhere but for what libraries name."""
-    for old in ("app/tasks", "tests/tasks", "app/migrations/versions/0001_task.py"):
-        (project / old).rename(project / old.replace("task", "memo"))
-    for name, text in texts(project).items():
-        kept = "(?!)" if name.startswith(("app/memos", "tests/memos")) else OF_LIBRARIES
-        changed = re.sub(f"{kept}|task|Task|TASK", lambda found: MEMO.get(found[0], found[0]), text)
-        if changed != text:
-            (project / name).write_text(changed)
-
-
-@pytest.mark.slow
-def test_a_renamed_copy_passes_the_tests(tmp_path: Path) -> None:
-    """With a name of its own, and another entity in the place of the first one, everything in it still works."""
-    copy = copy_template(tmp_path / "a copy")
-    run(copy, "make", "rename", f"NAME={COPY}")
-    run(copy, *RUFF, "check")
-    run(copy, *RUFF, "format", "--check")
-    rename_entity(copy)
-    run(copy, *RUFF, "check", "--fix")  # the order of imports is another one
-    run(copy, sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "worksteal", "-m", "not slow")
-    run(copy, "make", "clean")  # its databases are elsewhere
-    assert mentions(copy, NAME) == []
-    assert [str(path) for path in copy.rglob("*task*")] == []

@@ -17,7 +17,10 @@ PAGES = [
 RUNBOOK = ROOT / "observability" / "runbook.md"
 FENCE = re.compile(r"(?:^<!-- ([^\n]+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN_BY = "run by "
-WHOLE = {"entity.md": "tests/test_recipe.py", "upgrade.md": "tests/devtools/test_upgrade.py"}  # these run every block
+WHOLE = {  # these run every block of the page
+    "entity.md": "tests/devtools/test_entity.py",
+    "upgrade.md": "tests/devtools/test_upgrade.py",
+}
 
 
 class Block(NamedTuple):

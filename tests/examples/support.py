@@ -8,12 +8,12 @@ EXAMPLES = "/api/examples"
 Json = dict[str, Any]
 
 
-def post(client: httpx.Client, **fields: Any) -> httpx.Response:
+def post_example(client: httpx.Client, **fields: Any) -> httpx.Response:
     return client.post(EXAMPLES, json={"title": "an example"} | fields)
 
 
-def create(client: httpx.Client, **fields: Any) -> Json:
-    response = post(client, **fields)
+def create_example(client: httpx.Client, **fields: Any) -> Json:
+    response = post_example(client, **fields)
     assert response.status_code == 201
     example: Json = response.json()
     return example

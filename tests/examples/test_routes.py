@@ -5,18 +5,18 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from tests.examples.support import EXAMPLES, Json, create, post
+from tests.examples.support import EXAMPLES, Json, create_example, post_example
 
 
 @pytest.fixture
-def example(someone: httpx.Client) -> Json:
-    return create(someone, title="an example", description="in short", completed=False)
+def existing(someone: httpx.Client) -> Json:
+    return create_example(someone, title="an example", description="in short", completed=False)
 
 
 def test_a_new_example_is_what_was_sent(someone: httpx.Client) -> None:
     """201 with the example as stored, and where to find it."""
     before = datetime.now(UTC)
-    response = post(someone, title="buy milk", description="two\tlitres\n", completed=True)
+    response = post_example(someone, title="buy milk", description="two\tlitres\n", completed=True)
     example = response.json()
     assert (response.status_code, response.headers["location"]) == (201, f"{EXAMPLES}/{example['id']}")
     assert response.headers["content-type"] == "application/json"
@@ -32,7 +32,7 @@ def test_a_new_example_is_what_was_sent(someone: httpx.Client) -> None:
 
 def test_only_the_title_is_needed(someone: httpx.Client) -> None:
     """Without more an example is open and has no description."""
-    example = create(someone, title="t")
+    example = create_example(someone, title="t")
     assert (example["description"], example["completed"]) == (None, False)
 
 
@@ -48,7 +48,7 @@ def test_only_the_title_is_needed(someone: httpx.Client) -> None:
 )
 def test_titles_are_trimmed_and_have_one_kind_of_newline(someone: httpx.Client, sent: str, stored: str) -> None:
     """White space goes at both ends, CRLF becomes LF, and the rest stays."""
-    example = create(someone, title=sent)
+    example = create_example(someone, title=sent)
     assert example["title"] == stored
     assert someone.put(f"{EXAMPLES}/{example['id']}", json=example | {"title": sent}).json() == example
     assert someone.patch(f"{EXAMPLES}/{example['id']}", json={"title": sent}).json() == example
@@ -56,38 +56,38 @@ def test_titles_are_trimmed_and_have_one_kind_of_newline(someone: httpx.Client, 
 
 def test_descriptions_keep_their_white_space(someone: httpx.Client) -> None:
     """Up to 10,000 characters, CRLF counting as one."""
-    assert create(someone, description="  a\r\n\r\n b  ")["description"] == "  a\n\n b  "
-    assert create(someone, description="")["description"] == ""
-    assert len(create(someone, description="\r\n" * 10_000)["description"]) == 10_000
+    assert create_example(someone, description="  a\r\n\r\n b  ")["description"] == "  a\n\n b  "
+    assert create_example(someone, description="")["description"] == ""
+    assert len(create_example(someone, description="\r\n" * 10_000)["description"]) == 10_000
 
 
-def test_what_was_read_can_be_edited_and_sent_back(someone: httpx.Client, example: Json) -> None:
+def test_what_was_read_can_be_edited_and_sent_back(someone: httpx.Client, existing: Json) -> None:
     """The read-only fields of an example are ignored in every body, whatever they hold."""
     forged = {"id": 1, "user_id": "bob", "created_at": "1970-01-01T00:00:00Z", "updated_at": None}
-    path = f"{EXAMPLES}/{example['id']}"
-    replaced = someone.put(path, json=example | {"title": "new"}).json()
-    assert replaced == example | {"title": "new", "updated_at": replaced["updated_at"]}
+    path = f"{EXAMPLES}/{existing['id']}"
+    replaced = someone.put(path, json=existing | {"title": "new"}).json()
+    assert replaced == existing | {"title": "new", "updated_at": replaced["updated_at"]}
     for response in (
         someone.put(path, json=replaced | forged),
         someone.patch(path, json=forged),
         someone.patch(f"{path}/complete", json=forged | {"completed": False}),
     ):
         assert (response.status_code, response.json()) == (200, replaced)
-    again = create(someone, **(example | forged))
-    assert again["id"] not in {example["id"], 1}
-    assert again["user_id"] == example["user_id"]
+    again = create_example(someone, **(existing | forged))
+    assert again["id"] not in {existing["id"], 1}
+    assert again["user_id"] == existing["user_id"]
 
 
-def test_a_replacement_names_every_field(someone: httpx.Client, example: Json) -> None:
+def test_a_replacement_names_every_field(someone: httpx.Client, existing: Json) -> None:
     """PUT sets all three and moves `updated_at` alone; one left out is 422 and changes nothing."""
-    path, whole = f"{EXAMPLES}/{example['id']}", {"title": "new", "description": None, "completed": True}
+    path, whole = f"{EXAMPLES}/{existing['id']}", {"title": "new", "description": None, "completed": True}
     for missing in whole:
         response = someone.put(path, json={name: value for name, value in whole.items() if name != missing})
         assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, f"/{missing}")
-    assert someone.get(path).json() == example
+    assert someone.get(path).json() == existing
     response = someone.put(path, json=whole)
-    assert response.json() == example | whole | {"updated_at": response.json()["updated_at"]}
-    assert response.json()["updated_at"] > example["updated_at"]
+    assert response.json() == existing | whole | {"updated_at": response.json()["updated_at"]}
+    assert response.json()["updated_at"] > existing["updated_at"]
     assert someone.get(path).json() == response.json()
 
 
@@ -101,58 +101,58 @@ def test_a_replacement_names_every_field(someone: httpx.Client, example: Json) -
         {"title": "new", "description": None, "completed": True},
     ],
 )
-def test_a_patch_changes_what_it_names(someone: httpx.Client, example: Json, change: Json) -> None:
+def test_a_patch_changes_what_it_names(someone: httpx.Client, existing: Json, change: Json) -> None:
     """Any subset of the three; null clears the description."""
-    path = f"{EXAMPLES}/{example['id']}"
+    path = f"{EXAMPLES}/{existing['id']}"
     changed = someone.patch(path, json=change)
     assert changed.status_code == 200
-    assert changed.json() == example | change | {"updated_at": changed.json()["updated_at"]}
-    assert changed.json()["updated_at"] > example["updated_at"]
+    assert changed.json() == existing | change | {"updated_at": changed.json()["updated_at"]}
+    assert changed.json()["updated_at"] > existing["updated_at"]
     assert someone.get(path).json() == changed.json()
 
 
 @pytest.mark.parametrize(
     "change", [{"title": None}, {"completed": None}, {"title": " "}, {"title": "t", "completed": 1}]
 )
-def test_a_patch_is_taken_whole_or_not_at_all(someone: httpx.Client, example: Json, change: Json) -> None:
+def test_a_patch_is_taken_whole_or_not_at_all(someone: httpx.Client, existing: Json, change: Json) -> None:
     """One bad field is 422, and the good ones beside it change nothing."""
-    path = f"{EXAMPLES}/{example['id']}"
+    path = f"{EXAMPLES}/{existing['id']}"
     assert someone.patch(path, json=change).status_code == 422
-    assert someone.get(path).json() == example
+    assert someone.get(path).json() == existing
 
 
-def test_completing_never_flips_back(someone: httpx.Client, example: Json) -> None:
+def test_completing_never_flips_back(someone: httpx.Client, existing: Json) -> None:
     """No body and {} complete, {"completed": false} reopens, and a retry of either changes nothing."""
-    path = f"{EXAMPLES}/{example['id']}/complete"
+    path = f"{EXAMPLES}/{existing['id']}/complete"
     done = someone.patch(path).json()
-    assert done == example | {"completed": True, "updated_at": done["updated_at"]}
-    assert done["updated_at"] > example["updated_at"]
+    assert done == existing | {"completed": True, "updated_at": done["updated_at"]}
+    assert done["updated_at"] > existing["updated_at"]
     for body in (None, {}, {"completed": True}):
         response = someone.patch(path, json=body) if body is not None else someone.patch(path)
         assert (response.status_code, response.json()) == (200, done)
     reopened = someone.patch(path, json={"completed": False}).json()
-    assert reopened == example | {"updated_at": reopened["updated_at"]}
+    assert reopened == existing | {"updated_at": reopened["updated_at"]}
     assert someone.patch(path, json={"completed": False}).json() == reopened
     assert someone.patch(path, json={}).json()["completed"] is True
 
 
-def test_a_change_that_changes_nothing_leaves_updated_at(someone: httpx.Client, example: Json) -> None:
+def test_a_change_that_changes_nothing_leaves_updated_at(someone: httpx.Client, existing: Json) -> None:
     """PUT, PATCH and complete with the values that stand there, and a PATCH with none."""
-    path = f"{EXAMPLES}/{example['id']}"
+    path = f"{EXAMPLES}/{existing['id']}"
     for response in (
-        someone.put(path, json=example),
-        someone.patch(path, json=example),
+        someone.put(path, json=existing),
+        someone.patch(path, json=existing),
         someone.patch(path, json={"title": " an example "}),
         someone.patch(path, json={}),
         someone.patch(f"{path}/complete", json={"completed": False}),
     ):
-        assert (response.status_code, response.json()) == (200, example)
-    assert someone.get(path).json() == example
+        assert (response.status_code, response.json()) == (200, existing)
+    assert someone.get(path).json() == existing
 
 
-def test_a_deleted_example_is_gone(someone: httpx.Client, example: Json) -> None:
+def test_a_deleted_example_is_gone(someone: httpx.Client, existing: Json) -> None:
     """204 without a body, and from then on every call answers as for an example that never was."""
-    path = f"{EXAMPLES}/{example['id']}"
+    path = f"{EXAMPLES}/{existing['id']}"
     response = someone.delete(path)
     assert (response.status_code, response.content) == (204, b"")
     assert "content-type" not in response.headers
@@ -169,10 +169,10 @@ def test_a_deleted_example_is_gone(someone: httpx.Client, example: Json) -> None
     assert someone.get(EXAMPLES).json() == []
 
 
-def test_head_is_get_without_its_body(someone: httpx.Client, example: Json) -> None:
+def test_head_is_get_without_its_body(someone: httpx.Client, existing: Json) -> None:
     """The same headers, length included (RFC 9110, 9.3.2), but for those that tell of the moment."""
     moving = {"date": "", "ratelimit": "", "server-timing": "", "x-trace-id": ""}
-    for path in (EXAMPLES, f"{EXAMPLES}/{example['id']}"):
+    for path in (EXAMPLES, f"{EXAMPLES}/{existing['id']}"):
         got, head = someone.get(path), someone.head(path)
         assert (head.status_code, head.content) == (200, b"")
         assert {**head.headers} | moving == {**got.headers} | moving

@@ -140,4 +140,4 @@ def test_settings_come_from_the_environment(diff_settings: Settings, monkeypatch
     create: Any = create_app
     with TestClient(create()) as client:
         assert client.get("/health/live").status_code == 200
-        assert client.get("/api/tasks?limit=1", headers=TOKEN).json() == []
+        assert client.get("/api/examples?limit=1", headers=TOKEN).json() == []

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from app import migrations
 from tests.copies import copy_project
 from tests.postmaster import Postmaster
 from tests.process import run_command
 
-FIRST = "0001_task"
+LAST = migrations.revisions().head
 VERSIONS = "app/migrations/versions"
 
 
@@ -16,30 +17,30 @@ def migration(revision: str, before: str | tuple[str, ...] | None, code: str = "
     return f"{code}\nrevision = {revision!r}\ndown_revision = {before!r}\ndef upgrade(): ...\n"
 
 
-TWO = {"0002_a.py": migration("0002_a", FIRST), "0002_b.py": migration("0002_b", FIRST)}
-TWO_HEADS = "Only one migration can be the last: of 0002_a and 0002_b, let one name the other as its `down_revision`."
+TWO = {"new_a.py": migration("new_a", LAST), "new_b.py": migration("new_b", LAST)}
+TWO_HEADS = "Only one migration can be the last: of new_a and new_b, let one name the other as its `down_revision`."
 BROKEN = {
     "two heads": (TWO, [TWO_HEADS]),
-    "gone": ({"0002_a.py": migration("0002_a", "0001_gone")}, ["0001_gone", "0002_a", "is not present"]),
-    "twice": ({"0002_a.py": migration(FIRST, None)}, [f"Revision {FIRST} is present more than once"]),
+    "gone": ({"new_a.py": migration("new_a", "gone")}, ["gone", "new_a", "is not present"]),
+    "twice": ({"new_a.py": migration(LAST, None)}, [f"Revision {LAST} is present more than once"]),
     "cycle": (
-        {"0002_a.py": migration("0002_a", "0003_b"), "0003_b.py": migration("0003_b", "0002_a")},
-        ["Cycle is detected in revisions (0002_a, 0003_b)"],
+        {"new_a.py": migration("new_a", "new_c"), "new_c.py": migration("new_c", "new_a")},
+        ["Cycle is detected in revisions (new_a, new_c)"],
     ),
-    "syntax": ({"0002_a.py": migration("0002_a", FIRST, "import")}, ["SyntaxError: ", "(0002_a.py, line 1)"]),
+    "syntax": ({"new_a.py": migration("new_a", LAST, "import")}, ["SyntaxError: ", "(new_a.py, line 1)"]),
     "import": (
-        {"0002_a.py": migration("0002_a", FIRST, "import no_such_module")},
-        ["ModuleNotFoundError: No module named 'no_such_module' (0002_a.py, line 1)"],
+        {"new_a.py": migration("new_a", LAST, "import no_such_module")},
+        ["ModuleNotFoundError: No module named 'no_such_module' (new_a.py, line 1)"],
     ),
     "several": (
         {
-            "0002_a.py": migration("0002_a", FIRST, "import no_such_module"),
-            "0003_b.py": migration("0003_b", "0002_a", "import"),
-            "0004_c.py": migration("0004_c", "0003_b", "raise LookupError('no such column')"),
+            "new_a.py": migration("new_a", LAST, "import no_such_module"),
+            "new_b.py": migration("new_b", "new_a", "import"),
+            "new_c.py": migration("new_c", "new_b", "raise LookupError('no such column')"),
         },
         [
-            "ModuleNotFoundError: No module named 'no_such_module' (0002_a.py, line 1); SyntaxError: ",
-            "(0003_b.py, line 1); LookupError: no such column (0004_c.py, line 1)",
+            "ModuleNotFoundError: No module named 'no_such_module' (new_a.py, line 1); SyntaxError: ",
+            "(new_b.py, line 1); LookupError: no such column (new_c.py, line 1)",
         ],
     ),
     "none": ({}, [f"There is no migration in {VERSIONS}."]),
@@ -62,7 +63,8 @@ def test_broken_migrations_are_told_in_a_line(copy: Path, postmaster: Postmaster
     """By `migrate`, and by `serve` in the same words: exit code 1, and one line that names what to mend."""
     files, told = BROKEN[name]
     if not files:
-        (copy / VERSIONS / f"{FIRST}.py").unlink()
+        for path in (copy / VERSIONS).glob("*.py"):
+            path.unlink()
     put(copy, files)
     url = postmaster.url(postmaster.new_database())
     migrated = run_command(["migrate"], url, copy)
@@ -84,6 +86,6 @@ def test_another_server_is_told_as_well(copy: Path, postmaster: Postmaster) -> N
 
 def test_two_lines_may_meet_again(copy: Path, postmaster: Postmaster) -> None:
     """A migration that comes after both makes them one line, and `migrate` runs."""
-    put(copy, TWO | {"0003_ab.py": migration("0003_ab", ("0002_a", "0002_b"))})
+    put(copy, TWO | {"new_ab.py": migration("new_ab", ("new_a", "new_b"))})
     migrated = run_command(["migrate"], postmaster.url(postmaster.new_database()), copy)
     assert (migrated.returncode, migrated.stderr) == (0, "")

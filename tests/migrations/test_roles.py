@@ -9,6 +9,8 @@ import pytest
 from app import migrations
 from app.db.roles import ROLE, ROLES
 from app.serving import NotServing, verify_database
+from devtools.examples import migration
+from devtools.examples.schema import change_schema
 from tests.migrations.support import settings
 from tests.postmaster import Postmaster
 from tests.process import run_command, run_process
@@ -104,7 +106,9 @@ def test_who_migrates_need_not_be_who_serves(postmaster: Postmaster, humble: str
     postmaster.ask("CREATE DATABASE empty_of_owner OWNER tasks")
     migrated = run_command(["migrate"], login, database_migration_url=owner)
     assert (migrated.returncode, migrated.stderr) == (0, "")
+    with change_schema(owner):
+        migration.upgrade()
     with run_process(login) as process, process.client() as client:
-        assert client.post("/api/tasks", json={"title": "a task"}).status_code == 201
-        assert len(client.get("/api/tasks").json()) == 1
+        assert client.post("/api/examples", json={"title": "an example"}).status_code == 201
+        assert len(client.get("/api/examples").json()) == 1
     postmaster.ask("DROP DATABASE empty_of_owner WITH (FORCE)")

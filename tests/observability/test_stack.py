@@ -47,12 +47,12 @@ def stack(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFact
 def use(client: httpx.Client, enough: Event) -> None:
     """Use the API as its users do, mistakes included, a few dozen requests a second."""
     while not enough.wait(0.1):
-        task = client.post("/api/tasks", json={"title": "seen"}).json()
-        client.get("/api/tasks")
-        client.patch(f"/api/tasks/{task['id']}/complete")
-        client.delete(f"/api/tasks/{task['id']}")
-        client.get("/api/tasks/0")
-        client.get("/api/tasks", headers={"Authorization": "Bearer x"})
+        example = client.post("/api/examples", json={"title": "seen"}).json()
+        client.get("/api/examples")
+        client.patch(f"/api/examples/{example['id']}/complete")
+        client.delete(f"/api/examples/{example['id']}")
+        client.get("/api/examples/0")
+        client.get("/api/examples", headers={"Authorization": "Bearer x"})
 
 
 def unanswered(prometheus: Prometheus, queries: dict[str, str]) -> dict[str, str]:

@@ -8,12 +8,12 @@ TASKS = "/api/tasks"
 Json = dict[str, Any]
 
 
-def post(client: httpx.Client, **fields: Any) -> httpx.Response:
+def post_task(client: httpx.Client, **fields: Any) -> httpx.Response:
     return client.post(TASKS, json={"title": "a task"} | fields)
 
 
-def create(client: httpx.Client, **fields: Any) -> Json:
-    response = post(client, **fields)
+def create_task(client: httpx.Client, **fields: Any) -> Json:
+    response = post_task(client, **fields)
     assert response.status_code == 201
     task: Json = response.json()
     return task

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.tasks.support import TASKS, create
+from tests.tasks.support import TASKS, create_task
 
 
 def walk(client: httpx.Client, **query: Any) -> Iterator[list[str]]:
@@ -28,7 +28,7 @@ def titles(client: httpx.Client, **query: Any) -> list[str]:
 def test_a_list_is_newest_first_and_may_be_oldest_first(someone: httpx.Client) -> None:
     """An empty list, then one of two, in both orders; and a list holds a task as it is read alone."""
     assert someone.get(TASKS).json() == []
-    first, second = create(someone, title="first"), create(someone, title="second")
+    first, second = create_task(someone, title="first"), create_task(someone, title="second")
     assert someone.get(TASKS).json() == [second, first]
     assert someone.get(TASKS, params={"order": "newest"}).json() == [second, first]
     assert someone.get(TASKS, params={"order": "oldest"}).json() == [first, second]
@@ -38,7 +38,7 @@ def test_a_list_is_newest_first_and_may_be_oldest_first(someone: httpx.Client) -
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8, 100])
 def test_pages_lead_to_the_end(someone: httpx.Client, order: str, limit: int) -> None:
     """Each page is full but the last, none is empty, and together they hold each task once, in order."""
-    wanted = [create(someone, title=f"{number}")["title"] for number in range(7)]
+    wanted = [create_task(someone, title=f"{number}")["title"] for number in range(7)]
     pages = list(walk(someone, order=order, limit=limit))
     assert [len(page) for page in pages] == [len(wanted[start : start + limit]) for start in range(0, 7, limit)]
     assert list(chain(*pages)) == (wanted if order == "oldest" else wanted[::-1])
@@ -47,7 +47,7 @@ def test_pages_lead_to_the_end(someone: httpx.Client, order: str, limit: int) ->
 def test_a_page_is_of_50_unless_told_otherwise(someone: httpx.Client) -> None:
     """50, and up to 100 on request."""
     for number in range(102):
-        create(someone, title=f"{number}")
+        create_task(someone, title=f"{number}")
     assert [len(page) for page in walk(someone)] == [50, 50, 2]
     assert [len(page) for page in walk(someone, limit=100)] == [100, 2]
 
@@ -56,16 +56,16 @@ def test_a_link_keeps_the_filters(someone: httpx.Client) -> None:
     """The next page has the same limit, order, filter and text, whatever characters are in it."""
     text = "50% & more=é+_\\ #1"
     for number in range(5):
-        create(someone, title=f"{number} {text}", completed=number != 2)
-        create(someone, title=f"{number} other", completed=True)
+        create_task(someone, title=f"{number} {text}", completed=number != 2)
+        create_task(someone, title=f"{number} other", completed=True)
     pages = list(walk(someone, q=text, completed="true", order="oldest", limit=2))
     assert pages == [[f"0 {text}", f"1 {text}"], [f"3 {text}", f"4 {text}"]]
 
 
 def test_a_link_is_a_path(someone: httpx.Client) -> None:
     """It names no host, which a client could have forged, and its cursor is opaque."""
-    create(someone)
-    create(someone)
+    create_task(someone)
+    create_task(someone)
     link = someone.get(TASKS, params={"limit": 1}, headers={"Host": "evil.test"}).headers["link"]
     assert link.startswith(f"<{TASKS}?limit=1&cursor=")
     assert link.endswith('>; rel="next"')
@@ -73,23 +73,23 @@ def test_a_link_is_a_path(someone: httpx.Client) -> None:
 
 def test_rows_that_come_and_go_while_paging_move_nothing(someone: httpx.Client) -> None:
     """Newer tasks and deleted ones, the cursor's own among them, neither repeat nor hide any other."""
-    ids = [create(someone, title=f"{number}")["id"] for number in range(6)]
+    ids = [create_task(someone, title=f"{number}")["id"] for number in range(6)]
     pages = walk(someone, limit=2)
     assert next(pages) == ["5", "4"]
-    create(someone, title="new")
+    create_task(someone, title="new")
     for index in (4, 5, 1):
         someone.delete(f"{TASKS}/{ids[index]}")
     assert list(pages) == [["3", "2"], ["0"]]
     pages = walk(someone, limit=2, order="oldest")
     assert next(pages) == ["0", "2"]
-    create(someone, title="newest")
+    create_task(someone, title="newest")
     assert list(pages) == [["3", "new"], ["newest"]]
 
 
 def test_lists_can_be_of_open_or_done_tasks(someone: httpx.Client) -> None:
     """`completed` is true or false, or left out for both."""
-    create(someone, title="open")
-    create(someone, title="done", completed=True)
+    create_task(someone, title="open")
+    create_task(someone, title="done", completed=True)
     assert titles(someone, completed="true") == ["done"]
     assert titles(someone, completed="false") == ["open"]
     assert titles(someone) == ["done", "open"]
@@ -117,8 +117,8 @@ def test_lists_can_be_of_open_or_done_tasks(someone: httpx.Client) -> None:
 )
 def test_text_is_found_wherever_it_stands(someone: httpx.Client, text: str, found: list[str]) -> None:
     """In title or description, whatever its case, each character standing for itself."""
-    create(someone, title="Buy milk", description="Two litres")
+    create_task(someone, title="Buy milk", description="Two litres")
     for title in ("100% sure", "1000 sure", "snake_case", "snakeXcase", "back\\slash", "À L'ÉCOLE"):
-        create(someone, title=title)
-    create(someone, title="emoji", description="x😀")
+        create_task(someone, title=title)
+    create_task(someone, title="emoji", description="x😀")
     assert titles(someone, q=text) == found

@@ -5,18 +5,18 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from tests.tasks.support import TASKS, Json, create, post
+from tests.tasks.support import TASKS, Json, create_task, post_task
 
 
 @pytest.fixture
-def task(someone: httpx.Client) -> Json:
-    return create(someone, title="a task", description="in short", completed=False)
+def existing(someone: httpx.Client) -> Json:
+    return create_task(someone, title="a task", description="in short", completed=False)
 
 
 def test_a_new_task_is_what_was_sent(someone: httpx.Client) -> None:
     """201 with the task as stored, and where to find it."""
     before = datetime.now(UTC)
-    response = post(someone, title="buy milk", description="two\tlitres\n", completed=True)
+    response = post_task(someone, title="buy milk", description="two\tlitres\n", completed=True)
     task = response.json()
     assert (response.status_code, response.headers["location"]) == (201, f"{TASKS}/{task['id']}")
     assert response.headers["content-type"] == "application/json"
@@ -32,7 +32,7 @@ def test_a_new_task_is_what_was_sent(someone: httpx.Client) -> None:
 
 def test_only_the_title_is_needed(someone: httpx.Client) -> None:
     """Without more a task is open and has no description."""
-    task = create(someone, title="t")
+    task = create_task(someone, title="t")
     assert (task["description"], task["completed"]) == (None, False)
 
 
@@ -48,7 +48,7 @@ def test_only_the_title_is_needed(someone: httpx.Client) -> None:
 )
 def test_titles_are_trimmed_and_have_one_kind_of_newline(someone: httpx.Client, sent: str, stored: str) -> None:
     """White space goes at both ends, CRLF becomes LF, and the rest stays."""
-    task = create(someone, title=sent)
+    task = create_task(someone, title=sent)
     assert task["title"] == stored
     assert someone.put(f"{TASKS}/{task['id']}", json=task | {"title": sent}).json() == task
     assert someone.patch(f"{TASKS}/{task['id']}", json={"title": sent}).json() == task
@@ -56,38 +56,38 @@ def test_titles_are_trimmed_and_have_one_kind_of_newline(someone: httpx.Client, 
 
 def test_descriptions_keep_their_white_space(someone: httpx.Client) -> None:
     """Up to 10,000 characters, CRLF counting as one."""
-    assert create(someone, description="  a\r\n\r\n b  ")["description"] == "  a\n\n b  "
-    assert create(someone, description="")["description"] == ""
-    assert len(create(someone, description="\r\n" * 10_000)["description"]) == 10_000
+    assert create_task(someone, description="  a\r\n\r\n b  ")["description"] == "  a\n\n b  "
+    assert create_task(someone, description="")["description"] == ""
+    assert len(create_task(someone, description="\r\n" * 10_000)["description"]) == 10_000
 
 
-def test_what_was_read_can_be_edited_and_sent_back(someone: httpx.Client, task: Json) -> None:
+def test_what_was_read_can_be_edited_and_sent_back(someone: httpx.Client, existing: Json) -> None:
     """The read-only fields of a task are ignored in every body, whatever they hold."""
     forged = {"id": 1, "user_id": "bob", "created_at": "1970-01-01T00:00:00Z", "updated_at": None}
-    path = f"{TASKS}/{task['id']}"
-    replaced = someone.put(path, json=task | {"title": "new"}).json()
-    assert replaced == task | {"title": "new", "updated_at": replaced["updated_at"]}
+    path = f"{TASKS}/{existing['id']}"
+    replaced = someone.put(path, json=existing | {"title": "new"}).json()
+    assert replaced == existing | {"title": "new", "updated_at": replaced["updated_at"]}
     for response in (
         someone.put(path, json=replaced | forged),
         someone.patch(path, json=forged),
         someone.patch(f"{path}/complete", json=forged | {"completed": False}),
     ):
         assert (response.status_code, response.json()) == (200, replaced)
-    again = create(someone, **(task | forged))
-    assert again["id"] not in {task["id"], 1}
-    assert again["user_id"] == task["user_id"]
+    again = create_task(someone, **(existing | forged))
+    assert again["id"] not in {existing["id"], 1}
+    assert again["user_id"] == existing["user_id"]
 
 
-def test_a_replacement_names_every_field(someone: httpx.Client, task: Json) -> None:
+def test_a_replacement_names_every_field(someone: httpx.Client, existing: Json) -> None:
     """PUT sets all three and moves `updated_at` alone; one left out is 422 and changes nothing."""
-    path, whole = f"{TASKS}/{task['id']}", {"title": "new", "description": None, "completed": True}
+    path, whole = f"{TASKS}/{existing['id']}", {"title": "new", "description": None, "completed": True}
     for missing in whole:
         response = someone.put(path, json={name: value for name, value in whole.items() if name != missing})
         assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, f"/{missing}")
-    assert someone.get(path).json() == task
+    assert someone.get(path).json() == existing
     response = someone.put(path, json=whole)
-    assert response.json() == task | whole | {"updated_at": response.json()["updated_at"]}
-    assert response.json()["updated_at"] > task["updated_at"]
+    assert response.json() == existing | whole | {"updated_at": response.json()["updated_at"]}
+    assert response.json()["updated_at"] > existing["updated_at"]
     assert someone.get(path).json() == response.json()
 
 
@@ -101,58 +101,58 @@ def test_a_replacement_names_every_field(someone: httpx.Client, task: Json) -> N
         {"title": "new", "description": None, "completed": True},
     ],
 )
-def test_a_patch_changes_what_it_names(someone: httpx.Client, task: Json, change: Json) -> None:
+def test_a_patch_changes_what_it_names(someone: httpx.Client, existing: Json, change: Json) -> None:
     """Any subset of the three; null clears the description."""
-    path = f"{TASKS}/{task['id']}"
+    path = f"{TASKS}/{existing['id']}"
     changed = someone.patch(path, json=change)
     assert changed.status_code == 200
-    assert changed.json() == task | change | {"updated_at": changed.json()["updated_at"]}
-    assert changed.json()["updated_at"] > task["updated_at"]
+    assert changed.json() == existing | change | {"updated_at": changed.json()["updated_at"]}
+    assert changed.json()["updated_at"] > existing["updated_at"]
     assert someone.get(path).json() == changed.json()
 
 
 @pytest.mark.parametrize(
     "change", [{"title": None}, {"completed": None}, {"title": " "}, {"title": "t", "completed": 1}]
 )
-def test_a_patch_is_taken_whole_or_not_at_all(someone: httpx.Client, task: Json, change: Json) -> None:
+def test_a_patch_is_taken_whole_or_not_at_all(someone: httpx.Client, existing: Json, change: Json) -> None:
     """One bad field is 422, and the good ones beside it change nothing."""
-    path = f"{TASKS}/{task['id']}"
+    path = f"{TASKS}/{existing['id']}"
     assert someone.patch(path, json=change).status_code == 422
-    assert someone.get(path).json() == task
+    assert someone.get(path).json() == existing
 
 
-def test_completing_never_flips_back(someone: httpx.Client, task: Json) -> None:
+def test_completing_never_flips_back(someone: httpx.Client, existing: Json) -> None:
     """No body and {} complete, {"completed": false} reopens, and a retry of either changes nothing."""
-    path = f"{TASKS}/{task['id']}/complete"
+    path = f"{TASKS}/{existing['id']}/complete"
     done = someone.patch(path).json()
-    assert done == task | {"completed": True, "updated_at": done["updated_at"]}
-    assert done["updated_at"] > task["updated_at"]
+    assert done == existing | {"completed": True, "updated_at": done["updated_at"]}
+    assert done["updated_at"] > existing["updated_at"]
     for body in (None, {}, {"completed": True}):
         response = someone.patch(path, json=body) if body is not None else someone.patch(path)
         assert (response.status_code, response.json()) == (200, done)
     reopened = someone.patch(path, json={"completed": False}).json()
-    assert reopened == task | {"updated_at": reopened["updated_at"]}
+    assert reopened == existing | {"updated_at": reopened["updated_at"]}
     assert someone.patch(path, json={"completed": False}).json() == reopened
     assert someone.patch(path, json={}).json()["completed"] is True
 
 
-def test_a_change_that_changes_nothing_leaves_updated_at(someone: httpx.Client, task: Json) -> None:
+def test_a_change_that_changes_nothing_leaves_updated_at(someone: httpx.Client, existing: Json) -> None:
     """PUT, PATCH and complete with the values that stand there, and a PATCH with none."""
-    path = f"{TASKS}/{task['id']}"
+    path = f"{TASKS}/{existing['id']}"
     for response in (
-        someone.put(path, json=task),
-        someone.patch(path, json=task),
+        someone.put(path, json=existing),
+        someone.patch(path, json=existing),
         someone.patch(path, json={"title": " a task "}),
         someone.patch(path, json={}),
         someone.patch(f"{path}/complete", json={"completed": False}),
     ):
-        assert (response.status_code, response.json()) == (200, task)
-    assert someone.get(path).json() == task
+        assert (response.status_code, response.json()) == (200, existing)
+    assert someone.get(path).json() == existing
 
 
-def test_a_deleted_task_is_gone(someone: httpx.Client, task: Json) -> None:
+def test_a_deleted_task_is_gone(someone: httpx.Client, existing: Json) -> None:
     """204 without a body, and from then on every call answers as for a task that never was."""
-    path = f"{TASKS}/{task['id']}"
+    path = f"{TASKS}/{existing['id']}"
     response = someone.delete(path)
     assert (response.status_code, response.content) == (204, b"")
     assert "content-type" not in response.headers
@@ -169,10 +169,10 @@ def test_a_deleted_task_is_gone(someone: httpx.Client, task: Json) -> None:
     assert someone.get(TASKS).json() == []
 
 
-def test_head_is_get_without_its_body(someone: httpx.Client, task: Json) -> None:
+def test_head_is_get_without_its_body(someone: httpx.Client, existing: Json) -> None:
     """The same headers, length included (RFC 9110, 9.3.2), but for those that tell of the moment."""
     moving = {"date": "", "ratelimit": "", "server-timing": "", "x-trace-id": ""}
-    for path in (TASKS, f"{TASKS}/{task['id']}"):
+    for path in (TASKS, f"{TASKS}/{existing['id']}"):
         got, head = someone.get(path), someone.head(path)
         assert (head.status_code, head.content) == (200, b"")
         assert {**head.headers} | moving == {**got.headers} | moving

@@ -31,7 +31,7 @@ reset: venv ## empty the development database
 	@exec .venv/bin/python -m devtools reset
 
 test: venv ## run the tests; ARGS="-k health -x" goes to pytest
-	@exec .venv/bin/python -m pytest -n 3 --dist worksteal -m "not slow" $(ARGS)
+	@exec .venv/bin/python -m pytest -n 4 --dist worksteal -m "not slow" $(ARGS)
 
 bench: venv ## measure what it costs, in half an hour; ARGS="--quick"
 	@.venv/bin/python -m benchmarks run $(ARGS)

@@ -99,7 +99,7 @@ def test_a_request_in_flight_finishes(postmaster: Postmaster) -> None:
     """It waits for a lock when the signal comes, and has its answer when the lock is free."""
     name = postmaster.new_database()
     with ExitStack() as stack:
-        process = stack.enter_context(run_process(postmaster.url(name), database_timeout_ms=8000))
+        process = stack.enter_context(run_process(postmaster.url(name), request_deadline_ms=8000))
         client, other = stack.enter_context(process.client()), stack.enter_context(closing(postmaster.connect(name)))
         threads = stack.enter_context(ThreadPoolExecutor(1))
         other.cursor().execute("BEGIN; LOCK TABLE example")
@@ -136,7 +136,7 @@ def test_nobody_keeps_it(postmaster: Postmaster, delay: int) -> None:
     """
     name = postmaster.new_database()
     with ExitStack() as stack:
-        running = run_process(postmaster.url(name), database_timeout_ms=60_000, shutdown_delay_s=delay)
+        running = run_process(postmaster.url(name), request_deadline_ms=60_000, shutdown_delay_s=delay)
         process = stack.enter_context(running)
         client, threads = stack.enter_context(process.client()), stack.enter_context(ThreadPoolExecutor(3))
         for _ in range(50):
@@ -174,7 +174,7 @@ def test_who_does_not_read_does_not_keep_it(postmaster: Postmaster) -> None:
     """The answer before is not fetched, so a request that is cut cannot be told: the process leaves all the same."""
     name = postmaster.new_database()
     with ExitStack() as stack:
-        process = stack.enter_context(run_process(postmaster.url(name), database_timeout_ms=60_000))
+        process = stack.enter_context(run_process(postmaster.url(name), request_deadline_ms=60_000))
         client, reads_nothing = stack.enter_context(process.client()), stack.enter_context(connect(process))
         large = {"title": "large", "description": "\N{GRINNING FACE}" * 10_000}
         for _ in range(100):

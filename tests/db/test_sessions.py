@@ -172,7 +172,7 @@ def test_sessions_and_statements_do_not_wait_for_each_other(database_url: str) -
 
 def test_a_transaction_that_begins_too_late_is_refused(database_url: str) -> None:
     """Slow code used the time: the 503 says so; what failed before, for another reason, stays."""
-    settings = Settings(database_url=database_url, better_auth_secret=SECRET, database_timeout_ms=400, **UNLIMITED)
+    settings = Settings(database_url=database_url, better_auth_secret=SECRET, request_deadline_ms=400, **UNLIMITED)
     with run_api(settings, partial(create_app, entities=[router])) as served, served.client() as alice:
         answer = alice.get("/api/notes/late/transaction")
         refused = [alice.get("/api/notes/late/refusal") for _ in range(3)]

@@ -97,6 +97,7 @@ def test_current_environment_is_left_alone_in_silence(project: Path) -> None:
         assert finish(start(project)) == (0, "")
 
 
+@pytest.mark.slow
 def test_changed_lock_file_makes_a_new_environment(project: Path, packages: Path) -> None:
     """The packages of the new lock file are installed, and the old environment is gone."""
     (project / ".venv" / "leftover").touch()
@@ -137,6 +138,7 @@ def test_moved_environment_is_not_current(project: Path, tmp_path: Path) -> None
         moved.rename(project)
 
 
+@pytest.mark.slow
 def test_kill_and_two_at_once_end_in_one_good_environment(tmp_path: Path, packages: Path) -> None:
     """Two processes wait for what a killed `make` has started. Then one does the work again, and the other waits."""
     project = new_project(tmp_path, packages)

@@ -35,7 +35,7 @@ def nothing_seen() -> None:
 
 @pytest.fixture
 def api(traced: Serve) -> Iterator[Api]:
-    with traced(entities=[router], database_timeout_ms=int(TIMEOUT_S * 1000)) as running_api:
+    with traced(entities=[router], request_deadline_ms=int(TIMEOUT_S * 1000)) as running_api:
         yield running_api
 
 

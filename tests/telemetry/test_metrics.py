@@ -159,7 +159,7 @@ def test_statements_count_by_operation_and_table(alice: httpx.Client) -> None:
 
 def test_slow_statements_are_counted(serve: Serve, table_lock: Lock) -> None:
     """What takes SLOW_QUERY_MS or more counts as slow, here with a failure; what is faster does not."""
-    with serve(slow_query_ms=200, database_timeout_ms=1000) as api, api.client("alice") as alice:
+    with serve(slow_query_ms=200, request_deadline_ms=1000) as api, api.client("alice") as alice:
         alice.get("/api/examples")
         assert scrape(alice).value("db_slow_queries_total", operation="SELECT", table="example") == 0
         with table_lock():
@@ -185,7 +185,7 @@ def test_a_dead_connection_is_an_error_with_a_name(alice: httpx.Client, database
 
 def test_saturation_shows_while_it_lasts(serve: Serve, table_lock: Lock) -> None:
     """Busy threads, used connections and requests under way are those of the moment; the waiters' wait is kept."""
-    with serve(database_pool_size=2, database_timeout_ms=20_000) as api, api.client("alice") as alice:
+    with serve(database_pool_size=2, request_deadline_ms=20_000) as api, api.client("alice") as alice:
         with table_lock() as release, asking(api, 4) as answers:
             started = perf_counter()
             seen = until(lambda: scrape(alice), lambda s: s.value("http_requests_in_progress") == 4)
@@ -207,7 +207,7 @@ def test_saturation_shows_while_it_lasts(serve: Serve, table_lock: Lock) -> None
 
 def test_metrics_answer_while_every_thread_is_blocked(serve: Serve, table_lock: Lock) -> None:
     """A scrape waits for no worker thread: it is there within 100 ms."""
-    with serve(database_pool_size=2, database_timeout_ms=20_000) as api, api.client("alice") as alice:
+    with serve(database_pool_size=2, request_deadline_ms=20_000) as api, api.client("alice") as alice:
         with table_lock() as release, asking(api, 4) as answers:
             until(lambda: scrape(alice), lambda s: s.value("worker_threads", state="busy") == 2)
             seconds = [seconds_of(lambda: alice.get("/metrics")) for _ in range(3)]
@@ -242,7 +242,7 @@ def test_refusals_at_the_door_are_counted(api: Api, status: str, raw: bytes) -> 
 def test_an_overload_is_counted(serve: Serve, table_lock: Lock) -> None:
     """A request refused because too many are under way counts, though it never reached a route."""
     overload = {"handler": "(overload)", "status": "503"}
-    with serve(max_in_flight=1, database_timeout_ms=20_000) as api, api.client("alice") as alice:
+    with serve(max_in_flight=1, request_deadline_ms=20_000) as api, api.client("alice") as alice:
         assert scrape(alice).value("http_requests_total", **overload) == 0
         with table_lock() as release, asking(api, 1):
             until(lambda: scrape(alice), lambda s: s.value("http_requests_in_progress") == 1)

@@ -84,7 +84,7 @@ def test_who_gets_no_thread_waits_for_none_beyond_the_deadline(database_url: str
     router, may_end = APIRouter(prefix="/api", route_class=ApiRoute), Event()
     router.add_api_route("/long", lambda: may_end.wait(30))
     settings = Settings(
-        database_url=database_url, better_auth_secret=SECRET, database_pool_size=2, database_timeout_ms=500, **UNLIMITED
+        database_url=database_url, better_auth_secret=SECRET, database_pool_size=2, request_deadline_ms=500, **UNLIMITED
     )
     with (
         run_api(settings, lambda chosen, draining: create_app(chosen, draining, entities=[router])) as api,

@@ -26,7 +26,7 @@ from tests.web.raw import connect, receive, request, send
 
 BOUND = 8 * MAX_BODY_BYTES
 FILE = b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
-SHORT: dict[str, Any] = {"database_timeout_ms": 500}
+SHORT: dict[str, Any] = {"request_deadline_ms": 500}
 TYPE = "Content-Type: application/octet-stream"
 UPLOAD = request("POST", "/api/files/bytes", AUTH, TYPE, f"Content-Length: {BOUND}")
 

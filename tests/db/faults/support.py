@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 @contextmanager
 def serving(url: str, **settings: Any) -> Iterator[httpx.Client]:
     """Serve with a short deadline, and speak for alice on as many connections as needed."""
-    own: dict[str, Any] = {"database_url": url, "better_auth_secret": SECRET, "database_timeout_ms": TIMEOUT_MS}
+    own: dict[str, Any] = {"database_url": url, "better_auth_secret": SECRET, "request_deadline_ms": TIMEOUT_MS}
     with run_api(Settings(**(own | UNLIMITED | settings))) as api, api.client("alice") as client:
         yield client
 

@@ -97,7 +97,7 @@ def test_a_connection_that_fell_silent_is_left_behind(tapped: Proxy, name: str) 
 
 def test_health_does_not_wait_as_long_as_requests_may(tapped: Proxy, name: str) -> None:
     """A probe that hangs is over when its own time is, whatever DATABASE_TIMEOUT_MS says, and the next one succeeds."""
-    with serving(tapped.url(name), database_timeout_ms=60_000) as alice:
+    with serving(tapped.url(name), request_deadline_ms=60_000) as alice:
         wait_until(lambda: alice.get("/health").status_code == 200)
         tapped.mute()
         wait_until(lambda: alice.get("/health").status_code == 503)

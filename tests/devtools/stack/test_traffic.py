@@ -30,9 +30,10 @@ def app(*arguments: str, secret: str = SECRET, **variables: str) -> subprocess.C
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=90)
 
 
+@pytest.mark.slow
 def test_traffic_meets_what_users_meet(serve: Serve) -> None:
     """Reads, writes, slow searches, conflicts and a burst over the limit come back as the contract has them."""
-    with serve(**LIMITS, database_timeout_ms=20_000) as api:  # a noisy machine is not what is tested
+    with serve(**LIMITS, request_deadline_ms=20_000) as api:  # a noisy machine is not what is tested
         done = app("traffic", "--url", api.url, "--rate", "20", "--duration", "10s")
     assert done.returncode == 0, done.stdout + done.stderr
     rows = {cells[1].strip(): cells[3] for line in done.stdout.splitlines() if len(cells := line.split("│")) > 3}
@@ -83,6 +84,7 @@ def test_traffic_says_what_it_cannot_read(option: str, value: str, message: str)
     assert (done.returncode, done.stderr) == (2, message)
 
 
+@pytest.mark.slow
 def test_the_slowest_traces_are_links_where_jaeger_is(api: Api) -> None:
     """Where nothing listens on its port, as under `make dev`, they are bare ids to look for in the log."""
     with socket() as free:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -41,14 +42,14 @@ TIMEOUT_S = 0.5
 
 @pytest.fixture(scope="module")
 def boards() -> Iterator[ModuleType]:
-    """The module of the page; its tables are no part of the application's own."""
+    """The module of the page; its tables are no part of the application's own, which may have boards too."""
     own, SQLModel.metadata = SQLModel.metadata, sa.MetaData()
     module = ModuleType("app.boards")
-    sys.modules[module.__name__] = module
-    exec(BOARDS, module.__dict__)  # noqa: S102  our own page
-    module.__dict__["metadata"], SQLModel.metadata = SQLModel.metadata, own
-    yield module
-    del sys.modules[module.__name__]
+    with pytest.MonkeyPatch.context() as modules:
+        modules.setitem(sys.modules, module.__name__, module)
+        exec(BOARDS, module.__dict__)  # noqa: S102  our own page
+        module.__dict__["metadata"], SQLModel.metadata = SQLModel.metadata, own
+        yield module
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def url(boards: ModuleType, new_database: Any) -> str:
     migration: dict[str, Any] = {}
     exec(MIGRATION, migration)  # noqa: S102  our own page
     with change_schema(url):
+        op.execute("DROP TABLE IF EXISTS board, card, file, country, sales CASCADE")
         tables = [table for table in boards.metadata.sorted_tables if "user_id" in table.c]
         boards.metadata.create_all(op.get_bind(), tables)
         for table in tables:
@@ -195,6 +197,7 @@ def test_a_job_acts_as_each_user(api: Api, create: Create, url: str, tmp_path: P
         create(alice, "job-a", "one", "two")
         create(bob, "job-b", "three")
     copy_project(tmp_path)
+    shutil.rmtree(tmp_path / "app/boards", ignore_errors=True)
     for name, text in (("boards", BOARDS), ("reminders", JOB)):
         (tmp_path / "app" / f"{name}.py").write_text(text)
     done = run_command([], url, tmp_path, module="app.reminders")

@@ -25,6 +25,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.telemetry import logs
 from app.telemetry.shapes import POSTGRES_PORT, server_attributes
+from app.web.event_streams import OVER
 from app.web.protocol import BoundedProtocol
 
 KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 s), or they meet a closed connection
@@ -98,10 +99,15 @@ class Server(uvicorn.Server):
         linger_until = monotonic() + LINGER_S
         while monotonic() < linger_until and self.server_state.connections:
             await asyncio.sleep(POLL_S)
+        self._drop_deaf(lambda connection: OVER in connection.scope)  # an event stream that is not read cannot end
         await super().shutdown(sockets)
-        for connection in self.server_state.connections:
-            if isinstance(connection, BoundedProtocol) and connection.flow.write_paused:
-                connection.transport.abort()  # the answer that says it was cut would wait without end
+        self._drop_deaf(lambda _: True)  # the answer that says it was cut would wait without end
+
+    def _drop_deaf(self, is_chosen: Callable[[BoundedProtocol], bool]) -> None:
+        """Drop clients that do not read."""
+        for connection in [*self.server_state.connections]:
+            if isinstance(connection, BoundedProtocol) and connection.flow.write_paused and is_chosen(connection):
+                connection.transport.abort()
 
 
 def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:

@@ -1,5 +1,6 @@
 """The command line of development: `python -m devtools --help`. The Makefile's targets call it."""
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -105,6 +106,8 @@ def entity(
     """Make an entity of your own: its folder, its tests, its migration and its line in app/main.py."""
     from devtools.entity import EntityError, make_entity
 
+    for signum in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(signum, signal.default_int_handler)  # as Ctrl-C, which leaves nothing half written
     try:
         typer.echo(make_entity(Path(__file__).parents[1], name, plural, parent), nl=False)
     except (EntityError, OSError) as error:

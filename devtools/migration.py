@@ -79,7 +79,9 @@ def revision_id(message: str, number: int) -> str:
 
 def run_alembic(settings: Settings, arguments: Sequence[str]) -> None:
     """Run Alembic's command line on the database of `settings`."""
-    os.environ["DATABASE_URL"] = migrations.owner_url(settings)
+    assert settings.database_url
+    os.environ["DATABASE_URL"] = settings.database_url.get_secret_value()
+    os.environ["DATABASE_MIGRATION_URL"] = migrations.owner_url(settings)  # env.py would take that of `.env`
     os.chdir(ROOT)  # where pyproject.toml is
     CommandLine(prog="alembic").main(list(arguments))
     history.remember(settings)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 from sqlalchemy.sql.operators import asc_op, desc_op
 
 from app.errors import InvalidRequest
@@ -13,6 +13,7 @@ from app.errors import InvalidRequest
 BIGINT = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 ID = TypeAdapter(Annotated[int, Field(gt=0, lt=2**63)])
 ID_BYTES = 8
+COMPLETE = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
 
 Column = sa.ColumnElement[Any]
 
@@ -36,7 +37,7 @@ class Order:
         self._name, self._names = name, [column.name for column in plain]
         kinds = [_kind(column.type) for column in plain]
         self._is_id = kinds == [BIGINT]  # its cursor is older than the others, and shorter
-        self._cursor: TypeAdapter[Any] = TypeAdapter(tuple[str, *kinds])  # type: ignore[valid-type]
+        self._cursor: TypeAdapter[Any] = TypeAdapter(tuple[str, *kinds], config=COMPLETE)  # type: ignore[valid-type]
 
     def encode(self, row: Mapping[str, Any]) -> str:
         """Return the cursor of a row."""
@@ -71,7 +72,7 @@ class Order:
 
 def _kind(type: sa.types.TypeEngine[Any]) -> Any:
     """Return what pydantic reads a value of a column as."""
-    plain = type.impl_instance if isinstance(type, sa.TypeDecorator) else type
+    plain = type.impl_instance if isinstance(type, sa.TypeDecorator) and not isinstance(type, sa.Interval) else type
     return BIGINT if plain.python_type is int else plain.python_type
 
 

@@ -34,6 +34,7 @@ ANSWER_S = 0.1  # left of the deadline for the way back, once the server has giv
 LONGEST_S = 60.0  # of a transaction that nobody gave a deadline
 PING_AFTER_S = 1.0
 RECYCLE_S = 280  # Neon suspends an idle database after 300 s
+SEVERAL = "several sets of parameters need Database.transaction()"
 REMEDY = (
     "`async def` code must not run a statement, since every other request waits for its answer: "
     "write it with `def`, or `await run_in_threadpool(...)` of fastapi.concurrency."
@@ -92,7 +93,7 @@ def engine_for(url: str, pool_size: int, timeout_s: float = LONGEST_S) -> Engine
         use_native_hstore=False,  # else each new connection asks for hstore's type ids
     )
     event.listen(engine, "do_execute", _execute_in_one_message)
-    event.listen(engine, "do_executemany", _execute_in_one_message)
+    event.listen(engine, "do_executemany", _execute_each)
     event.listen(engine, "commit", _refuse_late)
     event.listen(engine, "handle_error", _keep_other_connections)
     event.listen(engine, "connect", _note_use)
@@ -141,19 +142,34 @@ def _execute_in_one_message(cursor: Any, statement: str, parameters: Any, contex
     This is later than `before_cursor_execute`, so that no log or error shows the preamble.
     """
     principal = context.execution_options.get("principal")
-    if context.executemany:
-        if principal is None:
-            return False
-        raise exc.InvalidRequestError("several sets of parameters need Database.transaction()")
+    if principal and context.executemany:
+        raise exc.InvalidRequestError(SEVERAL)
     try:
         body: bytes = cursor.mogrify(statement, parameters)
     except ValueError as error:
-        if isinstance(error, UnicodeError) or "NUL" in str(error):  # text that no server could store
-            raise psycopg2.DataError(type(error).__name__) from error
+        _refuse_text(error)
         raise
     settings: bytes = cursor.mogrify(*preamble(principal)) if principal else b""
     cursor.execute(_traceparent() + settings + body)
     return True
+
+
+def _execute_each(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Send a statement once for each set of parameters, in a transaction."""
+    if context.execution_options.get("principal"):
+        raise exc.InvalidRequestError(SEVERAL)
+    try:
+        cursor.executemany(statement, parameters)
+    except ValueError as error:
+        _refuse_text(error)
+        raise
+    return True
+
+
+def _refuse_text(error: ValueError) -> None:
+    """Raise the database's own error if it is one of text that no server could store."""
+    if isinstance(error, UnicodeError) or "NUL" in str(error):
+        raise psycopg2.DataError(type(error).__name__) from error
 
 
 def _traceparent() -> bytes:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.record import CURRENT, Headers, Record
 from app.telemetry.server_span import RequestObserver
 from app.web.docs import complete
-from app.web.event_streams import EVENT_STREAM, EventStreams
+from app.web.event_streams import EVENT_STREAM, OVER, EventStreams
 from app.web.gate import Gate, RefusedRoute, Routes, is_api
 from app.web.route import ApiRoute
 
@@ -88,6 +88,7 @@ class Edge:
         """End the answer to a client; the server then tells the endpoint that its client is gone."""
         if record.ended is None:
             record.is_over, record.ended = True, perf_counter()
+            record.scope[OVER] = True
             await send({"type": "http.response.body"})
             self._observer.end(record)
 

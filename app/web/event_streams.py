@@ -11,6 +11,7 @@ from app.record import Record
 from app.telemetry.metrics import NO_ROUTE
 
 EVENT_STREAM = b"text/event-stream"
+OVER = "app.event_stream_is_over"  # in the scope of one that was ended
 POLL_S = 0.1  # while one is open, and only then
 
 End = Callable[[], Coroutine[Any, Any, None]]

@@ -5,6 +5,7 @@ The wheel's own launcher changes the mode of parent folders, breaks on spaces in
 """
 
 import fcntl
+import os
 import re
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from devtools.postgres.home import prepare_folders, try_lock
 START_S = 60.0  # recovery after a crash may take a while
 STOP_S = 5.0
 POLL_S = 0.02
+ELSEWHERE = ("PGHOSTADDR", "PGSERVICE")  # with one of these libpq would leave our socket for another server
 
 
 class PostgresFailed(RuntimeError):
@@ -60,6 +62,8 @@ def postgres(
     Raises:
         PostgresFailed: the server does not start.
     """
+    for name in ELSEWHERE:
+        os.environ.pop(name, None)
     state = state.resolve()
     options = [f"--slow-query-ms={slow_query_ms}", *([] if durable else ["--volatile"])]
     with _readable_errors():

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.auth import CurrentUser
 from app.db import CurrentDatabase
+from app.db.order import Order
 from app.db.store import Listing, Store
 from app.main import create_app
 from app.settings import Settings
@@ -173,6 +175,19 @@ def test_a_cursor_of_another_order_is_refused(alice: httpx.Client) -> None:
         for other in KEYS:
             answer = alice.get("/api/lists", params={"order": other, "cursor": cursor_of(alice, own)})
             assert answer.status_code == (200 if own == other else 422)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(sa.Interval(), timedelta(days=-3, microseconds=5)), (sa.Float(), float("inf")), (sa.LargeBinary(), b"\xff")],
+)
+def test_a_cursor_holds_every_value_of_a_column(kind: Any, value: Any) -> None:
+    """Those too that JSON has no own way to write."""
+    table = sa.Table(
+        "any", sa.MetaData(), sa.Column("id", sa.BigInteger, primary_key=True), sa.Column("x", kind, nullable=False)
+    )
+    order = Order("x", [table.c.x, table.c.id], sa.select(table))
+    assert order.decode(order.encode({"x": value, "id": 1})) == {"after_x": value, "after_id": 1}
 
 
 @pytest.mark.parametrize(

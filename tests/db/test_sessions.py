@@ -107,6 +107,12 @@ def late_refusal(session: CurrentSession) -> None:
     raise HTTPException(418, "the other service hangs")
 
 
+@router.post("/renamed")
+def rename_each(session: CurrentSession) -> None:
+    new = [{"title": "before", "after": "after\0"}, {"title": "other", "after": "after"}]
+    session.connection().execute(text("UPDATE example SET title = :after WHERE title = :title"), new)
+
+
 @pytest.fixture
 def api(database_url: str) -> Iterator[Api]:
     settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
@@ -147,6 +153,12 @@ def test_what_the_database_refuses_at_the_end_is_no_success(alice: httpx.Client)
     assert (conflict.status_code, conflict.json()["code"]) == (409, "conflict")
     assert alice.post("/api/notes/for/bob").status_code == 500
     assert alice.get("/api/notes").json() == []
+
+
+def test_text_that_cannot_be_stored_is_refused_among_several(alice: httpx.Client) -> None:
+    """Where a statement has several sets of parameters, as where it has one."""
+    answer = alice.post("/api/notes/renamed")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
 def test_a_session_that_is_closed_is_of_no_use(database_url: str) -> None:

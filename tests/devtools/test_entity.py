@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -338,6 +339,18 @@ def test_two_last_migrations_are_told(project: Path) -> None:
         (project / VERSIONS / f"{revision}.py").write_text(MIGRATION.format(revision, "0001_task"))
     with pytest.raises(EntityError, match=r"not one line: 0002_a and 0002_b are both the last\. Mend them first$"):
         make_entity(project, "board")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_is_as_ctrl_c(signum: signal.Signals) -> None:
+    """What was begun is taken back: the process does not end where it stands."""
+    code = (
+        "import os; from devtools import entity, __main__;"
+        f"entity.make_entity = lambda *_: os.kill(os.getpid(), {signum.value});"
+        "__main__.cli(['entity', 'board'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True)
+    assert ended.returncode == 130
 
 
 def test_the_command_says_in_one_line_why_not() -> None:

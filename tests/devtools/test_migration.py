@@ -5,7 +5,9 @@ import subprocess
 
 import pytest
 
-from app.settings import SettingsError
+from app.migrations import owner_url
+from app.settings import Settings, SettingsError
+from devtools import migration
 from devtools.migration import revision_id
 from tests.devtools.dev import Project
 from tests.support import run_sql
@@ -160,6 +162,18 @@ def test_what_alembic_cannot_see_is_told(keepsakes: Project) -> None:
     _, said = add(keepsakes, "rename a table")
     assert 'origin is dropped with all its rows. If land is its new name: op.rename_table("origin", "land").' in said
     assert 'land has an org_id: if its rows are the organization\'s, say protect("land", by="org_id").' in said
+
+
+def test_alembic_has_no_other_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the embedded one serves, a DATABASE_MIGRATION_URL of another place is not looked at."""
+    settings, seen = Settings(database_url="postgresql://tasks@/embedded", database_migration_url=None), []
+    monkeypatch.chdir(migration.ROOT)
+    monkeypatch.setenv("DATABASE_URL", "")
+    monkeypatch.setenv("DATABASE_MIGRATION_URL", "postgresql://owner@elsewhere/production")
+    monkeypatch.setattr("devtools.migration.CommandLine.main", lambda *_: seen.append(owner_url(Settings.load())))
+    monkeypatch.setattr("devtools.history.remember", lambda _: None)
+    migration.run_alembic(settings, ["upgrade", "head"])
+    assert seen == [owner_url(settings)]
 
 
 @pytest.mark.parametrize("message", ["", " ", '"', "a\nb", "a\\", "表", "x" * 101, "--", "_"])

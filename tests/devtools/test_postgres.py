@@ -159,6 +159,14 @@ def test_environment_has_no_influence(state: Path, tmp_path: Path, monkeypatch: 
         assert query(url_of(process), "SELECT 1") == (1,)
 
 
+def test_libpq_goes_nowhere_else(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make reset` would drop the database of another server, where one of these variables names it."""
+    for name in ("PGHOSTADDR", "PGSERVICE"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    with postgres(fresh, durable=False) as server:
+        assert query(server.url(), "SELECT inet_server_addr() IS NULL") == (True,)
+
+
 def test_remove_refuses_while_somebody_uses_the_cluster(fresh: Path) -> None:
     """`make clean` does not delete the data of a running `make dev`."""
     with postgres(fresh, durable=False) as server:

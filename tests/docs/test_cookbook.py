@@ -38,6 +38,7 @@ MIGRATION = next(block for block in BLOCKS if "def upgrade" in block)
 SCRIPT = next(block for block in BLOCKS if block.startswith("async function"))
 BOARDS = "\n".join(block for block in BLOCKS if block not in {JOB, MIGRATION, SCRIPT})
 TIMEOUT_S = 0.5
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +180,9 @@ def test_bulk_is_all_or_nothing(api: Api, create: Create) -> None:
         (good, _) = create(alice, "bulk", "first", "second")
         bad = {"board_id": 999_999, "title": "third"}
         assert alice.post("/api/cards/bulk", json=[good | {"title": "fourth"}, bad]).status_code == 409
+        for text in ("a\0", "\ud800"):
+            body = json.dumps([good | {"title": text}] * 2)
+            assert alice.post("/api/cards/bulk", content=body, headers=JSON).status_code == 422
         assert titles(alice) == [["second", "first"]]
 
 

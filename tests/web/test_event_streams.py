@@ -1,9 +1,11 @@
 """Server-sent events: they end when the process begins to leave, and are no slow requests."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import ExitStack
+from functools import partial
 from threading import Event
 from time import monotonic
 from typing import Any
@@ -50,6 +52,19 @@ async def response() -> StreamingResponse:
 async def open_events() -> AsyncIterable[str]:
     async for event in endless("/events"):
         yield event
+
+
+@open_router.get("/flood")
+async def flood() -> StreamingResponse:
+    async def events() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield f"data: {'x' * 100_000}\n\n"
+                await asyncio.sleep(0)
+        finally:
+            closed.append("/flood")
+
+    return StreamingResponse(events(), media_type="text/event-stream")
 
 
 async def endless(path: str) -> AsyncIterator[str]:
@@ -145,6 +160,23 @@ def test_event_streams_end_when_the_process_begins_to_leave(
         assert counted(api, "http_request_duration_seconds_count", **of) == 0
         stack.pop_all().close()
     assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
+
+
+def test_a_client_that_does_not_read_does_not_hold_the_shutdown(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its stream cannot be ended with words, so its connection is."""
+    settings = Settings(database_url=database_url, better_auth_secret=SECRET, **UNLIMITED)
+    with socket.socket() as deaf:
+        with run_api(settings, partial(create_app, entities=[open_router])) as api, api.client(None) as client:
+            deaf.connect(("127.0.0.1", api.port))
+            deaf.sendall(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_until(lambda: scrape(client).value("http_streams_open", handler="/flood") == 1)
+            time.sleep(0.5)  # until nothing more fits between the two
+            began = monotonic()
+        assert monotonic() - began < 4
+    assert "/flood" in closed
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_open_event_streams_do_not_hold_the_shutdown(database_url: str) -> None:

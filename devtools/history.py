@@ -52,8 +52,8 @@ class History(NamedTuple):
         files = " and ".join(f"{FOLDER}/{file.name}" for _, file in reversed(steps))
         return (
             f"{files}: edited after it was applied, so the database does not have the edit."
-            f" `make migrate DOWN={steps[-1][0]}` and `make migrate` apply it again. Or undo the edit and write another"
-            " migration, or `make reset`, which empties the database."
+            f" `make migrate DOWN={steps[-1][0]}` and `make migrate` apply it again, and lose the rows of what it made."
+            " Or undo the edit and write another migration. Or `make reset` empties the database."
         )
 
 

@@ -70,7 +70,7 @@ def revision_id(message: str, number: int) -> str:
     """Return the id, and so the file's name, of the migration that does what `message` says; or raise SettingsError."""
     words = re.findall("[a-z0-9]+", normalize("NFKD", message).encode("ascii", "ignore").decode().lower())
     if not MESSAGE.fullmatch(message) or not message.isprintable() or not words:
-        raise SettingsError('Say in a few words what it does: make migration M="add color to board".')
+        raise SettingsError('Say in a few words what it does, without quotes: make migration M="add color to board".')
     name, room = "_".join(words), MAX_REVISION - len(f"{number:04}_")
     if len(name) > room:
         name = name[: room + 1].rpartition("_")[0] or name[:room]

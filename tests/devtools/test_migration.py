@@ -66,7 +66,7 @@ SHARE = 'origin has no user_id: nobody may read it unless its migration says sha
 READ_IT = "Read it: Alembic does not see renames, policies, new values of an enum, or how to fill a column."
 AGREE = "The models and the migrations agree, so there is nothing to write."
 RENAMED = 'op.alter_column("keepsake", "name", new_column_name="title")'
-HOW = 'Say in a few words what it does: make migration M="add color to board".'
+HOW = 'Say in a few words what it does, without quotes: make migration M="add color to board".'
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 """Fixtures for every test: an API of its own, on a database of its own."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,8 +16,9 @@ from app.settings import Settings
 from devtools.examples.routes import router as examples
 from devtools.examples.schema import migrate
 from devtools.postgres import Server, postgres
+from devtools.postgres.home import remove
 from tests.key_server import EC, ED, RSA, KeyServer, key_server, publish
-from tests.support import ORIGIN, SECRET, UNLIMITED, Api, run_api, run_sql
+from tests.support import ORIGIN, SECRET, UNLIMITED, Api, run_api, run_sql, wait_until
 
 pytest_plugins = ["tests.postmaster", "tests.redis_server"]
 
@@ -27,8 +29,18 @@ main.ENTITIES = (examples, *main.ENTITIES)  # no copy of this project takes thes
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with postgres(tmp_path_factory.mktemp("cluster"), durable=False) as server:
+    state = tmp_path_factory.mktemp("cluster")
+    with postgres(state, durable=False) as server:
         yield server
+    wait_until(lambda: is_removed(state))
+
+
+def is_removed(state: Path) -> bool:
+    """Remove a cluster, unless its server has not ended yet: root's would fill /var/tmp, gigabytes a run."""
+    with suppress(BlockingIOError):
+        remove(state)
+        return True
+    return False
 
 
 @pytest.fixture(scope="session")

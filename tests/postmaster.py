@@ -16,7 +16,7 @@ import pytest
 
 from devtools.examples.schema import migrate
 from devtools.postgres.cluster import INITDB, VOLATILE, give_to_server, start_program
-from devtools.postgres.home import prepare_folders
+from devtools.postgres.home import prepare_folders, remove
 from tests.support import wait_until
 
 LOGIN = "CREATE ROLE tasks LOGIN CREATEROLE NOSUPERUSER NOBYPASSRLS"
@@ -116,7 +116,8 @@ class Postmaster:
 
 @pytest.fixture(scope="session")
 def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postmaster]:
-    folder, programs = prepare_folders(tmp_path_factory.mktemp("postmaster"))
+    state = tmp_path_factory.mktemp("postmaster")
+    folder, programs = prepare_folders(state)
     socket = Path(tempfile.mkdtemp(prefix="task-api-", dir="/tmp"))
     give_to_server(socket)
     with (folder / "log").open("ab") as log:
@@ -127,6 +128,7 @@ def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postmaste
         finally:
             server.stop()
             shutil.rmtree(socket)
+            remove(state)
 
 
 @pytest.fixture

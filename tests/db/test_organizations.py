@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,27 +27,13 @@ from app.settings import Settings
 from devtools.entity import make_entity
 from devtools.examples.schema import change_schema
 from tests.devtools.template import AS_IT_CAME, REASON, copy_template, run
-from tests.docs.pages import ROOT, blocks
+from tests.docs.pages import ROOT, apply, blocks
 from tests.support import SECRET, UNLIMITED, Api, make_token, run_api
 
 DIFF, CONFTEST = blocks("docs/entity.md", __file__)
 EXAMPLES = ROOT / "devtools" / "examples"
 BOARDS = "/api/keepsakes"  # the page's boards, by a name that no copy has
 SETTINGS = text("SELECT current_setting('app.user_id', true), current_setting('app.org_id', true)")
-
-
-def apply(folder: Path, diff: str) -> None:
-    """Apply a diff without line numbers: each line that is there already is looked for below the one before it."""
-    for part in diff.split("--- ")[1:]:
-        name, *changes = part.splitlines()
-        left = iter((folder / name).read_text().splitlines())
-        made: list[str] = []
-        for kind, line in ((change[0], change[1:]) for change in changes):
-            if kind != "+":
-                made += takewhile(line.__ne__, left)
-            if kind != "-":
-                made.append(line)
-        (folder / name).write_text("\n".join([*made, *left]) + "\n")
 
 
 def rename(text: str, old: str, new: str) -> str:

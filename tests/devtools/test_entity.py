@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from devtools.entity import EntityError, make_entity
-from devtools.entity.child import apply_diff
 from devtools.entity.names import Names, find_names, respell
 from devtools.entity.registration import register
 from tests.devtools.processes import ROOT
 from tests.devtools.template import AS_IT_CAME, REASON, copy_template, give_python, run
-from tests.docs.pages import blocks
+from tests.docs.pages import apply, blocks
 
 COPIED = (
     *(f"app/{name}" for name in ("__init__.py", "auth", "db", "errors.py", "settings", "web")),
@@ -368,13 +367,6 @@ PROTECTION = "tests/db/test_row_security.py"
 
 def pytest_in(folder: Path, *arguments: str) -> None:
     run(folder, sys.executable, "-m", "pytest", "-q", *arguments)
-
-
-def apply(folder: Path, diff: str) -> None:
-    """Apply a diff of docs/entity.md."""
-    named = re.findall("^--- (.*)$", diff, re.MULTILINE)
-    for name, text in apply_diff(diff, {name: (folder / name).read_text() for name in named}).items():
-        (folder / name).write_text(text)
 
 
 @pytest.mark.slow

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from devtools.entity.child import apply_diff
+
 ROOT = Path(__file__).parents[2]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")),
@@ -45,3 +47,10 @@ def blocks(page: str, runner: str) -> list[str]:
     name = Path(runner).resolve().relative_to(ROOT)
     texts = [block.text for block in blocks_of(ROOT / page) if block.comment == f"{RUN_BY}{name}"]
     return [text.replace("/api/tasks", "/api/examples") for text in texts]
+
+
+def apply(folder: Path, diff: str) -> None:
+    """Apply a diff of docs/entity.md."""
+    named = re.findall("^--- (.*)$", diff, re.MULTILINE)
+    for name, text in apply_diff(diff, {name: (folder / name).read_text() for name in named}).items():
+        (folder / name).write_text(text)

@@ -67,8 +67,7 @@ def migrate(
         import_models()
         from devtools import history
 
-        revision = f"-{down}" if down and down.isdecimal() else down
-        done = history.migrate(settings, revision or "head", down=down is not None)
+        done = history.migrate(settings) if down is None else history.take_back(settings, down)
         typer.echo(f"The database is at {done.revision or 'base, the empty schema'}.")
         if line := done.edited():
             typer.echo(line, err=True)

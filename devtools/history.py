@@ -1,28 +1,27 @@
 """What the development database went through, and whether the files in `app/migrations/versions` still say so.
 
-The comment of the table `alembic_version` keeps a fingerprint of each migration that was applied. Only the commands of
-development write it: a file that is edited later has another one.
+The comment of the table `alembic_version` keeps a fingerprint of each migration that was applied: a file that is edited
+later has another one.
 """
 
-import ast
-import hashlib
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, NullPool, create_engine, inspect, text
+from sqlalchemy import Connection, NullPool, create_engine, inspect
 from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel
 
 from app import migrations
-from app.settings import Settings
+from app.migrations import applied
+from app.migrations.applied import fingerprint
+from app.settings import Settings, SettingsError
 
 FOLDER = "app/migrations/versions"
-READ = text("SELECT obj_description(to_regclass('alembic_version'), 'pg_class')")
+LOCK_TIMEOUT = "SET LOCAL lock_timeout = '3s'"  # a transaction that never ends holds nobody
 
 
 class DatabaseUnavailable(RuntimeError):
@@ -68,13 +67,13 @@ def read(settings: Settings) -> History:
     script = ScriptDirectory.from_config(migrations.alembic_config())
     with _connect(settings) as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
-        fingerprints = _parse(connection.scalar(READ))
+        fingerprints = applied.read(connection)
     if revision and revision not in {known.revision for known in script.walk_revisions()}:
         raise UncleanDatabase(
             f"The database is at the migration {revision}, which {FOLDER} does not have: another"
             " branch may have it. `make reset` empties the database and applies those that are here."
         )
-    steps = script.iterate_revisions(revision, "base") if revision else ()
+    steps = applied.line(script, [revision] if revision else [])
     return History(revision, {step.revision: Path(step.path) for step in steps}, fingerprints)
 
 
@@ -90,13 +89,25 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -
     return remember(settings)
 
 
+def take_back(settings: Settings, down: str) -> History:
+    """Take back `down` migrations, or those after the revision `down`. Return the new history; raise as `migrate`."""
+    if down.isdecimal():
+        before = [*read(settings).applied, "base"]
+        if int(down) >= len(before):
+            raise SettingsError(f"{down} migrations cannot be taken back: {len(before) - 1} are applied.")
+        down = before[int(down)]
+    return migrate(settings, down, down=True)
+
+
 def remember(settings: Settings) -> History:
-    """Keep a fingerprint of each applied migration that has none, and no others."""
+    """Keep a fingerprint of each applied migration that has none, and no others, as a run of `migrate` has done it.
+
+    Alembic's own commands may have moved the revision without it.
+    """
     history = read(settings)
-    kept = {step: history.fingerprints.get(step) or fingerprint(file) for step, file in history.applied.items()}
-    if kept != history.fingerprints:
-        with _connect(settings) as connection:
-            connection.exec_driver_sql("COMMENT ON TABLE alembic_version IS %s", (json.dumps(kept),))
+    script = ScriptDirectory.from_config(migrations.alembic_config())
+    with _connect(settings) as connection:
+        kept = applied.keep(connection, script, [history.revision] if history.revision else [])
     return history._replace(fingerprints=kept)
 
 
@@ -113,27 +124,12 @@ def lacking(settings: Settings) -> str | None:
     return f'No migration makes {", ".join(missing[:3])}{more}: `make migration M="what it does"` writes one.'
 
 
-def fingerprint(file: Path) -> str:
-    """Return a digest of what a migration does: its comments, docstrings and layout do not count."""
-    tree = ast.parse(file.read_bytes())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]
-
-
-def _parse(comment: str | None) -> dict[str, str]:
-    with suppress(ValueError):
-        found = json.loads(comment or "{}")
-        return found if isinstance(found, dict) else {}
-    return {}
-
-
 @contextmanager
 def _connect(settings: Settings) -> Iterator[Connection]:
     engine = create_engine(migrations.owner_url(settings), poolclass=NullPool, hide_parameters=True)
     try:
         with engine.begin() as connection:
+            connection.exec_driver_sql(LOCK_TIMEOUT)
             yield connection
     except OperationalError as error:
         raise DatabaseUnavailable(f"The database does not answer: {migrations.first_line(error)}") from None

@@ -35,18 +35,25 @@ def write_migration(settings: Settings, message: str, say: Callable[[str], None]
         UncleanDatabase: the database is not what the migrations make.
         BrokenMigrations, MigrationFailed, DatabaseUnavailable: see these classes.
     """
-    revision = revision_id(message, _next_number())
+    number = _next_number()
+    revision = revision_id(message, number)
     if line := history.migrate(settings).edited():
         raise history.UncleanDatabase(line)
-    differences = Differences(migrations.VERSIONS)
-    _write(migrations.alembic_config(settings), revision, message[0].upper() + message[1:].rstrip("."), differences)
-    for line in differences.warnings:
-        say(line)
-    say(f"{history.FOLDER}/{revision}.py is written.\n{READ_IT}" if differences.found else AGREE)
+    differences = Differences(migrations.VERSIONS, lambda message: revision_id(message, number + 1))
+    sentence = message[0].upper() + message[1:].rstrip(".")
+    written = _write(migrations.alembic_config(settings), revision, sentence, differences, say)
+    for name in written:
+        say(f"{history.FOLDER}/{name} is written.")
+    say(READ_IT if written else AGREE)
 
 
-def _write(config: Config, revision: str, sentence: str, differences: Differences) -> None:
-    """Write the file elsewhere, and give it its place when it is complete: `make dev` applies what it sees there."""
+def _write(
+    config: Config, revision: str, sentence: str, differences: Differences, say: Callable[[str], None]
+) -> list[str]:
+    """Write one file or two, and return their names; or none, if nothing differs.
+
+    They get their place when they are complete and warned of: `make dev` applies what it sees there.
+    """
     HOME.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=HOME) as folder:
         config.cmd_opts = Namespace(quiet=True)
@@ -60,10 +67,14 @@ def _write(config: Config, revision: str, sentence: str, differences: Difference
             version_path=folder,
             process_revision_directives=differences,
         )
-        if differences.found:
-            written = Path(folder) / f"{revision}.py"
-            _format(written)
-            written.replace(migrations.VERSIONS / written.name)
+        written = sorted(Path(folder).glob("*.py")) if differences.found else []
+        for file in written:
+            _format(file)
+        for line in differences.warnings:
+            say(line)
+        for file in written:
+            file.replace(migrations.VERSIONS / file.name)
+        return [file.name for file in written]
 
 
 def revision_id(message: str, number: int) -> str:

@@ -16,7 +16,10 @@ from devtools.postgres.home import prepare_folders
 
 OWN_PSQL = "psql is not installed here. PostgreSQL's own is used, which has no history and no completion."
 ALL_ROWS = "{url}\nThe login postgres sees the rows of every user."
-OWN_ROWS = f"Row-level security hides all rows: `SET ROLE {ADMIN_ROLE};` shows them, `SET app.user_id = 'alice';` hers."
+OWN_ROWS = (
+    "Unless the login is a superuser or has BYPASSRLS, row-level security hides all rows:"
+    f" `SET ROLE {ADMIN_ROLE};` shows them, `SET app.user_id = 'alice';` hers."
+)
 
 
 def open_psql(settings: Settings, arguments: Sequence[str], say: Callable[[str], None]) -> int:

@@ -1,21 +1,29 @@
 """The schema's history, run by Alembic."""
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from traceback import extract_tb
 from typing import NamedTuple
 
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError, load_python_file
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
+from app.migrations import applied, place, reasons
+from app.migrations.locks import LOCK_NOT_AVAILABLE, Patience, sqlstate_of
+from app.migrations.reasons import first_line as first_line  # devtools and serving tell errors in the same way
+from app.migrations.report import Report
 from app.settings import Settings, SettingsError
 
 VERSIONS = Path(__file__).parent / "versions"
 MAX_FAULTS = 10  # that one line names
+UNKNOWN = re.compile(r"Can't locate revision identified by '(.*)'")
+STEPS = re.compile(r"[+-]\d+$")
+LOCKED = {LOCK_NOT_AVAILABLE, "40P01"}  # the second: deadlock
 
 
 class BrokenMigrations(RuntimeError):
@@ -50,38 +58,95 @@ def revisions() -> Revisions:
             script = ScriptDirectory.from_config(alembic_config())
             heads, known = script.get_heads(), {known.revision for known in script.walk_revisions()}
     except Exception as error:  # noqa: BLE001  a file that is imported may raise anything
-        reasons = [*_find_faults()] or [_reason(error)]
-        left_out = [f"and {len(reasons) - MAX_FAULTS} more"] if len(reasons) > MAX_FAULTS else []
-        raise BrokenMigrations(f"The migrations are broken: {'; '.join(reasons[:MAX_FAULTS] + left_out)}") from None
+        found = [*_find_faults()] or [reasons.name(error)]
+        left_out = [f"and {len(found) - MAX_FAULTS} more"] if len(found) > MAX_FAULTS else []
+        raise BrokenMigrations(f"The migrations are broken: {'; '.join(found[:MAX_FAULTS] + left_out)}") from None
     if not heads:
         raise BrokenMigrations("There is no migration in app/migrations/versions.")
     if len(heads) > 1:
-        last = " and ".join(sorted(heads))
-        remedy = "let one name the other as its `down_revision`"
+        last = " and ".join(sorted(_file(script.get_revision(head)) for head in heads))
+        remedy = "let the one that no database has yet name the other as its `down_revision`"
         raise BrokenMigrations(f"Only one migration can be the last: of {last}, {remedy}.")
     return Revisions(heads[0], frozenset(known) - set(heads))
 
 
-def migrate(settings: Settings, revision: str = "head", *, down: bool = False) -> None:
-    """Bring the schema of the database that `settings` name up, or `down`, to `revision`.
+def migrate(settings: Settings, revision: str = "head", *, down: bool = False, report: Report | None = None) -> None:
+    """Bring the schema of the database that `settings` name up, or `down`, to `revision`; `report` keeps what is done.
+
+    Each migration is a transaction. Where it gets no lock it is rolled back, and tried again later.
 
     Raises:
-        SettingsError: they name no database, or `revision` is `base` without `down`.
+        SettingsError: they name no database, `revision` is `base` without `down`, or it is a number of steps.
+        LockNotFree: a lock was not free within MIGRATE_TIMEOUT_S.
         BrokenMigrations, MigrationFailed: see these classes.
     """
     owner_url(settings)
     if revision == "base" and not down:
         raise SettingsError("`base` is the empty schema, which is below every revision: add --down.")
+    if not revision or STEPS.search(revision):
+        raise SettingsError("Name a revision: a number of steps would be another one at a second try.")
     revisions()
-    move = command.downgrade if down else command.upgrade
+    report = report or Report()
+    report.verb = "Taken back" if down else "Applied"
+    patience = Patience(settings.migrate_timeout_s)
     try:
-        move(alembic_config(settings), revision)
-    except RuntimeError:  # RoleMissing, or a migration's own way to say what is wrong
+        while (waited_at := _move(settings, revision, patience, report, down=down)) is not None:
+            patience.pause_before_next_try(waited_at)
+    except RuntimeError as error:
+        if report.done:
+            error.args = (f"{str(error).removesuffix('.')}. {report}",)
         raise
-    except Exception as error:  # noqa: BLE001  a migration may raise anything
-        told = isinstance(error, (CommandError, DBAPIError))
-        reason = f"{first_line(error)}{_place(error)}" if told else _reason(error)
-        raise MigrationFailed(f"The schema cannot be changed: {reason}") from None
+
+
+def _move(settings: Settings, revision: str, patience: Patience, report: Report, *, down: bool) -> str | None:
+    """Migrate. Return None, or the place where a lock was not free."""
+    config = alembic_config(settings)
+    config.attributes.update(patience=patience, report=report)
+    try:
+        (command.downgrade if down else command.upgrade)(config, revision)
+    except Exception as raised:
+        # RoleMissing, or a migration's own way to say what is wrong. Python's own kinds say nothing.
+        if isinstance(raised, RuntimeError) and not isinstance(raised, (NotImplementedError, RecursionError)):
+            raise
+        error = _first_error(raised)
+        if sqlstate_of(error) in LOCKED:
+            return place.of_error(error)
+        raise MigrationFailed(f"The schema cannot be changed: {_explain(error, revision)}") from None
+    return None
+
+
+def verify_applied(connection: Connection, script: ScriptDirectory, heads: Collection[str]) -> None:
+    """Raise MigrationFailed if the database is at `heads` and never had a migration that stands before them."""
+    skipped = applied.find_skipped(connection, script, heads)
+    if not skipped:
+        return
+    last, names = skipped[0], " and ".join(_file(step) for step in reversed(skipped))
+    here = " and ".join(sorted(heads))
+    raise MigrationFailed(
+        f"The database is at {here}, but never had {names}, which the files put before it. If no database has"
+        f" {_file(last)}, put it last: let it name {here} as its `down_revision`, and give the migration that names"
+        f" {last.revision} the `down_revision` that it had. Otherwise begin with an empty database, as `make reset`"
+        " does in development."
+    )
+
+
+def _file(step: Script | None) -> str:
+    return Path(step.path).name if step else ""
+
+
+def _first_error(error: Exception) -> Exception:
+    """Return what ended the connection, where the error says only that it has ended."""
+    if not isinstance(error, PendingRollbackError) or not isinstance(error.__context__, Exception):
+        return error
+    return _first_error(error.__context__.with_traceback(error.__traceback__))  # this one's has the place
+
+
+def _explain(error: Exception, revision: str) -> str:
+    """Return why a migration failed, its place, and what to do."""
+    unknown = UNKNOWN.search(str(error)) if isinstance(error, CommandError) else None
+    if unknown and unknown[1] != revision:
+        return f"the database is at {unknown[1]}, which this code does not know. Newer code has migrated it."
+    return reasons.explain(error) if isinstance(error, (CommandError, DBAPIError)) else reasons.name(error)
 
 
 def owner_url(settings: Settings) -> str:
@@ -90,11 +155,6 @@ def owner_url(settings: Settings) -> str:
     if url is None:
         raise SettingsError("DATABASE_URL or DATABASE_MIGRATION_URL is required to migrate.")
     return url.get_secret_value()
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what the driver or Alembic says; it names no password."""
-    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
 
 
 def alembic_config(settings: Settings | None = None) -> Config:
@@ -111,15 +171,4 @@ def _find_faults() -> Iterator[str]:
         try:
             load_python_file(str(VERSIONS), path.name)
         except Exception as error:  # noqa: BLE001  a file that is imported may raise anything
-            yield _reason(error)
-
-
-def _reason(error: Exception) -> str:
-    """Return what an exception says, and the place in a migration."""
-    return f"{type(error).__name__}: {first_line(error)}{_place(error)}"
-
-
-def _place(error: Exception) -> str:
-    """Return the file and line of the migration that raised the error, or nothing; a SyntaxError names its own."""
-    frames = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).parent.name == "versions"]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+            yield reasons.name(error)

@@ -29,15 +29,19 @@ STATE = text("""
            current_setting('statement_timeout') AS statement_timeout, current_setting('lock_timeout') AS lock_timeout,
            pg_backend_pid() AS pid
 """)
-# Two policies: of whoever asks, on own rows or the organization's; and of administrators, who look and no more.
+# Three policies: of whoever asks, on own rows or the organization's; of administrators, who look and no more; and of
+# the owner, who maintains the rows.
 UNPROTECTED = r"""
     SELECT DISTINCT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
     WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace AND a.attname IN ('user_id', 'org_id')
       AND NOT (c.relrowsecurity AND c.relforcerowsecurity
-               AND (SELECT count(*) = 2 AND count(*) FILTER (WHERE polroles = '{0}' AND polcmd = '*'
+               AND (SELECT count(*) = 3 AND count(*) FILTER (WHERE polroles = '{0}' AND polcmd = '*'
                            AND pg_get_expr(polqual, polrelid) ~ '^\((user|org)_id = .*''app\.\1_id'
                            AND pg_get_expr(polwithcheck, polrelid) = pg_get_expr(polqual, polrelid)) = 1
                        AND count(*) FILTER (WHERE polroles = ARRAY[to_regrole(:admin)::oid] AND polcmd = 'r') = 1
+                       AND count(*) FILTER (WHERE polroles = ARRAY[c.relowner] AND polcmd = '*'
+                           AND pg_get_expr(polqual, polrelid) ~ '^\(current_setting\(''app.every_row''::text, true\) = '
+                           AND pg_get_expr(polwithcheck, polrelid) = pg_get_expr(polqual, polrelid)) = 1
                     FROM pg_policy WHERE polrelid = c.oid)
                AND (SELECT array_agg(privilege_type ORDER BY privilege_type) = '{DELETE,INSERT,SELECT,UPDATE}'
                     FROM aclexplode(c.relacl) WHERE grantee = to_regrole(:role))
@@ -124,7 +128,7 @@ def test_a_table_may_be_called_by_a_word_of_sql(database: Database, database_url
     with change_schema(database_url):
         table.create(op.get_bind())
         protect(name)
-        with every_row(name):
+        with every_row():
             op.execute(insert(table).values(user_id="bob"))
     for user in (ALICE, BOB):
         database.execute(user, insert(table), {"user_id": user.user_id})

@@ -2,7 +2,9 @@
 
 import re
 import subprocess
+from contextlib import closing
 
+import psycopg2
 import pytest
 
 from app.migrations import owner_url
@@ -15,7 +17,7 @@ from tests.support import run_sql
 KEEPSAKES = "app/keepsakes.py"
 KEEPSAKE = '''"""Keepsakes."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Identity, Text
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, Text
 from sqlmodel import Field, SQLModel
 
 
@@ -62,10 +64,56 @@ def downgrade() -> None:
     op.drop_table("origin")
     op.drop_table("keepsake")
 '''.replace('"keepsakes"', "keepsakes")
+INDEXES = (
+    'Index("keepsake_old", "name", unique=True), ',
+    'Index("keepsake_new", "user_id", "name", postgresql_where="name IS NOT NULL"), ',
+)
+FIRST = '''def upgrade() -> None:
+    """Apply."""
+    drop_index(op.f("keepsake_old"), "keepsake", concurrently=True)
+    create_index("origin_code", "origin", ["code"], concurrently=True)
+    op.add_column("keepsake", sa.Column("color", sa.String(), nullable=True))
+
+
+def downgrade() -> None:
+    """Take back."""
+    drop_index("origin_code", "origin", concurrently=True)
+    create_index(op.f("keepsake_old"), "keepsake", ["name"], unique=True, concurrently=True)
+    op.drop_column("keepsake", "color")'''
+SECOND = '''def upgrade() -> None:
+    """Apply."""
+    create_index(
+        "keepsake_new", "keepsake", ["user_id", "name"], postgresql_where="name IS NOT NULL", concurrently=True
+    )
+
+
+def downgrade() -> None:
+    """Take back."""
+    drop_index("keepsake_new", "keepsake", postgresql_where="name IS NOT NULL", concurrently=True)'''
+LESS = '''def upgrade() -> None:
+    """Apply."""
+    drop_index(op.f("keepsake_old"), "keepsake", concurrently=True)
+    op.drop_table("origin")
+    op.drop_constraint(op.f("keepsake_name"), "keepsake", type_="check")
+    op.drop_column("keepsake", "name")
+
+
+def downgrade() -> None:
+    """Take back."""
+    op.add_column("keepsake", sa.Column("name", sa.VARCHAR(), autoincrement=False, nullable=False))
+    op.create_check_constraint(op.f("keepsake_name"), "keepsake", "length(name::text) > 0")
+    op.create_index(op.f("keepsake_old"), "keepsake", ["name"], unique=True)
+    op.create_table(
+        "origin",
+        sa.Column("code", sa.VARCHAR(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("code", name=op.f("origin_pkey")),
+    )
+    op.create_index(op.f("origin_code"), "origin", ["code"], unique=False)'''
 SHARE = 'origin has no user_id: nobody may read it unless its migration says share("origin").'
 READ_IT = "Read it: Alembic does not see renames, policies, new values of an enum, or how to fill a column."
 AGREE = "The models and the migrations agree, so there is nothing to write."
-RENAMED = 'op.alter_column("keepsake", "name", new_column_name="title")'
+RECIPE = "docs/operate.md has the steps: “A column that every row must have”."
+RENAME = "docs/operate.md has the steps: “Rename or drop a column”."
 HOW = 'Say in a few words what it does, without quotes: make migration M="add color to board".'
 
 
@@ -85,11 +133,16 @@ def add(project: Project, message: str) -> tuple[str, list[str]]:
     """Make a migration. Return the name of its file, and what was said."""
     before = set(project.versions.glob("*.py"))
     made = project.run("migration", message)
-    (file,) = set(project.versions.glob("*.py")) - before
     assert (made.returncode, made.stderr) == (0, "")
+    (file,) = set(project.versions.glob("*.py")) - before
     *said, written, read_it = made.stdout.splitlines()
     assert (written, read_it) == (f"app/migrations/versions/{file.name} is written.", READ_IT)
     return f"app/migrations/versions/{file.name}", said
+
+
+def body(project: Project, revision: str) -> str:
+    """What a migration does, there and back."""
+    return (project.versions / f"{revision}.py").read_text().partition("depends_on = None\n")[2].strip()
 
 
 def line_of(ended: "subprocess.CompletedProcess[str]", code: int = 1) -> str:
@@ -125,12 +178,10 @@ def test_what_was_written_can_be_applied_and_taken_back(keepsakes: Project) -> N
     base = keepsakes.run("migrate", "--down", "base")
     assert (base.returncode, base.stdout) == (0, "The database is at base, the empty schema.\n")
     assert len(list(keepsakes.versions.glob("*.py"))) == int(head(keepsakes).partition("_")[0])
-    refused = {
-        "99": "The schema cannot be changed: Relative revision -99 didn't produce 99 migrations",
-        "nothing": "The schema cannot be changed: Can't locate revision identified by 'nothing'",
-    }
-    for down_to, told in refused.items():
-        assert line_of(keepsakes.run("migrate", "--down", down_to)) == told
+    too_many = keepsakes.run("migrate", "--down", "99")
+    assert line_of(too_many, 2) == "99 migrations cannot be taken back: 0 are applied."
+    unknown = keepsakes.run("migrate", "--down", "nothing")
+    assert line_of(unknown) == "The schema cannot be changed: Can't locate revision identified by 'nothing'"
 
 
 @pytest.mark.slow
@@ -145,9 +196,9 @@ def test_what_alembic_cannot_see_is_told(keepsakes: Project) -> None:
     keepsakes.replace(KEEPSAKES, "primary_key=True)\n", "primary_key=True, max_length=3)\n")
     name, said = add(keepsakes, "Rename à column")
     assert said == [
-        "keepsake.title is NOT NULL and has no server_default, which fails where keepsake has rows.",
+        f"keepsake.title is NOT NULL and has no server_default, which fails where keepsake has rows. {RECIPE}",
         "keepsake: the check keepsake_name is dropped: none of its model has this name.",
-        f"keepsake.name is dropped with its values. If title is its new name: {RENAMED}.",
+        f"keepsake.name is dropped with its values. If title is its new name: {RENAME}",
         'origin gets a user_id: its migration must say protect("origin").',
         "keepsake: a check of its model has no name, so Alembic cannot compare it.",
     ]
@@ -160,8 +211,53 @@ def test_what_alembic_cannot_see_is_told(keepsakes: Project) -> None:
     assert name.endswith("_rename_a_column.py")
     assert "sqlmodel" not in (keepsakes.folder / name).read_text()
     _, said = add(keepsakes, "rename a table")
-    assert 'origin is dropped with all its rows. If land is its new name: op.rename_table("origin", "land").' in said
+    kept = 'If its class has a new name, keep the table\'s: `__tablename__ = "origin"`.'
+    assert f"origin is dropped with all its rows. {kept}" in said
     assert 'land has an org_id: if its rows are the organization\'s, say protect("land", by="org_id").' in said
+
+
+@pytest.mark.slow
+def test_an_index_of_rows_is_concurrent_and_first(keepsakes: Project) -> None:
+    """There and back. Where its table gets a column in the same run, it has a migration of its own, which is next."""
+    keepsakes.replace(KEEPSAKES, "__table_args__ = (", f"__table_args__ = ({INDEXES[0]}")
+    add(keepsakes, "add keepsakes")
+    keepsakes.replace(KEEPSAKES, *INDEXES)
+    keepsakes.replace(KEEPSAKES, "    code:", "    __table_args__ = (Index('origin_code', 'code'),)\n    code:")
+    keepsakes.replace(KEEPSAKES, "    name: str", "    name: str\n    color: str | None")
+    before = keepsakes.versions / f"{head(keepsakes)}.py"
+    made = keepsakes.run("migration", "add color")
+    number = int(before.name.partition("_")[0])
+    first, second = f"{number + 1:04}_add_color", f"{number + 2:04}_index_keepsake"
+    written = [f"app/migrations/versions/{name}.py is written." for name in (first, second)]
+    assert (made.returncode, made.stderr, made.stdout.splitlines()) == (0, "", [*written, READ_IT])
+    assert body(keepsakes, first) == FIRST
+    assert body(keepsakes, second) == SECOND
+    ruff = ["ruff", "check", "--select=I,F", "app/migrations/versions"]
+    subprocess.run(ruff, cwd=keepsakes.folder, check=True, env=keepsakes.environment)
+    assert keepsakes.run("migrate").returncode == 0
+    assert keepsakes.run("alembic", "check").stdout == "No new upgrade operations detected.\n"
+    assert keepsakes.run("migrate", "--down", "2").stdout == f"The database is at {before.stem}.\n"
+    assert keepsakes.run("migrate").returncode == 0
+    linted = keepsakes.run("lint")
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
+@pytest.mark.slow
+def test_an_index_that_goes_with_a_column_or_a_table(keepsakes: Project) -> None:
+    """The index of a column is dropped first, and comes back after the column; that of a table needs no step."""
+    keepsakes.replace(KEEPSAKES, "__table_args__ = (", f"__table_args__ = ({INDEXES[0]}")
+    keepsakes.replace(KEEPSAKES, "    code:", "    __table_args__ = (Index('origin_code', 'code'),)\n    code:")
+    add(keepsakes, "add keepsakes")
+    before = head(keepsakes)
+    assert "drop_index" not in body(keepsakes, before)
+    keepsakes.replace(KEEPSAKES, INDEXES[0], "")
+    keepsakes.replace(KEEPSAKES, "    name: str\n", "")
+    keepsakes.replace(KEEPSAKES, "class Origin(SQLModel, table=True)", "class Origin(SQLModel)")
+    keepsakes.replace(KEEPSAKES, 'CheckConstraint("length(name) > 0", name="keepsake_name"),', "")
+    add(keepsakes, "less")
+    assert body(keepsakes, head(keepsakes)) == LESS
+    assert keepsakes.run("migrate").returncode == 0
+    assert keepsakes.run("migrate", "--down", "1").stdout == f"The database is at {before}.\n"
 
 
 def test_alembic_has_no_other_database(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,9 +349,22 @@ def test_a_database_that_is_behind_is_migrated_first(keepsakes: Project) -> None
     keepsakes.replace(name, 'protect("keepsake")', "nonsense()")
     assert keepsakes.run("migrate", "--down", "base").returncode == 0
     file = name.rpartition("/")[2]
-    assert line_of(keepsakes.run("migration", "more")) == (
-        f"The schema cannot be changed: NameError: name 'nonsense' is not defined ({file}, line 25)"
+    assert line_of(keepsakes.run("migration", "more")).startswith(
+        f"The schema cannot be changed: NameError: name 'nonsense' is not defined ({file}, line 25). Applied: "
     )
+
+
+@pytest.mark.slow
+def test_a_lock_that_stays_holds_nobody(project: Project) -> None:
+    """Where the comment of what was applied must be written anew, a line says that it cannot be."""
+    assert project.run("migrate").returncode == 0
+    url = project.environment["DATABASE_URL"].replace("+psycopg2", "")
+    run_sql(url, "COMMENT ON TABLE alembic_version IS NULL")
+    with closing(psycopg2.connect(url)) as other, other.cursor() as cursor:
+        cursor.execute("LOCK TABLE alembic_version IN SHARE UPDATE EXCLUSIVE MODE")
+        line = line_of(project.run("migrate"))
+    assert line == "The database does not answer: canceling statement due to lock timeout"
+    assert project.run("migrate").returncode == 0
 
 
 @pytest.mark.slow

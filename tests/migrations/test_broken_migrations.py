@@ -1,16 +1,13 @@
 """Files in `app/migrations/versions` that Alembic cannot put in one line: what each command says of them."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from app import migrations
-from tests.copies import copy_project
+from tests.migrations.team import LAST, VERSIONS
 from tests.postmaster import Postmaster
 from tests.process import run_command
-
-LAST = migrations.revisions().head
-VERSIONS = "app/migrations/versions"
 
 
 def migration(revision: str, before: str | tuple[str, ...] | None, code: str = "") -> str:
@@ -18,7 +15,15 @@ def migration(revision: str, before: str | tuple[str, ...] | None, code: str = "
 
 
 TWO = {"new_a.py": migration("new_a", LAST), "new_b.py": migration("new_b", LAST)}
-TWO_HEADS = "Only one migration can be the last: of new_a and new_b, let one name the other as its `down_revision`."
+TWO_HEADS = (
+    "Only one migration can be the last: of new_a.py and new_b.py, let the one that no database has yet name the"
+    " other as its `down_revision`."
+)
+NEVER_APPLIED = (
+    "The database is at new_b, but never had new_a.py, which the files put before it. If no database has new_a.py, put"
+    " it last: let it name new_b as its `down_revision`, and give the migration that names new_a the `down_revision`"
+    " that it had. Otherwise begin with an empty database, as `make reset` does in development.\n"
+)
 BROKEN = {
     "two heads": (TWO, [TWO_HEADS]),
     "gone": ({"new_a.py": migration("new_a", "gone")}, ["gone", "new_a", "is not present"]),
@@ -45,12 +50,6 @@ BROKEN = {
     ),
     "none": ({}, [f"There is no migration in {VERSIONS}."]),
 }
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """A folder with the application in it, whose files may be changed."""
-    return copy_project(tmp_path)
 
 
 def put(copy: Path, files: dict[str, str]) -> None:
@@ -82,6 +81,38 @@ def test_another_server_is_told_as_well(copy: Path, postmaster: Postmaster) -> N
     served = run_command(["--factory", "app.main:create_app"], url, copy, module="uvicorn")
     assert (served.returncode, served.stdout) == (1, ""), served.stderr
     assert served.stderr.splitlines()[-1] == f"app.migrations.BrokenMigrations: {TWO_HEADS}"
+
+
+@pytest.mark.slow
+def test_a_migration_that_was_never_applied_is_told(copy: Path, postmaster: Postmaster) -> None:
+    """The wrong one of two was changed. The line says how to put it right, and then the other one is applied."""
+    database = postmaster.new_database()
+    url = postmaster.url(database)
+    put(copy, {"new_b.py": TWO["new_b.py"]})
+    assert run_command(["migrate"], url, copy).returncode == 0
+    put(copy, {"new_a.py": TWO["new_a.py"], "new_b.py": migration("new_b", "new_a")})
+    for arguments in (["migrate"], ["migrate", "--down", "new_a"]):
+        failed = run_command(arguments, url, copy)
+        assert (failed.returncode, failed.stderr) == (1, NEVER_APPLIED), failed.stderr
+    put(copy, {"new_a.py": migration("new_a", "new_b"), "new_b.py": TWO["new_b.py"]})
+    migrated = run_command(["migrate"], url, copy)
+    assert (migrated.returncode, migrated.stderr) == (0, "")
+    assert postmaster.ask("SELECT version_num FROM alembic_version", database) == [("new_a",)]
+
+
+@pytest.mark.slow
+def test_sql_that_was_run_by_hand_is_no_fault(copy: Path, postmaster: Postmaster) -> None:
+    """It moves the revision and keeps nothing else. The next migration keeps what led to it."""
+    database = postmaster.new_database()
+    url = postmaster.url(database)
+    put(copy, {"new_a.py": TWO["new_a.py"], "new_b.py": migration("new_b", "new_a")})
+    postmaster.ask("UPDATE alembic_version SET version_num = 'new_b'", database)
+    put(copy, {"new_c.py": migration("new_c", "new_b")})
+    for _ in range(2):
+        migrated = run_command(["migrate"], url, copy)
+        assert (migrated.returncode, migrated.stderr) == (0, "")
+    ((kept,),) = postmaster.ask("SELECT obj_description('alembic_version'::regclass)", database)
+    assert set(json.loads(kept)) == {LAST, "new_a", "new_b", "new_c"}
 
 
 def test_two_lines_may_meet_again(copy: Path, postmaster: Postmaster) -> None:

@@ -1,13 +1,10 @@
 """The schema's history: there and back, what serves it, backups and data migrations."""
 
-import os
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 
 import pytest
 from alembic import op
-from alembic.autogenerate import compare_metadata
+from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import create_engine, pool
@@ -18,24 +15,20 @@ from app.db.roles import ROLES
 from app.migrations import MigrationFailed
 from app.migrations.row_security import RoleMissing, every_row
 from app.serving import NotServing, verify_database
+from app.settings import SettingsError
 from tests.docs.pages import blocks
-from tests.migrations.support import settings
+from tests.migrations.support import SCHEMA, settings
 from tests.postmaster import Postmaster
 from tests.process import run_command
 
-SCHEMA = """
-    SELECT coalesce(string_agg(line, E'\n' ORDER BY line), '') FROM (
-        SELECT format('%s %s %s %s', attrelid::regclass, attname, format_type(atttypid, atttypmod), attnotnull) AS line
-        FROM pg_attribute WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)
-          AND attnum > 0 AND NOT attisdropped AND attrelid::regclass::text NOT LIKE 'alembic_version%'
-        UNION ALL SELECT pg_get_indexdef(indexrelid) FROM pg_index
-        WHERE indrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)
-          AND indrelid <> to_regclass('alembic_version')
-        UNION ALL SELECT format('%s %s %s', polrelid::regclass, polname, pg_get_expr(polqual, polrelid)) FROM pg_policy
-        UNION ALL SELECT format('%s %s %s', relname, relforcerowsecurity, relacl) FROM pg_class
-        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'alembic_version'
-    ) AS schema
-"""
+COMPARED = {
+    "compare_server_default": True,
+    "autogenerate_plugins": ("alembic.autogenerate.*", "alembic.ext.checkconstraint_byname"),
+}
+DIFFER = (
+    "The models have what the migrations do not make, or the other way round."
+    " Change the models, or let `make migration` write this:"
+)
 
 
 def test_every_step_can_be_taken_back_and_again(postmaster: Postmaster, empty: str) -> None:
@@ -52,11 +45,14 @@ def test_every_step_can_be_taken_back_and_again(postmaster: Postmaster, empty: s
 
 
 def test_the_models_are_what_was_migrated(postmaster: Postmaster) -> None:
-    """Alembic finds no difference between the models and the schema, types, defaults and indexes included."""
+    """Alembic finds no difference between the models and the schema, types, defaults, indexes and checks included."""
     engine = create_engine(postmaster.url(postmaster.new_database()), poolclass=pool.NullPool)
     with engine.connect() as connection:
-        options = {"compare_type": True, "compare_server_default": True}
-        assert compare_metadata(MigrationContext.configure(connection, opts=options), SQLModel.metadata) == []
+        context = MigrationContext.configure(connection, opts=COMPARED)
+        steps = produce_migrations(context, SQLModel.metadata).upgrade_ops
+        if steps and not steps.is_empty():
+            code = [line for line in render_python_code(steps).splitlines() if "###" not in line]
+            pytest.fail("\n".join([DIFFER, *code]), pytrace=False)
 
 
 def test_one_database_may_be_migrated_twice_at_once(postmaster: Postmaster, empty: str) -> None:
@@ -83,6 +79,13 @@ def test_what_cannot_be_migrated_is_told_in_a_line(postmaster: Postmaster, empty
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
 
 
+@pytest.mark.parametrize("revision", ["", "-1", "+1", "head-1"])
+def test_a_revision_is_named(revision: str) -> None:
+    """A number of steps is refused: a second try, after a lock was not free, would begin elsewhere."""
+    with pytest.raises(SettingsError, match="Name a revision"):
+        migrations.migrate(settings("postgresql://nobody@127.0.0.1:1/nothing"), revision, down=True)
+
+
 def test_a_schema_that_is_behind_is_not_served(postmaster: Postmaster, empty: str) -> None:
     """Serving ends with one line that names `migrate`, whether the schema is missing or at no revision."""
     url = postmaster.url(empty)
@@ -103,51 +106,17 @@ def test_a_schema_that_is_ahead_is_served(postmaster: Postmaster, caplog: pytest
     assert warning == f"the schema is ahead, at 9999_next: this code was written for {migrations.revisions().head}"
 
 
-def dump(postmaster: Postmaster, login: str, database: str) -> subprocess.CompletedProcess[bytes]:
-    command = [str(postmaster.programs / "pg_dump"), f"--host={postmaster.socket}", f"--username={login}", database]
-    return subprocess.run(command, env={"PATH": os.defpath}, capture_output=True, check=False)
-
-
-def test_backups_need_a_role_that_bypasses(postmaster: Postmaster) -> None:
-    """Forced policies bind the owner's pg_dump, which then fails; a BYPASSRLS role saves all, and it restores."""
-    database = postmaster.new_database()
-    with closing(postmaster.connect(database)) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO example (user_id, title, completed) VALUES ('alice', 'a', true), ('bob', 'b', false)"
-        )
-    failed = dump(postmaster, "tasks", database)
-    assert failed.returncode != 0
-    assert b"row-level security" in failed.stderr
-    create_role, _ = blocks("docs/operate.md", __file__)
-    postmaster.ask(create_role)
-    saved = dump(postmaster, "backup", database)
-    assert (saved.returncode, saved.stderr) == (0, b"")
-    postmaster.ask("CREATE DATABASE restored OWNER tasks")
-    psql = [
-        str(postmaster.programs / "psql"),
-        f"--host={postmaster.socket}",
-        "--username=postgres",
-        "--dbname=restored",
-    ]
-    subprocess.run([*psql, "--set=ON_ERROR_STOP=1", "--quiet"], input=saved.stdout, capture_output=True, check=True)
-    assert postmaster.ask("SELECT user_id FROM example ORDER BY id", "restored") == [("alice",), ("bob",)]
-    assert postmaster.ask(SCHEMA, "restored") == postmaster.ask(SCHEMA, database)
-    postmaster.ask("DROP DATABASE restored")
-    postmaster.ask("DROP OWNED BY backup")
-    postmaster.ask("DROP ROLE backup")
-
-
 def test_a_data_migration_reaches_every_row(postmaster: Postmaster) -> None:
     """A plain UPDATE of the owner touches nothing; within `every_row` it touches all, and policies are forced after."""
     database = postmaster.new_database()
     postmaster.ask("INSERT INTO example (user_id, title, completed) VALUES ('a', '', true), ('b', '', true)", database)
     engine = create_engine(postmaster.url(database), poolclass=pool.NullPool)
-    _, data_migration = blocks("docs/operate.md", __file__)
+    (data_migration,) = blocks("docs/operate.md", __file__)
     update = "UPDATE example SET title = 'backfilled'"
     with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
         assert connection.exec_driver_sql(update).rowcount == 0
         exec(data_migration.replace("task", "example"), {"every_row": every_row, "op": op})  # noqa: S102  our own page
-        with every_row("example"):
+        with every_row():
             assert connection.exec_driver_sql(update).rowcount == 2
         assert connection.exec_driver_sql(update).rowcount == 0
     assert postmaster.ask("SELECT relforcerowsecurity FROM pg_class WHERE relname = 'example'", database) == [(True,)]

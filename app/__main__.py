@@ -10,6 +10,7 @@ import typer
 
 from app import command_line, migrations
 from app.command_line import import_application, readable_errors
+from app.migrations.report import Report, end_at_signal
 from app.settings import Settings, SettingsError
 from app.settings.types import MIN_SECRET_BYTES
 
@@ -31,10 +32,15 @@ def migrate(
     down: Annotated[bool, typer.Option("--down", help="Downgrade to this revision.")] = False,
 ) -> None:
     """Bring the schema of the database at DATABASE_MIGRATION_URL, or DATABASE_URL, to a revision."""
+    report = Report()
+    end_at_signal(report)
     with readable_errors():
         settings = Settings.load()
         import_application()
-        migrations.migrate(settings, revision, down=down)
+        from app.telemetry import logs
+
+        logs.configure(settings)
+        migrations.migrate(settings, revision, down=down, report=report)
 
 
 @cli.command()

@@ -15,6 +15,8 @@ def readable_errors() -> Iterator[None]:
     """End with the error's message and exit code 2 if the settings are wrong, 1 if the command cannot run."""
     try:
         yield
+    except typer.Exit:  # a RuntimeError by its base, and it has nothing to say
+        raise
     except (SettingsError, RuntimeError) as error:
         typer.echo(f"{error}", err=True)
         raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None

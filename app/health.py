@@ -60,7 +60,8 @@ class Readiness:
             with deadline.ensure(PROBE_TIMEOUT_S):
                 ready = self._revisions.serve(self._database.revision())
         except SQLAlchemyError as error:
-            logger.warning("not ready: the database did not answer (%s)", type(error).__name__)
+            cause = getattr(error, "orig", None) or error  # the driver's own says more than SQLAlchemy's
+            logger.warning("not ready: the database did not answer (%s)", type(cause).__name__)
         finally:
             self._ready, self._checked = ready, monotonic()
 

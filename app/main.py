@@ -1,7 +1,8 @@
 """create_app: the one place where everything is wired."""
 
+from asyncio import gather
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from functools import partial
 from threading import Event
 
@@ -18,14 +19,17 @@ from app.ratelimit.limiter import RateLimits
 from app.settings import Settings
 from app.tasks.routes import router as tasks
 from app.telemetry import logs
+from app.telemetry.event_loop import EventLoopWatch
+from app.telemetry.log_export import LogExport
 from app.telemetry.server_span import BeforeSpan, RequestObserver, WithinSpan
 from app.telemetry.statements import SlowStatements, StatementObserver
-from app.telemetry.tracing import Tracing
+from app.telemetry.tracing import Processor, Tracing
 from app.web.api import Api, Edge
 from app.web.cors import allow_origins
 from app.web.event_streams import EventStreams
 from app.web.guard import Guard
 from app.web.metrics import measure
+from app.web.metrics_port import listen
 from app.web.problems import HANDLERS, answer_unexpected
 from app.web.proxy import Proxy
 from app.web.threads import Workers
@@ -40,11 +44,13 @@ def create_app(
     *,
     entities: Sequence[APIRouter] | None = None,
     lifespan: Lifespan[FastAPI] | None = None,
+    span_processors: Sequence[Processor] = (),
 ) -> Api:
     """Return the application, independent of any other in the process: FastAPI, to which more can be added.
 
     Without `settings` it reads them from the environment; without `entities` it has ENTITIES. `lifespan` is run as
-    FastAPI would. Once `draining` is set, readiness fails and answers close their connections.
+    FastAPI would. `span_processors` see each span that ends. Once `draining` is set, readiness fails and answers close
+    their connections.
 
     Raises:
         SettingsError: the environment's settings are wrong, or not enough to serve with.
@@ -65,7 +71,7 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     provide(api, settings, draining)
-    observe(api, settings, draining)
+    observe(api, settings, draining, span_processors)
     api.include_router(health.router)
     api.add_entities(ENTITIES if entities is None else entities)
     if lifespan:
@@ -86,9 +92,10 @@ def provide(api: Api, settings: Settings, draining: Event) -> None:
     api.state.readiness = Readiness(database, migrations.revisions(), draining)
 
 
-def observe(api: Api, settings: Settings, draining: Event) -> None:
+def observe(api: Api, settings: Settings, draining: Event, span_processors: Sequence[Processor]) -> None:
     """Put guards and observers around the application, from the inside out."""
-    api.state.tracing = tracing = Tracing(settings, VERSION, trees=logs.in_terminal(settings))
+    api.state.tracing = tracing = Tracing(settings, VERSION, span_processors, trees=logs.in_terminal(settings))
+    api.state.log_export = LogExport(settings, VERSION)
     tracer, database = tracing.tracer, api.state.database
     guard = Guard(BeforeSpan(api.inner, settings), api.effective_routes, settings.max_in_flight)
     api.state.metrics = metrics = measure(api, guard) if settings.metrics_enabled else None
@@ -97,7 +104,8 @@ def observe(api: Api, settings: Settings, draining: Event) -> None:
     slow = SlowStatements(settings.slow_query_ms, database.explain)
     database.listen(partial(StatementObserver, tracer, measured, slow))
     tracing.trace_requests(api)
-    observer = RequestObserver(settings, tracing, measured)
+    api.state.event_loop = EventLoopWatch(metrics.loop_lag.observe) if metrics else EventLoopWatch()
+    observer = RequestObserver(settings, tracing, measured, api.state.event_loop)
     app = allow_origins(guard, settings)
     if settings.root_path or settings.forwarded_allow_ips:
         app = Proxy(app, settings.root_path, settings.forwarded_allow_ips)
@@ -108,14 +116,15 @@ def observe(api: Api, settings: Settings, draining: Event) -> None:
 async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
     """Open what the application serves with, run its own handlers of startup and shutdown, and close it again."""
     state = api.state
-    await state.limits.open()
-    async with state.metrics.running() if state.metrics else nullcontext():
+    async with state.event_loop.running():
         try:
+            await state.limits.open()
             await api.router._startup()  # those of `on_event`, which FastAPI leaves to its default lifespan
-            yield
+            async with listen(api, state.settings):
+                yield
             await api.router._shutdown()
         finally:
             state.limits.close()
             state.workers.close()
             state.database.close()
-            await state.tracing.close()
+            await gather(state.tracing.close(), state.log_export.close())

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,9 +23,13 @@ from app import migrations
 from app.db.database import Database
 from app.db.roles import ROLE
 from app.main import create_app
+from app.migrations.locks import sqlstate_of
 from app.settings import Settings
 from app.telemetry import logs
+from app.telemetry.memory import MemoryTrace
 from app.telemetry.shapes import POSTGRES_PORT, server_attributes
+from app.web import listeners
+from app.web.api import Api
 from app.web.event_streams import OVER
 from app.web.protocol import BoundedProtocol
 
@@ -32,7 +37,10 @@ KEEP_ALIVE_S = 65  # longer than the idle time-out of common load balancers (60 
 LINGER_S = 1.0  # a request that was on its way when the listener closed is still answered within this
 POLL_S = 0.02
 UNDEFINED_TABLE = "42P01"
+MAX_FILES = 65_536  # connections and files; with more open, the system closes new connections without an answer
 SHUTDOWN_S = 7.5  # for all of it but the flush of telemetry (2 s); what is slower is cut
+
+Create = Callable[[Settings, Event], Api]
 
 logger = logging.getLogger(__name__)
 
@@ -41,24 +49,35 @@ class NotServing(RuntimeError):
     """The application cannot start; the message is one line for whoever started it."""
 
 
-def serve(settings: Settings, on_start: Callable[[], None] = lambda: None) -> None:
-    """Serve the only application of this process until SIGINT or SIGTERM.
+def serve(settings: Settings, on_start: Callable[[], None] = lambda: None, create: Create = create_app) -> None:
+    """Serve the only application of this process, which `create` makes, until SIGINT or SIGTERM.
 
     Raises:
         NotServing: HOST and PORT, or the database, cannot be used.
         BrokenMigrations: see its class.
     """
     logs.configure(settings)
+    MemoryTrace().await_signal()
     verify_address(settings)
     verify_database(settings)
+    raise_file_limit()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises the signal once more when it is done
     with suppress(KeyboardInterrupt):
         draining = Event()
-        api = create_app(settings, draining)
+        api = create(settings, draining)
         api.state.tracing.trace_process()
+        api.state.log_export.take_lines()
         gc.collect()
         gc.freeze()  # no later collection looks at what lives as long as the process
         Server(api, settings, draining, on_start).run()
+
+
+def raise_file_limit() -> None:
+    """Let the process open as many files as it may: many systems begin at 1,024 (getrlimit(2), RLIMIT_NOFILE)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Server(uvicorn.Server):
@@ -94,9 +113,9 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Stop listening, answer what is on its way, then drop clients that do not read."""
         self._draining.set()
-        for server in self.servers:
-            server.close()
         linger_until = monotonic() + LINGER_S
+        await listeners.close(self.servers, linger_until)
+        await asyncio.sleep(POLL_S)  # the last that was accepted is not among the connections yet
         while monotonic() < linger_until and self.server_state.connections:
             await asyncio.sleep(POLL_S)
         self._drop_deaf(lambda connection: OVER in connection.scope)  # an event stream that is not read cannot end
@@ -130,15 +149,20 @@ def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 def verify_address(settings: Settings) -> None:
-    """Raise NotServing if HOST and PORT cannot be listened on: uvicorn's own message names neither."""
-    host, port = settings.host, settings.port
+    """Raise NotServing if HOST and the ports cannot be listened on: uvicorn's own message names neither."""
+    for name, port in (("PORT", settings.port), ("METRICS_PORT", settings.metrics_port)):
+        if port:
+            _verify_port(settings.host, port, name)
+
+
+def _verify_port(host: str, port: int, name: str) -> None:
     try:
         for family, _, _, _, address in getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE):
             create_server(address, family=family).close()
     except (gaierror, UnicodeError):
         raise NotServing(f"HOST: {host} does not resolve to an address.") from None
     except OSError as error:
-        name = "HOST" if error.errno == EADDRNOTAVAIL else "PORT"
+        name = "HOST" if error.errno == EADDRNOTAVAIL else name
         reason = os.strerror(error.errno or 0)
         raise NotServing(f"{name}: {host}:{port} cannot be listened on: {reason}.") from None
 
@@ -157,7 +181,7 @@ def verify_database(settings: Settings) -> None:
         login = database.login()
         revision = database.revision()
     except SQLAlchemyError as error:
-        if getattr(getattr(error, "orig", None), "pgcode", None) == UNDEFINED_TABLE:
+        if sqlstate_of(error) == UNDEFINED_TABLE:
             raise NotServing("There is no schema: run `python -m app migrate`.") from None
         raise NotServing(f"DATABASE_URL: {_address(settings)} cannot be used: {migrations.first_line(error)}") from None
     finally:

@@ -63,7 +63,7 @@ class Authenticator:
     """
 
     def __init__(self, keys: KeySet | Secret, issuer: str | None, audience: str | None) -> None:
-        self._keys, self._issuer, self._audience = keys, issuer, audience
+        self.keys, self._issuer, self._audience = keys, issuer, audience
         self._verified: OrderedDict[str, Verified] = OrderedDict()
 
     async def __call__(self, headers: Headers) -> Principal:
@@ -75,15 +75,15 @@ class Authenticator:
         """
         token = bearer_token(headers)
         found = self._verified.get(token)
-        if found is None or found.keys is not self._keys.current() or time.time() >= found.ends:
+        if found is None or found.keys is not self.keys.current() or time.time() >= found.ends:
             found = await self._verify(token)
         return found.principal
 
     async def _verify(self, token: str) -> Verified:
-        key = await self._keys.find(token)
+        key = await self.keys.find(token)
         claims = verify_token(token, key, self._issuer, self._audience)
         ends = int(claims["exp"]) + LEEWAY_S
-        verified = self._verified[token] = Verified(principal_of(claims), ends, self._keys.current())
+        verified = self._verified[token] = Verified(principal_of(claims), ends, self.keys.current())
         if len(self._verified) > MAX_REMEMBERED:
             self._verified.popitem(last=False)
         return verified

@@ -7,6 +7,10 @@ key id, so one stranger or one slow key server would stall every user.
 import asyncio
 import json
 import logging
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import Future
+from threading import Thread
 from time import monotonic
 from typing import Any
 
@@ -16,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from app.auth.fetches import EMPTY, OK, BadAnswer, clock_offset, explain
 from app.auth.tokens import InvalidToken
 from app.errors import Unavailable
 
@@ -23,8 +28,9 @@ FRESH_S = 300  # a key that was removed is refused after this and one fetch
 STALE_S = 3600  # how long a key server may be out of reach; a stolen key must not live on behind a blocked one
 COOLDOWN_S = 2  # between fetches: a new key is accepted within this and one fetch, whoever asks for what
 DEADLINE_S = 2
-CONNECT_S = 1  # and as much for TLS: httpcore closes the socket of a handshake that times out, not of a cancelled one
+CONNECT_S = 1  # and as much for TLS
 MAX_BODY_BYTES = 64 * 1024
+CLOCK_OFF_S = 20  # before tokens are refused for it (app.auth.tokens.LEEWAY_S)
 MAX_WAITING = 8  # requests that wait for an unknown key: strangers may not fill the server with theirs
 ALGORITHMS = {"EdDSA": Ed25519PublicKey, "ES256": EllipticCurvePublicKey, "RS256": RSAPublicKey}
 
@@ -40,7 +46,10 @@ class AuthUnavailable(Unavailable):
 
 
 class KeySet:
-    """The keys at one URL: renewed in the background once FRESH_S old, in use until STALE_S, one fetch at a time."""
+    """The keys at one URL: renewed in the background once FRESH_S old, in use until STALE_S, one fetch at a time.
+
+    `fetches` are counted by outcome; `clock_offset_s` is how far the key server's clock is ahead of ours.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -49,6 +58,14 @@ class KeySet:
         self._fetch: asyncio.Task[None] | None = None
         self._keys = KeysById()
         self._fetched = self._ended = float("-inf")
+        self._started = monotonic()
+        self.fetches: Counter[str] = Counter()
+        self.clock_offset_s = 0.0
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the keys were read; since the start, where they never were."""
+        return monotonic() - max(self._fetched, self._started)
 
     def current(self) -> KeysById:
         """Return the keys of the last fetch, none once they are too old; begin to renew old ones. Never waits."""
@@ -91,30 +108,62 @@ class KeySet:
         try:
             self._keys = usable_keys(await self._download())
             self._fetched = monotonic()
+            self.fetches[OK if self._keys else EMPTY] += 1
             if not self._keys:
                 logger.warning("%s serves no key that can verify a token", self._url)
         except Exception as error:  # noqa: BLE001  after any error the cached keys stay
-            reason = error if type(error) is ValueError else type(error).__name__  # others may quote the whole document
+            outcome, reason = explain(error)
+            self.fetches[outcome] += 1
             logger.warning("the keys at %s cannot be read: %s", self._url, reason)
         finally:
             self._fetch, self._ended = None, monotonic()
 
     async def _download(self) -> bytes:
-        """Return the document: within DEADLINE_S in all, from this very URL, never inflated."""
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        async with (
-            asyncio.timeout(DEADLINE_S),
-            httpx.AsyncClient(verify=self._tls, timeout=httpx.Timeout(DEADLINE_S, connect=CONNECT_S)) as client,
+        """Return the document, within DEADLINE_S in all.
+
+        In a thread that ends with the process: nothing cuts the look-up of a name short, and the event loop would wait
+        for one of its own before the process may end.
+        """
+        document: Future[bytes] = Future()
+        Thread(target=self._read_into, args=(document,), name="keys", daemon=True).start()
+        async with asyncio.timeout(DEADLINE_S):
+            return await asyncio.wrap_future(document)
+
+    def _read_into(self, document: "Future[bytes]") -> None:
+        document.set_running_or_notify_cancel()
+        try:
+            document.set_result(self._read())
+        except Exception as error:  # noqa: BLE001  it belongs to who waits
+            document.set_exception(error)
+
+    def _read(self) -> bytes:
+        """Return the document: from this very URL, never inflated. Each step has its own time-out."""
+        headers, end = {"Accept": "application/json", "Accept-Encoding": "identity"}, monotonic() + DEADLINE_S
+        with (
+            httpx.Client(verify=self._tls, timeout=httpx.Timeout(DEADLINE_S, connect=CONNECT_S)) as client,
             client.stream("GET", self._url, headers=headers) as answer,
         ):
             if answer.status_code != httpx.codes.OK:
-                raise ValueError(f"status {answer.status_code}")
+                raise BadAnswer("status", f"status {answer.status_code}")
+            self._note_clock(answer.headers)
             body = bytearray()
-            async for chunk in answer.aiter_raw():
+            for chunk in answer.iter_raw():
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
-                    raise ValueError(f"over {MAX_BODY_BYTES} bytes")
+                    raise BadAnswer("content", f"over {MAX_BODY_BYTES} bytes")
+                if monotonic() > end:
+                    raise TimeoutError
             return bytes(body)
+
+    def _note_clock(self, headers: Mapping[str, str]) -> None:
+        offset = clock_offset(headers)
+        if offset is None:
+            return
+        self.clock_offset_s = offset
+        if abs(offset) > CLOCK_OFF_S:
+            side = "ahead of" if offset > 0 else "behind"
+            text = "the clock of %s is %.0f s %s ours: good tokens count as expired, or as not valid yet"
+            logger.warning(text, self._url, abs(offset), side)
 
 
 def usable_keys(body: bytes) -> KeysById:

@@ -46,6 +46,7 @@ class Unauthenticated(AppError):
 
     status, code, detail = 401, "token_missing", "Send an access token: `Authorization: Bearer <token>`."
     challenge: ClassVar[str] = "Bearer"
+    reason: ClassVar[str | None] = None  # for the metrics, where it is not the code
 
     def __init__(self, detail: str | None = None) -> None:
         super().__init__(detail, headers={"WWW-Authenticate": self.challenge})
@@ -65,8 +66,14 @@ class ExpiredToken(InvalidToken):
     challenge = 'Bearer error="invalid_token", error_description="The access token has expired"'
 
 
+class EarlyToken(InvalidToken):
+    """The token was signed by its issuer, and is not valid yet: its clock and ours differ."""
+
+    reason = "token_early"
+
+
 def verify_token(token: str, key: jwt.PyJWK, issuer: str | None, audience: str | None) -> dict[str, Any]:
-    """Return the claims of `token`, or raise ExpiredToken or InvalidToken.
+    """Return the claims of `token`, or raise ExpiredToken, EarlyToken or InvalidToken.
 
     The signature is checked by the key's own algorithm; the one that the token names is not used.
     """
@@ -77,6 +84,9 @@ def verify_token(token: str, key: jwt.PyJWK, issuer: str | None, audience: str |
         )
     except jwt.ExpiredSignatureError:
         raise ExpiredToken from None
+    except jwt.ImmatureSignatureError:
+        logger.warning("a token is refused: by our clock it is not valid yet")
+        raise EarlyToken from None
     except Exception:  # noqa: BLE001  InvalidKeyError is no InvalidTokenError; hostile input raises RecursionError too
         raise InvalidToken from None
     header: dict[str, Any] = verified["header"]

@@ -17,6 +17,7 @@ from sqlmodel import Session
 from app.auth.authenticator import CurrentUser
 from app.auth.tokens import Administrator, Principal
 from app.db import deadline
+from app.db.checks import Checks
 from app.db.errors import translated_errors, unavailable
 from app.db.pool import ANSWER_S, engine_for, preamble
 from app.db.roles import Login, read_login
@@ -35,9 +36,10 @@ class Database:
     def __init__(self, url: str, pool_size: int, timeout_s: float) -> None:
         deadline.install()
         self.timeout_s = timeout_s
-        self._engine = engine_for(url, pool_size)
-        self._probe = engine_for(url, 1)
-        self._explanations = engine_for(url, 1, 0)
+        self._checks = Checks()
+        self._engine = engine_for(url, pool_size, self._checks)
+        self._probe = engine_for(url, 1, self._checks)
+        self._explanations = engine_for(url, 1, self._checks, 0)
         self._transactional = self._engine.execution_options(isolation_level="READ COMMITTED")
 
     @classmethod
@@ -116,6 +118,10 @@ class Database:
         pool = self._engine.pool
         assert isinstance(pool, QueuePool)
         return {"used": pool.checkedout(), "idle": pool.checkedin()}
+
+    def checks(self) -> dict[tuple[str, str], int]:
+        """Return how often the server was looked up, connected to and pinged, by step and outcome; by probes too."""
+        return self._checks.numbers
 
     def explain(self, principal: Principal, statement: str, parameters: Any) -> Any:
         """Return the planner's estimate for a statement of `principal`, as EXPLAIN (FORMAT JSON) gives it.

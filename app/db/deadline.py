@@ -22,8 +22,8 @@ from app.record import CURRENT, Record
 class DeadlineExceeded(psycopg2.OperationalError):
     """The server did not answer in time. SQLAlchemy gives the connection up because this is an error of the driver."""
 
-    def __init__(self, waited_s: float) -> None:
-        super().__init__("the deadline has passed")
+    def __init__(self, waited_s: float, message: str = "the deadline has passed") -> None:
+        super().__init__(message)
         self.waited_s = waited_s
 
 

@@ -24,6 +24,7 @@ ERRORS: dict[str, type[AppError]] = {
     "23502": InvalidValue,  # not null
     "23514": InvalidValue,  # check
     "25006": DatabaseUnavailable,  # a standby answers while a failover goes on
+    "28": DatabaseUnavailable,  # the login is not let in
     "40001": DatabaseBusy,  # serialization failure
     "40P01": DatabaseBusy,  # deadlock
     "53": DatabaseUnavailable,  # resources
@@ -58,7 +59,8 @@ def translation(error: exc.DBAPIError, *, outcome_unknown: bool) -> AppError | N
         return unavailable(error, UNKNOWN if outcome_unknown else None)
     sqlstate = getattr(error.orig, "pgcode", None) or ""
     answer = ERRORS.get(sqlstate) or ERRORS.get(sqlstate[:2])
-    if answer is DatabaseUnavailable:
+    is_refused = isinstance(error, exc.OperationalError) and not sqlstate  # libpq had no connection to send it on
+    if answer is DatabaseUnavailable or is_refused:
         return unavailable(error)
     if isinstance(error, exc.DataError):  # class 22; the driver's own has no SQLSTATE
         answer = InvalidValue

@@ -7,19 +7,20 @@ on the connection, and a pooler in transaction mode may stand between.
 
 import logging
 from asyncio import _get_running_loop  # the public one raises where there is none, which costs ten times as much
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Any
 
 import psycopg2
 from opentelemetry.trace import get_current_span
 from sqlalchemy import Connection, Engine, create_engine, event, exc
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
-from sqlalchemy.util.queue import Queue
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.util.queue import Empty, Queue
 
 from app.auth.tokens import Principal
 from app.db import deadline
+from app.db.checks import Checks
 from app.db.roles import ROLES
-from app.record import CURRENT
+from app.record import CURRENT, Holders
 
 SETTINGS = (
     "set_config('app.user_id', %s, true), set_config('statement_timeout', %s, true), "
@@ -32,7 +33,6 @@ MEMBERS_PREAMBLES = {
 }
 ANSWER_S = 0.1  # left of the deadline for the way back, once the server has given up
 LONGEST_S = 60.0  # of a transaction that nobody gave a deadline
-PING_AFTER_S = 1.0
 RECYCLE_S = 280  # Neon suspends an idle database after 300 s
 SEVERAL = "several sets of parameters need Database.transaction()"
 REMEDY = (
@@ -48,37 +48,49 @@ class StatementOnEventLoop(RuntimeError):
 
 
 class DeadlineQueue(Queue[ConnectionPoolEntry]):
-    """Idle connections, for which nobody waits past the request's deadline."""
+    """Idle connections, for which nobody waits past the request's deadline; its record learns how long the wait was."""
 
-    def get(self, block: bool = True, timeout: float | None = None) -> ConnectionPoolEntry:  # noqa: FBT001, FBT002  SQLAlchemy's signature
+    def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:  # noqa: FBT001, FBT002  SQLAlchemy's signature
+        super().__init__(maxsize, use_lifo)
+        self.holders = Holders(maxsize)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> ConnectionPoolEntry:  # noqa: FBT001, FBT002  as above
         """Return a connection, within `timeout` seconds and what is left of the deadline."""
-        return super().get(block, timeout and max(0.0, min(timeout, deadline.remaining())))
+        started, failure, holders = perf_counter(), None, self.holders.of_all()
+        try:
+            return super().get(block, timeout and max(0.0, min(timeout, deadline.remaining())))
+        except Empty:
+            failure = exc.TimeoutError.__name__ if block else None  # else there is a place for a new connection
+            raise
+        finally:
+            if record := CURRENT.get():
+                record.note_wait("connections", started, failure, holders)
 
 
 class DeadlinePool(QueuePool):
-    """A pool of connections; the request's record learns how long the wait for one was."""
+    """A pool of connections."""
 
     _queue_class = DeadlineQueue
     _sqla_logger_namespace = "sqlalchemy.pool"  # else its logger is named after the class, and logs as ours do
 
-    def connect(self) -> PoolProxiedConnection:
-        """Return a connection, as every pool does."""
-        record = CURRENT.get()
-        if record is None:
-            return super().connect()
-        started, failure = perf_counter(), None
-        try:
-            return super().connect()
-        except Exception as error:
-            failure = type(error).__name__
-            raise
-        finally:
-            record.note_wait("connections", started, failure)
+    def _do_get(self) -> ConnectionPoolEntry:
+        entry = super()._do_get()
+        self._holders.begin(entry, CURRENT.get())
+        return entry
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        self._holders.end(record)  # before anybody else can have it
+        super()._do_return_conn(record)
+
+    @property
+    def _holders(self) -> Holders:
+        assert isinstance(self._pool, DeadlineQueue)
+        return self._pool.holders
 
 
-def engine_for(url: str, pool_size: int, timeout_s: float = LONGEST_S) -> Engine:
+def engine_for(url: str, pool_size: int, checks: Checks, timeout_s: float = LONGEST_S) -> Engine:
     """Return an engine of at most `pool_size` connections; nobody waits for one longer than `timeout_s`, nor past the
-    deadline.
+    deadline. `checks` makes them.
     """
     engine = create_engine(
         url,
@@ -92,13 +104,11 @@ def engine_for(url: str, pool_size: int, timeout_s: float = LONGEST_S) -> Engine
         poolclass=DeadlinePool,
         use_native_hstore=False,  # else each new connection asks for hstore's type ids
     )
+    checks.listen(engine)
     event.listen(engine, "do_execute", _execute_in_one_message)
     event.listen(engine, "do_executemany", _execute_each)
     event.listen(engine, "commit", _refuse_late)
     event.listen(engine, "handle_error", _keep_other_connections)
-    event.listen(engine, "connect", _note_use)
-    event.listen(engine, "checkin", _note_use)
-    event.listen(engine, "checkout", _ping)
     return engine
 
 
@@ -194,18 +204,3 @@ def _keep_other_connections(context: Any) -> None:
     """Keep the pool where only one statement was cut at its deadline."""
     if isinstance(context.original_exception, deadline.DeadlineExceeded):
         context.invalidate_pool_on_disconnect = False
-
-
-def _note_use(_connection: Any, entry: ConnectionPoolEntry) -> None:
-    entry.info["used"] = monotonic()
-
-
-def _ping(connection: Any, entry: ConnectionPoolEntry, _proxy: Any) -> None:
-    """Ask a connection that was idle for a while whether its server is still there."""
-    if monotonic() - entry.info["used"] < PING_AFTER_S:
-        return
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except psycopg2.Error as error:
-        raise exc.InvalidatePoolError("the connection was closed while it was idle") from error

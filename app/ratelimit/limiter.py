@@ -14,9 +14,10 @@ from limits import RateLimitItem
 from limits.storage import Storage
 from starlette.requests import Request
 
-from app.auth.tokens import ExpiredToken, Unauthenticated
+from app.auth.tokens import EarlyToken, ExpiredToken, Unauthenticated
 from app.errors import AppError
 from app.ratelimit import Usage
+from app.ratelimit.heaviest import Heaviest
 from app.ratelimit.redis import SharedStorage
 from app.record import Record
 from app.settings import Settings
@@ -129,7 +130,7 @@ class Budget:
 
 
 class RateLimits:
-    """The budgets of one application. `outcomes` and `failures` (codes of app.auth) are counted for the metrics.
+    """The budgets of one application. `outcomes` and `failures` (reasons of app.auth) are counted for the metrics.
 
     The outcome `limited` is a 429; `fallback` was counted in this process, since Redis did not answer. Strangers are
     always counted in this process: they cannot fill Redis, nor make it slow, nor push a user's count out of a table.
@@ -141,6 +142,7 @@ class RateLimits:
         self._strangers = Budget("unauthenticated", settings.rate_limit_unauthenticated, MEMORY)
         self.outcomes: Counter[Outcome] = Counter()
         self.failures: Counter[str] = Counter()
+        self._heaviest = Heaviest()
 
     async def open(self) -> None:
         """Find out whether Redis answers."""
@@ -148,7 +150,8 @@ class RateLimits:
             await self._users.shared.open()
 
     def close(self) -> None:
-        """Let go of Redis."""
+        """Let go of Redis, and name no users any more."""
+        self._heaviest.close()
         if self._users.shared:
             self._users.shared.close()
 
@@ -157,16 +160,18 @@ class RateLimits:
         users, user_id = self._users, record.principal.user_id
         usages = await users.shared.count(user_id, users.limits) if users.shared else None
         is_fallback = users.shared is not None and usages is None
-        self._settle(record, users, usages or users.memory.count(user_id, users.limits))
+        usages = usages or users.memory.count(user_id, users.limits)
+        self._heaviest.note(user_id, users.limits, usages)
+        self._settle(record, users, usages)
         self.outcomes["fallback" if is_fallback else "allowed"] += 1
 
     def count_failure(self, record: Record, request: Request, failure: Unauthenticated) -> None:
         """Count a failed authentication, or raise RateLimited after too many from this address.
 
-        An expired token is not limited: its signature was good, and its user is to fetch another.
+        A token of another time is not limited: its signature was good, and its user is to fetch another.
         """
-        self.failures[failure.code] += 1
-        if not isinstance(failure, ExpiredToken):
+        self.failures[failure.reason or failure.code] += 1
+        if not isinstance(failure, ExpiredToken | EarlyToken):
             usages = self._strangers.memory.count(network_of(request), self._strangers.limits)
             self._settle(record, self._strangers, usages)
 

@@ -20,6 +20,7 @@ PUBLIC_SECRETS = {
 
 
 OLD_NAMES = {"REQUEST_DEADLINE_MS": "DATABASE_TIMEOUT_MS"}
+NO_REVISION = "unknown"
 
 
 class SettingsError(Exception):
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     request_deadline_ms: Annotated[
         int, Field(ge=200, le=60_000, validation_alias=AliasChoices("request_deadline_ms", "database_timeout_ms"))
     ] = 2000
+    migrate_timeout_s: Annotated[int, Field(ge=1, le=3600)] = 60
     slow_query_ms: Annotated[int, Field(ge=1, le=60_000)] = 100
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
     shutdown_delay_s: Annotated[int, Field(ge=0, le=5)] = 0
@@ -55,8 +57,9 @@ class Settings(BaseSettings):
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     metrics_enabled: bool = True
+    metrics_port: types.Port | None = None
     metrics_token: types.BearerToken | None = None
-    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "unknown"
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = NO_REVISION
     rate_limit: types.RateLimits = "100/minute"
     rate_limit_unauthenticated: types.RateLimits = "20/minute"
     rate_limit_storage_uri: types.StorageUri = SecretStr(types.MEMORY)
@@ -67,6 +70,7 @@ class Settings(BaseSettings):
     otel_sdk_disabled: bool = False
     otel_service_name: str | None = None
     otel_traces_exporter: Literal["otlp", "none"] = "otlp"
+    otel_logs_exporter: Literal["otlp", "none"] = "none"
     otel_traces_sampler: Literal[
         "always_on",
         "always_off",
@@ -78,23 +82,34 @@ class Settings(BaseSettings):
     otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
     otel_exporter_otlp_endpoint: AnyHttpUrl | None = None
     otel_exporter_otlp_traces_endpoint: AnyHttpUrl | None = None
+    otel_exporter_otlp_logs_endpoint: AnyHttpUrl | None = None
     otel_exporter_otlp_protocol: types.Protocol = "http/json"
     otel_exporter_otlp_traces_protocol: types.Protocol | None = None
+    otel_exporter_otlp_logs_protocol: types.Protocol | None = None
     otel_exporter_otlp_headers: types.OtlpHeaders = SecretStr("")
     otel_exporter_otlp_traces_headers: types.OtlpHeaders | None = None
+    otel_exporter_otlp_logs_headers: types.OtlpHeaders | None = None
     otel_exporter_otlp_timeout: types.Seconds = 10.0
     otel_exporter_otlp_traces_timeout: types.Seconds | None = None
+    otel_exporter_otlp_logs_timeout: types.Seconds | None = None
     otel_exporter_otlp_compression: types.Compression = "none"
     otel_exporter_otlp_traces_compression: types.Compression | None = None
+    otel_exporter_otlp_logs_compression: types.Compression | None = None
     otel_exporter_otlp_certificate: types.Authority | None = None
     otel_exporter_otlp_traces_certificate: types.Authority | None = None
+    otel_exporter_otlp_logs_certificate: types.Authority | None = None
     otel_exporter_otlp_client_certificate: Path | None = None
     otel_exporter_otlp_traces_client_certificate: Path | None = None
+    otel_exporter_otlp_logs_client_certificate: Path | None = None
     otel_exporter_otlp_client_key: Path | None = None
     otel_exporter_otlp_traces_client_key: Path | None = None
+    otel_exporter_otlp_logs_client_key: Path | None = None
     otel_bsp_schedule_delay: Annotated[int, Field(ge=1)] = 5000
     otel_bsp_max_queue_size: Annotated[int, Field(ge=1)] = 2048
     otel_bsp_max_export_batch_size: Annotated[int, Field(ge=1)] = 512
+    otel_blrp_schedule_delay: Annotated[int, Field(ge=1)] = 1000
+    otel_blrp_max_queue_size: Annotated[int, Field(ge=1)] = 2048
+    otel_blrp_max_export_batch_size: Annotated[int, Field(ge=1)] = 512
 
     @classmethod
     def load(cls, **given: Any) -> Self:
@@ -133,12 +148,12 @@ class Settings(BaseSettings):
         auth = [] if self.better_auth_url or self.better_auth_secret else ["BETTER_AUTH_URL or BETTER_AUTH_SECRET"]
         return [f"{name} is required {where}" for name in database + auth]
 
-    def for_traces(self, name: str) -> Any:
-        """Return the value of OTEL_EXPORTER_OTLP_TRACES_<name>; without one, that of OTEL_EXPORTER_OTLP_<name>.
+    def for_signal(self, signal: str, name: str) -> Any:
+        """Return the value of OTEL_EXPORTER_OTLP_<signal>_<name>; without one, that of OTEL_EXPORTER_OTLP_<name>.
 
         https://opentelemetry.io/docs/specs/otel/protocol/exporter/#configuration-options
         """
-        value = getattr(self, f"otel_exporter_otlp_traces_{name}")
+        value = getattr(self, f"otel_exporter_otlp_{signal}_{name}")
         return getattr(self, f"otel_exporter_otlp_{name}") if value is None else value
 
     @model_validator(mode="after")
@@ -149,17 +164,29 @@ class Settings(BaseSettings):
         return self
 
     def _find_contradictions(self) -> Iterator[str]:
+        if self.metrics_port == self.port:
+            yield "METRICS_PORT must not be PORT: everybody reaches that one"
         if self.trust_browser_traceparent and not self.cors_origins:
             yield "TRUST_BROWSER_TRACEPARENT trusts the origins of CORS_ORIGINS, which names none"
         if self.otel_bsp_max_export_batch_size > self.otel_bsp_max_queue_size:
             yield "OTEL_BSP_MAX_EXPORT_BATCH_SIZE must not be over OTEL_BSP_MAX_QUEUE_SIZE"
-        certificate, key = self.for_traces("client_certificate"), self.for_traces("client_key")
-        try:
-            if certificate or key:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate or "", key, password="")
-        except OSError:
-            names = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and _KEY (or OTEL_EXPORTER_OTLP_TRACES_CLIENT_…)"
-            yield f"{names} must be PEM files of one pair, without a password"
+        if self.otel_blrp_max_export_batch_size > self.otel_blrp_max_queue_size:
+            yield "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE must not be over OTEL_BLRP_MAX_QUEUE_SIZE"
+        endpoints = self.otel_exporter_otlp_logs_endpoint, self.otel_exporter_otlp_endpoint
+        if self.otel_logs_exporter == "otlp" and not any(endpoints):
+            yield "OTEL_LOGS_EXPORTER=otlp needs OTEL_EXPORTER_OTLP_LOGS_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT"
+        yield from self._find_bad_pairs()
+
+    def _find_bad_pairs(self) -> Iterator[str]:
+        for signal in ("traces", "logs"):
+            certificate, key = self.for_signal(signal, "client_certificate"), self.for_signal(signal, "client_key")
+            try:
+                if certificate or key:
+                    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate or "", key, password="")
+            except OSError:
+                names = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and _KEY"
+                alternative = f"OTEL_EXPORTER_OTLP_{signal.upper()}_CLIENT_…"
+                yield f"{names} (or {alternative}) must be PEM files of one pair, without a password"
 
     def _find_unsafe(self) -> Iterator[str]:
         if self.environment != "production":

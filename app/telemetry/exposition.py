@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 
 from anyio import Lock
+from opentelemetry.trace import format_trace_id, get_current_span
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 
@@ -101,3 +102,9 @@ class Exposition:
 def base_name(metric: Metric) -> str:
     """Return the name without the ending that one of the forms adds to it."""
     return metric.name.removesuffix("_total").removesuffix("_info")
+
+
+def exemplar() -> dict[str, str] | None:
+    """Return the label that leads from a number to the current trace (OpenMetrics 1.0, "Exemplars"), if it is kept."""
+    context = get_current_span().get_span_context()
+    return {"trace_id": format_trace_id(context.trace_id)} if context.trace_flags.sampled else None

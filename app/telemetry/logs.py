@@ -16,12 +16,13 @@ import psycopg2
 from opentelemetry.trace import SpanContext, format_span_id, format_trace_id, get_current_span
 from sqlalchemy.exc import DBAPIError
 
-from app.settings import Settings
+from app.settings import NO_REVISION, Settings
 
 PLAIN, FAINT, YELLOW, RED = "\033[0m", "\033[2m", "\033[33m", "\033[31m"
 COLOURS = {"DEBUG": FAINT, "WARNING": YELLOW, "ERROR": RED, "CRITICAL": RED}
 FIRST_LINE_ONLY = {"asyncio", "py.warnings"}  # values follow on the lines after it
-TALKATIVE = ("httpcore", "httpx", "sqlalchemy", "urllib3")  # below WARNING they write values, queries and headers
+# Below WARNING they write values, queries and headers; Alembic writes each of its steps.
+TALKATIVE = ("alembic", "httpcore", "httpx", "sqlalchemy", "urllib3")
 # Of what code adds to a line by `extra` (https://docs.python.org/3/library/logging.html#logging.Logger.debug):
 MAX_FIELDS = 32
 MAX_NAME = 64
@@ -29,7 +30,7 @@ MAX_CHARACTERS = 4096  # of one value
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 STANDARD.add("color_message")  # uvicorn's message once more, for its own formatter
 
-_encode = json.JSONEncoder(allow_nan=False, default=str).encode  # `json.dumps` would make one for each line
+encode = json.JSONEncoder(allow_nan=False, default=str).encode  # `json.dumps` would make one for each line
 
 
 class Line(NamedTuple):
@@ -48,7 +49,9 @@ def in_terminal(settings: Settings) -> bool:
 def configure(settings: Settings) -> None:
     """Send every logger's lines to standard output, in one form. For a whole process, at its start."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(ConsoleFormatter(colours=sys.stdout.isatty()) if in_terminal(settings) else JsonFormatter())
+    for_reader = in_terminal(settings)
+    formatter = ConsoleFormatter(colours=sys.stdout.isatty()) if for_reader else JsonFormatter(settings.revision)
+    handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
     logging.captureWarnings(capture=True)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line names them
@@ -68,28 +71,21 @@ def log_thread(failed: threading.ExceptHookArgs) -> None:
 class JsonFormatter(logging.Formatter):
     """One JSON object a line, in ASCII: nothing in it can end the line or move a cursor."""
 
+    def __init__(self, revision: str = NO_REVISION) -> None:
+        super().__init__()
+        self._revision = {} if revision == NO_REVISION else {"revision": revision}
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        line = line_of(record)
-        entry = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": message_of(record),
-            **trace_of(line),
-            **line.fields,
-        }
-        if record.exc_info and (error := record.exc_info[1]):
-            entry["stack"] = stack(error)
-        elif record.stack_info:
-            entry["stack"] = record.stack_info
-        for name, value in extra_fields(record).items():
-            entry[f"extra.{name}" if name in entry else name] = value
-        return _encode(entry)
+        entry = entry_of(record)
+        entry["time"] = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        return encode(self._revision | entry)
 
 
 class ConsoleFormatter(logging.Formatter):
     """A readable line, and under it what explains it: a stack, or a trace."""
+
+    lead = "trace "  # what stands before the id of a trace
 
     def __init__(self, *, colours: bool) -> None:
         super().__init__()
@@ -99,17 +95,33 @@ class ConsoleFormatter(logging.Formatter):
         """Return the line and what belongs to it."""
         own = line_of(record)
         details = [] if own.tree is None else [summarize(own.fields)]  # only a request's line has a tree
-        details += [f"{_encode(name)[1:-1]}={_encode(value)}" for name, value in extra_fields(record).items()]
+        details += [f"{encode(name)[1:-1]}={encode(value)}" for name, value in extra_fields(record).items()]
         time = datetime.fromtimestamp(record.created)  # noqa: DTZ006  the reader's own clock
         line = printable("  ".join([f"{time:%H:%M:%S} {record.levelname:7} {message_of(record)}", *details]))
         if self._colours:
             line = f"{COLOURS.get(record.levelname, '')}{line}{PLAIN}"
-        if trace_id := trace_of(own).get("trace_id"):
-            line += f"  trace {trace_id}"
+        if (context := context_of(record)).is_valid:
+            line += f"  {self.lead}{format_trace_id(context.trace_id)}"
         below = [*(own.tree or ()), *([record.stack_info] if record.stack_info else [])]
         if record.exc_info and (error := record.exc_info[1]):
             below.append(stack(error, messages=True))
         return "\n".join([line, *map(printable, below)])
+
+
+def entry_of(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what a line says, wherever it goes. No exception's message is in it."""
+    context = context_of(record)
+    entry = {"time": record.created, "level": record.levelname, "logger": record.name, "message": message_of(record)}
+    if context.is_valid:
+        entry |= {"trace_id": format_trace_id(context.trace_id), "span_id": format_span_id(context.span_id)}
+    entry |= line_of(record).fields
+    if record.exc_info and (error := record.exc_info[1]):
+        entry["stack"] = stack(error)
+    elif record.stack_info:
+        entry["stack"] = record.stack_info
+    for name, value in extra_fields(record).items():
+        entry[f"extra.{name}" if name in entry else name] = value
+    return entry
 
 
 def printable(text: str) -> str:
@@ -126,12 +138,9 @@ def message_of(record: logging.LogRecord) -> str:
     return message.partition("\n")[0] if record.name in FIRST_LINE_ONLY else message
 
 
-def trace_of(line: Line) -> dict[str, str]:
-    """Return the identifiers of the trace that a line belongs to: the one it names, or the current one."""
-    context = line.span or get_current_span().get_span_context()
-    if not context.is_valid:
-        return {}
-    return {"trace_id": format_trace_id(context.trace_id), "span_id": format_span_id(context.span_id)}
+def context_of(record: logging.LogRecord) -> SpanContext:
+    """Return the span that a line belongs to: the one it names, or the current one."""
+    return line_of(record).span or get_current_span().get_span_context()
 
 
 def stack(error: BaseException, *, messages: bool = False) -> str:
@@ -178,7 +187,7 @@ def json_value(value: Any) -> Any:
     if type(value) is str:
         return cut(value)
     try:
-        text = _encode(value)
+        text = encode(value)
     except Exception:  # noqa: BLE001  whatever a value does when it is read, its line is written
         return cut(text_of(value))
     return json.loads(text) if len(text) <= MAX_CHARACTERS else cut(text)

@@ -15,12 +15,11 @@ from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from app.settings import Settings
 from app.settings.types import parse_headers
-from app.telemetry.otlp_json import encode
+from app.telemetry.signals import Signal
 
 RETRYABLE = {429, 502, 503, 504}  # https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes
 FIRST_PAUSE_S = 1.0
@@ -29,7 +28,7 @@ MAX_MESSAGES = 100
 HINTS = (
     dict.fromkeys((401, 403), ": see OTEL_EXPORTER_OTLP_HEADERS")
     | dict.fromkeys((301, 302, 307, 308, 404, 405), ": see OTEL_EXPORTER_OTLP_ENDPOINT, the path asked for was {path}")
-    | {413: ": see OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 415: ": set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"}
+    | {413: ": see OTEL_{queue}_MAX_EXPORT_BATCH_SIZE", 415: ": set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"}
 )
 
 logger = logging.getLogger(__name__)
@@ -42,27 +41,28 @@ class JsonExporter(SpanExporter):
     takes what libc does.
     """
 
-    def __init__(self, endpoint: str, settings: Settings) -> None:
-        url = urlsplit(endpoint)
+    def __init__(self, endpoint: str, settings: Settings, signal: Signal) -> None:
+        url, given = urlsplit(endpoint), partial(settings.for_signal, signal.name)
         assert url.hostname  # Settings refuses a URL without
         self._path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-        self._timeout: float = settings.for_traces("timeout")
-        self._gzip = settings.for_traces("compression") == "gzip"
-        self._headers = {**parse_headers(settings.for_traces("headers")), "content-type": "application/json"}
+        self._signal = signal
+        self._timeout: float = given("timeout")
+        self._gzip = given("compression") == "gzip"
+        self._headers = {**parse_headers(given("headers")), "content-type": "application/json"}
         if self._gzip:
             self._headers["content-encoding"] = "gzip"
         self._connection = HTTPConnection(url.hostname, url.port)
         if url.scheme == "https":
-            context = ssl.create_default_context(cafile=settings.for_traces("certificate"))
-            if certificate := settings.for_traces("client_certificate"):
-                context.load_cert_chain(certificate, settings.for_traces("client_key"))
+            context = ssl.create_default_context(cafile=given("certificate"))
+            if certificate := given("client_certificate"):
+                context.load_cert_chain(certificate, given("client_key"))
             self._connection = HTTPSConnection(url.hostname, url.port, context=context)
         self._warn_once = lru_cache(MAX_MESSAGES)(logger.warning)  # the next batch is likely to fail as well
         self._stopped = Event()
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def export(self, items: Sequence[Any]) -> SpanExportResult:
         """Send one batch. If the receiver asks for patience, try again while there is time."""
-        body = encode(spans)
+        body = self._signal.encode(items)
         body = gzip.compress(body, 1) if self._gzip else body
         deadline, pause = monotonic() + self._timeout, FIRST_PAUSE_S
         while not self._stopped.is_set():
@@ -70,8 +70,9 @@ class JsonExporter(SpanExporter):
             if status < HTTPStatus.MULTIPLE_CHOICES:
                 return SpanExportResult.SUCCESS
             if status not in RETRYABLE:
-                hint = HINTS.get(status, "").format(path=self._path.partition("?")[0])  # a query may hold a token
-                self._warn_once("the collector refuses spans with status %d%s", status, hint)
+                path = self._path.partition("?")[0]  # a query may hold a token
+                hint = HINTS.get(status, "").format(path=path, queue=self._signal.queue.upper())
+                self._warn_once("the collector refuses %ss with status %d%s", self._signal.item, status, hint)
                 break
             wait = pause if wanted is None else wanted
             if monotonic() + wait > deadline:
@@ -83,6 +84,7 @@ class JsonExporter(SpanExporter):
     def _post(self, body: bytes, deadline: float) -> tuple[int, float | None]:
         """Return the status, and after how many seconds the receiver wants the batch again.
 
+        That is None if it does not say, or says 0: there would be no pause between the tries.
         If there is no answer, return 503. If a reused connection was closed, retry at once.
         """
         connection, is_reused = self._connection, self._connection.sock is not None
@@ -98,7 +100,7 @@ class JsonExporter(SpanExporter):
                 if len(answer.read(MAX_ANSWER_BYTES)) == MAX_ANSWER_BYTES:
                     connection.close()
                 retry_after = answer.headers.get("retry-after", "")  # seconds, or a date, which is not read
-                return answer.status, float(retry_after) if retry_after.isdecimal() else None
+                return answer.status, (float(retry_after) or None) if retry_after.isdecimal() else None
         except (OSError, HTTPException) as error:
             connection.close()
             if is_reused and isinstance(error, (ConnectionError, RemoteDisconnected)):

@@ -17,7 +17,7 @@ LOCKING = {"LockRows", "ModifyTable"}
 LEFT_OUT = {"Output", "Query Text", "Query Parameters"}  # long, and nothing but what the statement says
 NOTICE = re.compile(r"duration: ([\d.]+) ms  plan:\s*(\{.*\})", re.DOTALL)
 # A quoted name may hold an apostrophe or a digit, so names are matched first, and stay.
-LITERAL = re.compile(r"""("(?:[^"]|"")*")|'(?:[^']|'')*'|\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b""")
+LITERAL = re.compile(r"""("(?:[^"]|"")*")|'(?:[^']|'')*'|\b\d+(?:\.\d+)?[eE][+-]?\d+\b|\b\d\w*(?:\.\d\w*)?""")
 
 Node = Mapping[str, Any]
 Attributes = dict[str, AttributeValue]

@@ -7,26 +7,31 @@ import logging
 from asyncio import CancelledError, get_running_loop
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from time import perf_counter, time_ns
+from time import perf_counter
 from typing import Any
 
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
-from opentelemetry.trace import SpanKind, StatusCode, Tracer, get_current_span
+from opentelemetry.trace import Tracer, get_current_span
 from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.record import PROBES, Headers, Record, current
+from app.record import N_PLUS_ONE, PROBES, Headers, Record, current
 from app.settings import Settings
-from app.telemetry.logs import Line, stack
-from app.telemetry.metrics import DatabaseMetrics
+from app.telemetry.database_metrics import DatabaseMetrics
+from app.telemetry.event_loop import EventLoopWatch
+from app.telemetry.failures import PROBLEM, failure_event, note_failure
+from app.telemetry.logs import Line
+from app.telemetry.repeats import Repeats
 from app.telemetry.sampling import Callers
+from app.telemetry.shapes import Attributes
+from app.telemetry.sizes import note_sizes, size_fields
 from app.telemetry.tracing import Tracing
 from app.telemetry.tree import draw_tree
+from app.telemetry.waits import record_span, record_waits
 
-N_PLUS_ONE = 5  # runs of one statement in one request
 with suppress_http_instrumentation():
     UNTRACED = get_current()  # the context of probes, which would outnumber the users
 
@@ -36,15 +41,21 @@ logger = logging.getLogger("app.requests")
 class RequestObserver:
     """Tells of each request: in its answer, on its span and in the log."""
 
-    def __init__(self, settings: Settings, tracing: Tracing, metrics: DatabaseMetrics | None) -> None:
-        self._slow_ms, self._metrics = settings.slow_query_ms, metrics
+    def __init__(
+        self, settings: Settings, tracing: Tracing, metrics: DatabaseMetrics | None, event_loop: EventLoopWatch
+    ) -> None:
+        self._slow_ms, self._metrics, self._event_loop = settings.slow_query_ms, metrics, event_loop
         self._tracer, self._trees = tracing.tracer, tracing.trees
+        self._repeats = Repeats()
 
     def answer(self, record: Record) -> Headers:
         """Put what is known now on the span, which ends with the answer; return the headers that lead to the trace."""
         if record.span.is_recording():
-            record.span.set_attributes(request_attributes(record))
+            block = self._event_loop.find_block(record.started)
+            record.span.set_attributes(request_attributes(record) | (block.attributes if block else {}))
             record_waits(self._tracer, record)
+        if record.queries >= N_PLUS_ONE:
+            self._repeats.tell(record)
         if self._metrics and record.connection_wait is not None:
             self._metrics.observe_wait(record.thread_wait + record.connection_wait)
         headers: Headers = []
@@ -59,7 +70,8 @@ class RequestObserver:
         return headers
 
     def end(self, record: Record) -> None:
-        """Write the request's line, once the layers inside have ended their spans."""
+        """Put the sizes on the span, and write the request's line once the layers inside have ended theirs."""
+        note_sizes(record)
         get_running_loop().call_soon(self._log, record)
 
     def _log(self, record: Record) -> None:
@@ -90,9 +102,11 @@ def request_fields(record: Record) -> dict[str, Any]:
         "duration_ms": round(((record.ended or perf_counter()) - record.started) * 1000, 1),
         "db_ms": round(record.query_seconds * 1000, 1),
         "db_queries": record.queries,
+        **size_fields(record),
         "user_id": record.principal and record.principal.user_id,
         "code": record.code,
         "spent": record.spent,
+        "unanswered": record.unanswered,
         "client": client[0] if client else None,
     }
     if record.spent and record.longest_query:
@@ -100,11 +114,11 @@ def request_fields(record: Record) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def request_attributes(record: Record) -> dict[str, str | int | float | bool]:
+def request_attributes(record: Record) -> Attributes:
     """Return what the server span says of the whole request."""
     repeat = max(record.repeats.values(), default=0)
     server = record.scope.get("server")
-    found: dict[str, str | int | float | bool] = {
+    found: Attributes = {
         "server.address": server[0] if server else "",  # the instrumentation's has the port in it
         "app.db.query_count": record.queries,
         "app.db.duration_ms": round(record.query_seconds * 1000, 3),
@@ -114,6 +128,10 @@ def request_attributes(record: Record) -> dict[str, str | int | float | bool]:
         found["app.db.n_plus_one"] = True
     if record.principal:
         found["user.id"] = record.principal.user_id
+    if record.unanswered:
+        found["app.db.unanswered"] = record.unanswered
+    if record.code:
+        found[PROBLEM] = record.code
     return found
 
 
@@ -176,6 +194,7 @@ class WithinSpan:
 
     def _note_work_after(self, record: Record, error: BaseException | None) -> None:
         """Tell what went on after the answer: background tasks, and whatever failed."""
+        note_sizes(record)
         record_waits(self._tracer, record)
         if error:
             logger.error("work after the answer failed: %s", type(error).__qualname__, exc_info=error)
@@ -183,49 +202,3 @@ class WithinSpan:
             name = "background task" if record.goes_on else "end of a dependency"
             failure = failure_event(error) if error else None
             record_span(self._tracer, name, record.ended, perf_counter(), failure=failure)
-
-
-def note_failure(record: Record, error: BaseException) -> None:
-    """Leave what nobody caught on the span and in the log, without its message."""
-    event = failure_event(error)
-    kind = event["exception.type"]
-    record.span.set_status(StatusCode.ERROR, kind)
-    record.span.add_event("exception", event)
-    if record.status and not record.ended:
-        record.broken, record.code, record.status = True, "answer_broken", HTTPStatus.INTERNAL_SERVER_ERROR
-        logger.error("the answer broke off: %s", kind, exc_info=error)
-    else:
-        logger.error("unexpected error: %s", kind, exc_info=error)
-
-
-def failure_event(error: BaseException) -> dict[str, str]:
-    """Return the attributes of an exception: its type and where it was raised, without its message."""
-    return {"exception.type": type(error).__qualname__, "exception.stacktrace": stack(error)}
-
-
-def record_waits(tracer: Tracer, record: Record) -> None:
-    """Make a span of each wait of a request that was long or in vain."""
-    while record.waits:
-        pool, start, end, error = record.waits.pop()
-        attributes = {"app.pool": pool} | ({"error.type": error} if error else {})
-        record_span(tracer, "pool wait", start, end, attributes, {"exception.type": error} if error else None)
-
-
-def record_span(
-    tracer: Tracer,
-    name: str,
-    start: float,
-    end: float,
-    attributes: dict[str, str] | None = None,
-    failure: dict[str, str] | None = None,
-) -> None:
-    """Make a span below the current one, from `start` to `end` by `perf_counter`; `failure` is what went wrong."""
-    if not get_current_span().get_span_context().is_valid:
-        return
-    since_epoch = time_ns() - int(perf_counter() * 1e9)
-    span = tracer.start_span(name, None, SpanKind.INTERNAL, attributes, (), since_epoch + int(start * 1e9))
-    if failure:
-        span.set_status(StatusCode.ERROR, failure["exception.type"])
-        if "exception.stacktrace" in failure:
-            span.add_event("exception", failure)
-    span.end(since_epoch + int(end * 1e9))

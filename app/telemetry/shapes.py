@@ -11,7 +11,7 @@ from opentelemetry.util.types import AttributeValue
 from sqlalchemy import Compiled, Select, Table, UpdateBase
 from sqlalchemy.engine import URL
 
-from app.telemetry.metrics import DatabaseMetrics, Series
+from app.telemetry.database_metrics import DatabaseMetrics, Series
 from app.telemetry.plans import mask
 
 POSTGRES_PORT = 5432

@@ -7,7 +7,6 @@ import logging
 import sys
 from collections.abc import Callable
 from functools import lru_cache, partial
-from pathlib import Path
 from time import monotonic, perf_counter
 from traceback import walk_stack
 from typing import Any
@@ -21,8 +20,9 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.record import CURRENT
+from app.telemetry.database_metrics import DatabaseMetrics
 from app.telemetry.logs import Line
-from app.telemetry.metrics import DatabaseMetrics
+from app.telemetry.places import find_own
 from app.telemetry.plans import estimated_plan, executed_plan, summary
 from app.telemetry.shapes import Attributes, Run, Shape, describe, server_attributes
 
@@ -30,8 +30,6 @@ SHAPES = 512  # statements whose description is kept
 LOCK_NOT_AVAILABLE = "55P03"
 EXPLAIN_EVERY_S = 600.0
 MAX_EXPLAINED = 512  # statements for which it is kept when they may be explained again
-PROJECT = Path(__file__).parents[2]
-SERVING = tuple(f"{PROJECT}/app/{package}/" for package in ("db", "telemetry", "web"))  # they send the statements
 
 Explain = Callable[[Any, str, Any], Any]  # principal, statement and parameters -> the document of EXPLAIN
 
@@ -83,20 +81,7 @@ def log_slowness(run: Run, facts: Attributes) -> None:
 
 def find_caller() -> Attributes:
     """Return the project's own line that sent the statement. Walking the stack is dear: only for slow ones."""
-    for frame, _ in walk_stack(sys._getframe(1)):
-        filename = frame.f_code.co_filename
-        if is_own(filename) and not filename.startswith(SERVING):
-            return {
-                "code.function.name": f"{frame.f_globals['__name__']}.{frame.f_code.co_qualname}",
-                "code.file.path": str(Path(filename).relative_to(PROJECT)),
-                "code.line.number": frame.f_lineno,
-            }
-    return {}
-
-
-def is_own(filename: str) -> bool:
-    """Tell whether a file of code is the project's, and no package that is installed below its folder."""
-    return filename.startswith(f"{PROJECT}/") and "/site-packages/" not in filename
+    return find_own(walk_stack(sys._getframe(1)))
 
 
 class StatementObserver(EngineTracer):
@@ -141,6 +126,7 @@ class StatementObserver(EngineTracer):
 
     def _handle_error(self, error: ExceptionContext) -> None:
         cause, context = error.original_exception, error.execution_context
+        waited = getattr(cause, "waited_s", 0.0)  # until the deadline, for no answer
         if self._metrics:
             self._metrics.count_failure(cause)
         if context and (run := self._finish(context)):
@@ -151,7 +137,9 @@ class StatementObserver(EngineTracer):
             self._slow.explain(run, failure)
             run.span.end()
         elif error.connection and (record := CURRENT.get()):  # a COMMIT, or what sets whose rows they are
-            record.query_seconds += getattr(cause, "waited_s", 0.0)
+            record.query_seconds += waited
+        if error.connection and waited and (record := CURRENT.get()):
+            record.note_silence("statement")
 
     def _finish(self, context: Any) -> Run | None:
         """Stop the timer of a statement that has its answer, and count it; None if it is not observed."""
@@ -160,7 +148,7 @@ class StatementObserver(EngineTracer):
             run.seconds = perf_counter() - run.started
             detach(run.token)
             if record := CURRENT.get():
-                record.count_statement(run.text, run.seconds, run.shape.name)
+                record.count_statement(run.text, run.seconds, run.shape)
             if self._metrics and run.shape.series:
                 self._metrics.observe(run.shape.series, run.seconds)
         return run

@@ -1,5 +1,7 @@
 """The traces of one application: a provider of its own, and what is connected to it."""
 
+from collections.abc import Sequence
+
 from anyio import to_thread
 from fastapi import FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -12,15 +14,18 @@ from opentelemetry.trace import TracerProvider as AnyProvider
 from starlette.background import BackgroundTask
 
 from app.record import CURRENT
-from app.settings import Settings, SettingsError
-from app.telemetry.export import SpanQueue, make_exporter
+from app.settings import NO_REVISION, Settings, SettingsError
+from app.telemetry.export import Queue, make_exporter
 from app.telemetry.sampling import make_sampler
+from app.telemetry.signals import TRACES
 from app.telemetry.tree import Trees
 
 SERVICE = "task-api"
 OWN = "app"  # the tracer of our own spans
 MAX_ATTRIBUTE = 32 * 1024  # characters, unless OTEL_SPAN_*_LIMIT says another; the longest of ours is a plan of 16 KiB
 PATCHED = "_otel_original_call"
+
+Processor = SpanProcessor  # by this name the other packages know it: the SDK is this one's
 
 
 class Calls(SpanProcessor):
@@ -38,11 +43,13 @@ class Calls(SpanProcessor):
 class Tracing:
     """Makes spans, and sends them where the settings say; without a receiver, nowhere."""
 
-    def __init__(self, settings: Settings, version: str, *, trees: bool) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: Settings, version: str, processors: Sequence[SpanProcessor] = (), *, trees: bool
+    ) -> None:
+        self._settings, self._others = settings, processors
         self.trees = Trees() if trees and not settings.otel_sdk_disabled else None
-        sender = make_exporter(settings)
-        self._export = SpanQueue(sender, settings) if sender else None
+        sender = make_exporter(settings, TRACES)
+        self._export = Queue(sender, settings, TRACES) if sender else None
         self._provider = self._new_provider(version)
         self.tracer: Tracer = self._provider.get_tracer(OWN, version)
 
@@ -50,6 +57,11 @@ class Tracing:
     def dropped(self) -> int:
         """Spans that were lost on their way so far."""
         return self._export.dropped if self._export else 0
+
+    @property
+    def sent(self) -> tuple[int, float]:
+        """Batches of spans that were sent so far, and the seconds that took."""
+        return self._export.sent if self._export else (0, 0.0)
 
     def trace_requests(self, api: FastAPI) -> None:
         """Make a span of each request to `api`. To be called before it serves."""
@@ -81,7 +93,7 @@ class Tracing:
     def _new_provider(self, version: str) -> AnyProvider:
         if self._settings.otel_sdk_disabled:
             return NoOpTracerProvider()
-        processors = [processor for processor in (self._export, self.trees) if processor]
+        processors = [processor for processor in (self._export, self.trees, *self._others) if processor]
         try:
             provider = TracerProvider(
                 # Identifiers are wanted for logs all the same; nobody would read the spans.
@@ -98,7 +110,11 @@ class Tracing:
 
 
 def resource(settings: Settings, version: str) -> Resource:
-    """Return what all spans have in common; OTEL_RESOURCE_ATTRIBUTES comes before our own names."""
-    own = {"service.name": SERVICE, "service.version": version, "deployment.environment.name": settings.environment}
+    """Return what all spans and log lines have in common; OTEL_RESOURCE_ATTRIBUTES comes before our own names.
+
+    The version is the revision, where it is known: of two deployments it tells which one a span is of.
+    """
+    running = version if settings.revision == NO_REVISION else settings.revision
+    own = {"service.name": SERVICE, "service.version": running, "deployment.environment.name": settings.environment}
     named = {"service.name": settings.otel_service_name} if settings.otel_service_name else {}
     return Resource.create({**own, **OTELResourceDetector().detect().attributes, **named})

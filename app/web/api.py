@@ -50,10 +50,7 @@ class Edge:
                 return  # a middleware may not know that the answer broke off, and complete it
             if message["type"] == "http.response.start":
                 self._begin(record, message, send)
-            await send(message)
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                record.ended = perf_counter()
-                self._observer.end(record)
+            await self._send(record, message, send)
 
         before = CURRENT.get()
         CURRENT.set(record)
@@ -66,6 +63,16 @@ class Edge:
                 self._streams.remove(record)
             if record.ended is None:
                 self._observer.end(record)
+
+    async def _send(self, record: Record, message: Message, send: Send) -> None:
+        record.response_bytes += len(message.get("body", b""))
+        before = perf_counter()
+        await send(message)
+        now = perf_counter()
+        record.sending += now - before
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            record.ended = now
+            self._observer.end(record)
 
     def _begin(self, record: Record, message: Message, send: Send) -> None:
         record.status = message["status"]

@@ -52,6 +52,7 @@ class BodyReader:
                 return await self._receive()
             raise BodyTimeout(headers={"Connection": "close"}) from None
         self._size += len(message.get("body", b""))
+        current().request_bytes = self._size
         if self._size > self._bound and not current().status:
             raise BodyTooLarge(self._bound)
         if not message.get("more_body", False):

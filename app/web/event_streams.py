@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 from app.record import Record
-from app.telemetry.metrics import NO_ROUTE
+from app.telemetry.request_metrics import NO_ROUTE
 
 EVENT_STREAM = b"text/event-stream"
 OVER = "app.event_stream_is_over"  # in the scope of one that was ended

@@ -13,6 +13,10 @@ ALTER ROLE tasks SET auto_explain.log_buffers = on;
 ALTER ROLE tasks SET auto_explain.log_verbose = on;
 ALTER ROLE tasks SET auto_explain.log_parameter_max_length = 0;
 
+-- The server's log says who waits for whom, and a deadlock is found, before lock_timeout ends a wait.
+ALTER ROLE tasks SET log_lock_waits = on;
+ALTER ROLE tasks SET deadlock_timeout = '200ms';
+
 \connect template1
 CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
 \connect postgres

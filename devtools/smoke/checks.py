@@ -10,24 +10,37 @@ import httpx
 
 from devtools.client import ARCHIVIST, SLOW_SEARCH, fill_archive, find_collection
 
-JOB = 'job="task-api"'
+SERVICE = "task-api"
+JOB = f'job="{SERVICE}"'
 EXEMPLARS_OF_S = 900
+RECEIVER = ("docker", "compose", "run", "--rm", "-T", "--use-aliases", "smoke")
+TAIL_SAMPLING = '{job="jaeger",__name__=~"otelcol_processor_tail_sampling_.+"}'
+NOT_KEPT = "Tail sampling is on. It keeps errors, slow traces, slow queries and a tenth of the rest, but not trace"
 
 
 class Missing(Exception):
     """What a check looks for is not there, or not yet."""
 
 
+class CannotTell(Exception):
+    """What a check looks for is not there, and need not be."""
+
+
 @dataclass
 class Stack:
-    """The running services, and the traces that checks made. `replicas` of the API must run; 0 for any number."""
+    """The running services, and the traces that checks made. `replicas` of the API must run; 0 for any number.
+
+    `receiver` is the command that waits for an alert of the run whose name is appended.
+    """
 
     api: httpx.Client
     jaeger: httpx.Client
     prometheus: httpx.Client
     grafana: httpx.Client
+    loki: httpx.Client
     header: Callable[[str], dict[str, str]]
     replicas: int = 0
+    receiver: tuple[str, ...] = RECEIVER
     traces: dict[str, str] = field(default_factory=dict)
 
 
@@ -70,17 +83,26 @@ def executed_plan(stack: Stack) -> str:
     return f"{plan.get('app.db.plan.root')}, {plan.get('app.db.plan.rows_removed')} rows thrown away"
 
 
+def lines(stack: Stack) -> str:
+    """The slow search's lines are in Loki, found by its trace's id."""
+    trace_id = require_first([stack.traces.get("slow")], "its trace is not known")
+    wanted = {"query": f'{{service_name="task-api"}} | trace_id="{trace_id}"', "since": "15m"}
+    streams = get_json(stack.loki, "/loki/api/v1/query_range", params=wanted)["data"]["result"]
+    return "; ".join(require_first([[text for one in streams for _, text in one["values"]]], "no line of the trace"))
+
+
 def targets(stack: Stack) -> str:
     """Prometheus found every replica by DNS and scrapes it."""
-    up = _query(stack, f"count(up{{{JOB}}} == 1)")
-    if stack.replicas and up != stack.replicas:
-        raise Missing(f"{up:.0f} of {stack.replicas} replicas are scraped")
-    return f"{up:.0f} up"
+    found = get_json(stack.prometheus, "/api/v1/targets", params={"state": "active"})["data"]["activeTargets"]
+    up = sum(target["health"] == "up" for target in found if target["labels"]["job"] == SERVICE)
+    if up != (stack.replicas or up or 1):
+        raise Missing(f"{up} of {stack.replicas or 1} replicas are scraped")
+    return f"{up} up"
 
 
 def series(stack: Stack) -> str:
     """Requests are counted by route and status."""
-    answered = _query(stack, f'sum(http_requests_total{{{JOB},status=~"2.."}})')
+    answered = query(stack, f'sum(http_requests_total{{{JOB},status=~"2.."}})')
     return f"{answered:.0f} requests answered with 2xx"
 
 
@@ -106,7 +128,7 @@ def rules(stack: Stack) -> str:
 
 def monitor(stack: Stack) -> str:
     """Jaeger's Monitor tab has data: span metrics went to Prometheus and back."""
-    wanted = {"service": "task-api", "step": 60_000, "lookback": 600_000, "ratePer": 600_000}
+    wanted = {"service": SERVICE, "step": 60_000, "lookback": 600_000, "ratePer": 600_000}
     metrics = get_json(stack.jaeger, "/api/metrics/calls", params=wanted)["metrics"]
     points = [point for metric in metrics for point in metric["metricPoints"] if point["gaugeValue"]["doubleValue"] > 0]
     return f"{len(require_first([points], 'no calls yet'))} points"
@@ -114,22 +136,22 @@ def monitor(stack: Stack) -> str:
 
 def statements(stack: Stack) -> str:
     """PostgreSQL's statistics arrive by way of the exporter."""
-    _query(stack, "pg_up == 1")
-    return f"{_query(stack, 'count(pg_stat_statements_calls_total)'):.0f} statements known"
+    query(stack, "pg_up == 1")
+    return f"{query(stack, 'count(pg_stat_statements_calls_total)'):.0f} statements known"
 
 
 def limits(stack: Stack) -> str:
     """Limits are counted in Redis, none by the fallback."""
     answer = stack.api.get(f"{_collection(stack)}?limit=1", headers=stack.header("smoke")).raise_for_status()
     header = str(require_first([answer.headers.get("RateLimit")], "no RateLimit header"))
-    fallback = _query(stack, f'sum(increase(rate_limit_requests_total{{{JOB},outcome="fallback"}}[1m])) or vector(0)')
+    fallback = query(stack, f'sum(increase(rate_limit_requests_total{{{JOB},outcome="fallback"}}[1m])) or vector(0)')
     if fallback:
         raise Missing(f"{fallback:.0f} requests were counted by the fallback within a minute")
     return header
 
 
 def data_sources(stack: Stack) -> str:
-    """Grafana reaches both of its data sources."""
+    """Grafana reaches each of its data sources."""
     sources = get_json(stack.grafana, "/api/datasources")
     for source in sources:
         health = get_json(stack.grafana, f"/api/datasources/uid/{source['uid']}/health")
@@ -158,18 +180,28 @@ def _trace_id(answer: httpx.Response) -> str:
     return str(require_first([answer.headers.get("X-Trace-Id")], "no X-Trace-Id"))
 
 
-def _query(stack: Stack, expression: str) -> float:
+def query(stack: Stack, expression: str) -> float:
     """Return the first value of a Prometheus query."""
-    result = get_json(stack.prometheus, "/api/v1/query", params={"query": expression})["data"]["result"]
-    return float(require_first([r["value"][1] for r in result], f"no value of {expression}"))
+    return float(require_first([r["value"][1] for r in find_series(stack, expression)], f"no value of {expression}"))
+
+
+def find_series(stack: Stack, expression: str) -> list[Any]:
+    """Return what a Prometheus query finds, value by value."""
+    results: list[Any] = get_json(stack.prometheus, "/api/v1/query", params={"query": expression})["data"]["result"]
+    return results
 
 
 def _spans(stack: Stack, name: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return name and attributes of each span of one of the stack's traces, from Jaeger (api_v3 speaks OTLP)."""
+    """Return name and attributes of each span of one of the stack's traces, from Jaeger (api_v3 speaks OTLP).
+
+    Raise Missing if the trace is not there, or CannotTell if it is ordinary and tail sampling may have left it out.
+    """
     if name not in stack.traces:
         raise Missing("there is no trace to look for")
     answer = stack.jaeger.get(f"/api/v3/traces/{stack.traces[name]}")
     if answer.status_code == httpx.codes.NOT_FOUND:
+        if name != "slow" and find_series(stack, TAIL_SAMPLING):
+            raise CannotTell(f"{NOT_KEPT} {stack.traces[name]}.")
         raise Missing(f"trace {stack.traces[name]} is not there yet")
     scopes = [
         scope for part in answer.raise_for_status().json()["result"]["resourceSpans"] for scope in part["scopeSpans"]

@@ -20,8 +20,8 @@ def dashboards(stack: Stack) -> str:
 def _count_panels(grafana: httpx.Client, uid: str, title: str) -> str:
     """Return how many of a dashboard's panels show data. Raise Missing if none does."""
     panels = list(_flatten(get_json(grafana, f"/api/dashboards/uid/{uid}")["dashboard"]["panels"]))
-    queries = [[target["expr"] for target in panel.get("targets", []) if target.get("expr")] for panel in panels]
-    full = sum(any(_run_query(grafana, expression) for expression in expressions) for expressions in queries)
+    queries = [[target for target in panel.get("targets", []) if target.get("expr")] for panel in panels]
+    full = sum(any(_run_query(grafana, target) for target in targets) for targets in queries)
     if not full:
         raise Missing(f"{title}: none of {len(panels)} panels shows data")
     return f"{title}: {full} of {sum(map(bool, queries))} panels"
@@ -34,10 +34,10 @@ def _flatten(panels: list[Any]) -> Iterator[Any]:
         yield from _flatten(panel.get("panels", []))
 
 
-def _run_query(grafana: httpx.Client, expression: str) -> list[Any]:
+def _run_query(grafana: httpx.Client, target: dict[str, Any]) -> list[Any]:
     """Return the columns of a query's answer now, for any value of the dashboard's variables."""
-    expression = VARIABLE.sub('=~".*"', expression)
-    query = {"refId": "A", "datasource": {"uid": "prometheus"}, "expr": expression, "instant": True}
+    query = {"refId": "A", "datasource": target["datasource"], "expr": VARIABLE.sub('=~".+"', target["expr"])}
+    query |= {"instant": True, "queryType": target.get("queryType", "")}  # the first is for Prometheus
     body = {"queries": [query | {"intervalMs": 15_000, "maxDataPoints": 100}], "from": "now-15m", "to": "now"}
     answer = grafana.post("/api/ds/query", json=body)
     frames = answer.json().get("results", {}).get("A", {}).get("frames", [])

@@ -40,10 +40,14 @@ class User:
 
     async def send(self, action: str, method: str, path: str = "", **options: Any) -> httpx.Response | None:
         """Send one request and record its sample. Return the answer, or None if there was none."""
+        return await self.visit(action, f"{self.collection}{path}", method, **options)
+
+    async def visit(self, action: str, path: str, method: str = "GET", **options: Any) -> httpx.Response | None:
+        """Send one request to any path; the rest as `send`."""
         headers = self.headers | options.pop("headers", {})
         started = perf_counter()
         try:
-            answer = await self.http.request(method, f"{self.collection}{path}", headers=headers, **options)
+            answer = await self.http.request(method, path, headers=headers, **options)
         except httpx.HTTPError:
             self.record(Sample(action, 0, perf_counter() - started, ""))
             return None
@@ -153,6 +157,17 @@ async def exceed_limit(user: User) -> None:
 
 
 Action = Callable[[User], Coroutine[Any, Any, None]]
+
+
+def asking(path: str) -> Action:
+    """Return the action that gets a path."""
+
+    async def ask(user: User) -> None:
+        await user.visit(path, path)
+
+    return ask
+
+
 SHARES: dict[Action, float] = {
     list_rows: 30,
     read: 28,

@@ -94,12 +94,12 @@ async def _send_actions(new_user: Callable[[str], User], http: httpx.AsyncClient
 
     with suppress(TimeoutError):
         async with http, asyncio.timeout(duration), asyncio.TaskGroup() as tasks:
-            tasks.create_task(_repeat(tasks, 1 / rate, act))
-            tasks.create_task(_repeat(tasks, SLOW_EVERY_S, lambda: search_slowly(archivist)))
-            tasks.create_task(_repeat(tasks, BURST_EVERY_S, lambda: exceed_limit(greedy)))
+            tasks.create_task(repeat(tasks, 1 / rate, act))
+            tasks.create_task(repeat(tasks, SLOW_EVERY_S, lambda: search_slowly(archivist)))
+            tasks.create_task(repeat(tasks, BURST_EVERY_S, lambda: exceed_limit(greedy)))
 
 
-async def _repeat(tasks: asyncio.TaskGroup, every_s: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def repeat(tasks: asyncio.TaskGroup, every_s: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Start `act` again and again at equal intervals, however long it takes."""
     start = monotonic()
     for number in count(1):

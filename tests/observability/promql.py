@@ -25,17 +25,22 @@ def in_markdown(text: str) -> list[str]:
 
 
 def of_dashboard(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Each panel's title and query, and each variable's, with every value that a variable begins with or may have."""
+    """Each query for Prometheus, of a panel or a variable, with every value that a variable begins with or may have."""
     job, *_ = dashboard["templating"]["list"]
-    for variable in dashboard["templating"]["list"]:
+    for variable in (variable for variable in dashboard["templating"]["list"] if variable["type"] == "query"):
         found = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"])
         assert found
         series = f'{found[1]}{{{found[2]}!=""}}' if "{" not in found[1] else found[1]
         yield f"${variable['name']}", as_sent(series, job["current"]["value"])
     for panel in dashboard["panels"]:
-        for target in panel.get("targets", ()):
+        for target in targets_of(panel, "prometheus"):
             for slo in ("availability", "latency") if "$slo" in target["expr"] else ("",):
                 yield f"{panel['title']} {target['refId']} {slo}", as_sent(target["expr"], job["current"]["value"], slo)
+
+
+def targets_of(panel: dict[str, Any], source: str) -> list[dict[str, Any]]:
+    """The panel's queries of one data source."""
+    return [target for target in panel.get("targets", ()) if target["datasource"]["uid"] == source]
 
 
 def as_sent(expression: str, job: str, slo: str = "") -> str:

@@ -1,29 +1,20 @@
 """The real Prometheus, and who else it scrapes."""
 
-import os
-import subprocess
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 
+from tests.observability.pace import in_seconds
 from tests.observability.sources import PROMETHEUS
-from tests.process import free_port
+from tests.process import free_port, needed
+from tests.programs import run_program
 from tests.support import run_handler
-from tests.telemetry.scrapes import until
-
-
-def needed(program: str) -> str:
-    """Where a program is; without it the test is skipped, or fails in CI, which installs it."""
-    if (path := which(program)) is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{program} is not installed")
-    return path
 
 
 @contextmanager
@@ -44,21 +35,33 @@ def exposing(recorded: Path) -> Iterator[int]:
         yield port
 
 
-def shipped_configuration(folder: Path, targets: dict[str, int]) -> Path:
+def shipped_configuration(folder: Path, targets: Mapping[str, int | Path], every: str) -> Path:
     """Write the shipped configuration for these targets alone, at the pace of a test."""
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    config["global"] = {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every}
     config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] in targets]
     assert len(config["scrape_configs"]) == len(targets)
     for job in config["scrape_configs"]:
         job.pop("dns_sd_configs", None)
-        job |= {"static_configs": [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}]}
-        job |= {"scrape_interval": "1s", "scrape_timeout": "1s"}
+        job.update(discovery(targets[job["job_name"]], every), scrape_interval=every, scrape_timeout=every)
     (folder / "rules").mkdir()
+    if "alertmanager" in targets:
+        config["alerting"]["alertmanagers"] = [
+            {"timeout": "1s", "static_configs": [{"targets": [f"127.0.0.1:{targets['alertmanager']}"]}]}
+        ]
+    else:
+        del config["alerting"]
     for path in PROMETHEUS.glob("rules/*.yml"):
-        (folder / "rules" / path.name).write_text(path.read_text().replace("interval: 30s", "interval: 1s"))
+        (folder / "rules" / path.name).write_text(re.sub(r"interval: \d+s", "interval: 1s", path.read_text()))
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     return folder / "prometheus.yml"
+
+
+def discovery(target: int | Path, every: str) -> dict[str, Any]:
+    """Let Prometheus scrape a port, or what a file of targets names, however it changes."""
+    if isinstance(target, Path):
+        return {"file_sd_configs": [{"files": [str(target)], "refresh_interval": every}]}
+    return {"static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
 
 
 class Prometheus:
@@ -66,6 +69,7 @@ class Prometheus:
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
+        self.url = str(client.base_url)
 
     def get(self, path: str, **parameters: Any) -> Any:
         answer = self._client.get(f"/api/v1{path}", params=parameters).json()
@@ -78,27 +82,26 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: dict[str, int]) -> Iterator[Prometheus]:
-    """Run Prometheus with the shipped configuration."""
+def prometheus(
+    folder: Path, targets: Mapping[str, int | Path], *, seconds_for_minutes: bool = False
+) -> Iterator[Prometheus]:
+    """Run Prometheus with the shipped configuration. Its rules may say seconds, where the shipped ones say minutes."""
     port = free_port()
+    every = "500ms" if seconds_for_minutes else "1s"
+    file = shipped_configuration(folder, {**targets, "prometheus": port}, every)
+    if seconds_for_minutes:
+        for path in (folder / "rules").iterdir():
+            path.write_text(in_seconds(path.read_text()))
     command = [
         needed("prometheus"),
-        f"--config.file={shipped_configuration(folder, targets | {'prometheus': port})}",
+        f"--config.file={file}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
+        f"--web.external-url=http://127.0.0.1:{port}",
         "--enable-feature=exemplar-storage",
-        "--log.level=warn",
+        "--rules.alert.resend-delay=1s",
+        *(["--query.lookback-delta=5s"] if seconds_for_minutes else []),
+        "--log.level=error",
     ]
-    with subprocess.Popen(command) as process, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-        try:
-            until(lambda: is_ready(client), bool, 20)
-            yield Prometheus(client)
-        finally:
-            process.terminate()
-
-
-def is_ready(client: httpx.Client) -> bool:
-    try:
-        return client.get("/-/ready").status_code == 200
-    except httpx.TransportError:
-        return False
+    with run_program(command, port, "/-/ready") as (_, client):
+        yield Prometheus(client)

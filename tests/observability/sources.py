@@ -9,6 +9,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "observability/prometheus"
+ALERTMANAGER = ROOT / "observability/alertmanager/alertmanager.yml"
+LOKI = ROOT / "observability/loki/config.yaml"
 GRAFANA = ROOT / "observability/grafana"
 RUNBOOK = ROOT / "observability/runbook.md"
 OBSERVE = ROOT / "docs/observe.md"

@@ -46,7 +46,8 @@ def test_panels_do_not_overlap(board: dict[str, Any]) -> None:
 @BOARDS
 def test_panels_ask_the_provisioned_source(board: dict[str, Any]) -> None:
     """Every query, variable and annotation names the data source that provisioning makes."""
-    asked = [*board["annotations"]["list"], *board["templating"]["list"]]
+    variables = [variable for variable in board["templating"]["list"] if variable["type"] != "textbox"]
+    asked = [*board["annotations"]["list"], *variables]
     asked += [target for panel in board["panels"] for target in panel.get("targets", ())]
     known = {source["uid"]: source["type"] for source in SOURCES}
     assert {(one["datasource"]["uid"], one["datasource"]["type"]) for one in asked} <= set(known.items())
@@ -54,12 +55,13 @@ def test_panels_ask_the_provisioned_source(board: dict[str, Any]) -> None:
 
 @BOARDS
 def test_the_job_is_a_variable(board: dict[str, Any]) -> None:
-    """It begins with the job that Prometheus scrapes, and no query names another, nor that one itself."""
+    """It begins with the job that Prometheus scrapes, which is the service's name in Loki. No query names another."""
     job, *others = board["templating"]["list"]
     assert (job["name"], job["current"]["value"]) == ("job", JOB)
     asked = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
-    asked += [variable["query"]["query"] for variable in others]
-    assert {found for expression in asked for found in re.findall(r'job=~?"(.*?)"', expression)} == {"$job"}
+    asked += [variable["query"]["query"] for variable in others if variable["type"] == "query"]
+    named = re.compile(r'(?:job|service_name)=~?"(.*?)"')
+    assert {found for expression in asked for found in named.findall(expression)} == {"$job"}
 
 
 def test_exemplars_lead_to_traces_and_back() -> None:
@@ -74,6 +76,17 @@ def test_exemplars_lead_to_traces_and_back() -> None:
     assert all("$$__tags" in query["query"] for query in back["queries"])
 
 
+def test_a_trace_leads_to_its_lines_and_a_line_to_its_trace() -> None:
+    """Both by the trace's id, which Loki keeps beside the line."""
+    sources = {source["uid"]: source["jsonData"] for source in SOURCES}
+    lines = sources["jaeger"]["tracesToLogsV2"]
+    assert (lines["datasourceUid"], lines["customQuery"]) == ("loki", True)
+    assert lines["query"] == f'{{service_name="{JOB}"}} | trace_id="$${{__trace.traceId}}"'
+    (link,) = sources["loki"]["derivedFields"]
+    assert (link["matcherType"], link["matcherRegex"]) == ("label", "trace_id")
+    assert (link["datasourceUid"], link["url"]) == ("jaeger", "$${__value.raw}")
+
+
 def test_latency_panels_show_exemplars() -> None:
     """The first dashboard's latency panels ask for the dots that lead to traces."""
     panels = load(OVERVIEW)["panels"]
@@ -81,14 +94,32 @@ def test_latency_panels_show_exemplars() -> None:
     assert {"Latency", "Duration, p95"} <= asking
 
 
+HEADINGS = (
+    "**What it means.**",
+    "**Who?**",
+    "**What changed?**",
+    "**Where?**",
+    "**What to do.**",
+    "**It worked when**",
+)
+
+
 def test_every_section_of_the_runbook_helps() -> None:
-    """Each says what it means, how to see it and what to do, and has a query for it."""
+    """Each says what it means, asks who, what changed and where, says what to do and when it worked; with queries."""
     sections = RUNBOOK.read_text().split("\n## ")[1:]
     assert len(sections) > 10
     for section in sections:
-        for heading in ("**What it means.**", "**How to see it.**", "**What to do.**"):
+        for heading in HEADINGS:
             assert heading in section, section
         assert in_markdown(section), section
+
+
+def test_each_dashboard_marks_deployments() -> None:
+    """A mark stands where a revision begins to run."""
+    for board in DASHBOARDS.values():
+        (mark,) = [one for one in board["annotations"]["list"] if one["name"] == "Deployments"]
+        assert metrics_of(mark["expr"]) == {"task_api_build_info"}
+        assert "{{revision}}" in mark["titleFormat"]
 
 
 def test_the_page_has_queries() -> None:

@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import shutil
-import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,9 +16,13 @@ import pytest
 import yaml
 from rich.console import Console
 
-from devtools.smoke.checks import Stack
-from devtools.smoke.run import API, METRICS, TRACES, run_checks
-from tests.process import free_port
+from devtools.smoke import checks
+from devtools.smoke.checks import TAIL_SAMPLING, Stack, find_series
+from devtools.smoke.run import ALERTS, API, LINES, METRICS, TRACES, run_checks
+from tests.observability.alertmanager import alertmanager
+from tests.observability.servers import exposing, prometheus
+from tests.process import ROOT, free_port
+from tests.programs import run_program
 from tests.support import Api, make_token, run_server, wait_until
 
 PROMETHEUS = Path(__file__).parents[3] / "observability/prometheus"
@@ -79,39 +84,33 @@ def traces() -> Iterator[Traces]:
 
 
 @contextmanager
-def scraping(api: Api, folder: Path) -> Iterator[str]:
-    """Run Prometheus with the shipped rules, the API as its one target; give its URL."""
+def scraping(api: Api, folder: Path, jaeger: int = 1) -> Iterator[str]:
+    """Run Prometheus with the shipped rules, the API and Jaeger's port as its targets; give its URL."""
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
-    target = {"job_name": "task-api", "static_configs": [{"targets": [f"127.0.0.1:{api.port}"]}]}
-    config |= {"scrape_configs": [target], "rule_files": [str(PROMETHEUS / "rules/*.yml")]}
+    targets = [
+        {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+        for job, port in (("task-api", api.port), ("jaeger", jaeger))
+    ]
+    config |= {"scrape_configs": targets, "rule_files": [str(PROMETHEUS / "rules/*.yml")]}
+    del config["alerting"]
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    url = f"127.0.0.1:{free_port()}"
-    options = (f"--web.listen-address={url}", "--enable-feature=exemplar-storage", f"--storage.tsdb.path={folder}/data")
+    port = free_port()
+    address = f"--web.listen-address=127.0.0.1:{port}"
+    options = (address, "--enable-feature=exemplar-storage", f"--storage.tsdb.path={folder}/data", "--log.level=error")
     command = ("prometheus", f"--config.file={folder}/prometheus.yml", *options)
-    with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as prometheus:
-        try:
-            wait_until(lambda: is_ready(f"http://{url}/-/ready"), seconds=30)
-            yield f"http://{url}"
-        finally:
-            prometheus.terminate()
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(url).is_success
-    except httpx.TransportError:
-        return False
+    with run_program(command, port, "/-/ready", seconds=30) as (_, client):
+        yield str(client.base_url)
 
 
 @contextmanager
-def stack(api: Api, jaeger: str, prometheus: str) -> Iterator[Stack]:
+def stack(api: Api, jaeger: str, prometheus: str, loki: str = "http://127.0.0.1:1") -> Iterator[Stack]:
     with ExitStack() as clients:
-        urls = (api.url, jaeger, prometheus, "http://127.0.0.1:1")
-        served, traced, scraped, nowhere = (
+        urls = (api.url, jaeger, prometheus, "http://127.0.0.1:1", loki)
+        served, traced, scraped, nowhere, kept = (
             clients.enter_context(httpx.Client(base_url=url, timeout=10)) for url in urls
         )
-        yield Stack(served, traced, scraped, nowhere, header, replicas=1)
+        yield Stack(served, traced, scraped, nowhere, kept, header, replicas=1)
 
 
 def header(user: str) -> dict[str, str]:
@@ -130,15 +129,69 @@ def test_every_link_of_a_whole_chain_holds(serve: Serve, traces: Traces, tmp_pat
 
 
 def test_a_link_that_is_broken_is_named(serve: Serve, tmp_path: Path) -> None:
-    """Without a collector the traces are missing, and with two replicas wanted one is; all else still holds."""
+    """Without collector and Loki traces and lines are missing, and of two replicas wanted one is; all else holds."""
     told = Console(record=True, width=250)
     with serve() as api, scraping(api, tmp_path) as prometheus, stack(api, "http://127.0.0.1:1", prometheus) as broken:
         broken.replicas = 2
-        assert not run_checks(broken, API + TRACES + METRICS, told, patience_s=5)
+        assert not run_checks(broken, API + TRACES + LINES + METRICS, told, patience_s=5)
     broken_links = [line for line in told.export_text().splitlines() if line.startswith("✗")]
     assert [line.split(".")[0] for line in broken_links] == [
         "✗ The created row's trace is in Jaeger, the statement included",
         "✗ The slow search's trace holds the executed plan",
+        "✗ The slow search's lines are in Loki, found by its trace's id",
         "✗ Prometheus found every replica by DNS and scrapes it",
         "✗ A latency exemplar leads from Prometheus to a trace in Jaeger",
     ]
+
+
+@pytest.mark.parametrize("own", [0, 1])
+def test_an_alert_arrives(api: Api, own: int, tmp_path: Path) -> None:
+    """A rule fires for the receiver that smoke runs, and Alertmanager sends it there. Whether others exist is told."""
+    told = Console(record=True, width=250)
+    port = free_port()
+    addresses = {"smoke": f"http://127.0.0.1:{port}/"} | ({"page": "http://127.0.0.1:1/"} if own else {})
+    with alertmanager(tmp_path, addresses) as alerts:
+        targets = {"smoke": port, "alertmanager": alerts.port}
+        with prometheus(tmp_path, targets) as running, stack(api, api.url, running.url) as whole:
+            whole.receiver = (sys.executable, "-I", str(ROOT / "devtools/smoke/receiver.py"), "127.0.0.1", str(port))
+            assert run_checks(whole, ALERTS, told, patience_s=0), told.export_text()
+    known = "receivers of your own: " + ("1" if own else "0, so other alerts reach nobody")
+    assert re.fullmatch(rf"✓ An alert goes .* SmokeRuns after \d+ s; {known}\n", told.export_text())
+
+
+@pytest.mark.parametrize(
+    ("receiver", "said"),
+    [
+        ((sys.executable, "-c", "import sys; sys.exit('no alert came within 45 s')"), "no alert came within 45 s"),
+        (("/nonexistent/docker",), "No such file or directory: '/nonexistent/docker'"),
+    ],
+    ids=["nothing came", "no docker"],
+)
+def test_an_alert_that_does_not_arrive_is_told_of(api: Api, receiver: tuple[str, ...], said: str) -> None:
+    """With the reason."""
+    told = Console(record=True, width=250)
+    with stack(api, api.url, api.url) as broken:
+        broken.receiver = receiver
+        assert not run_checks(broken, ALERTS, told, patience_s=0)
+    assert told.export_text().rstrip().endswith(said)
+
+
+def test_what_tail_sampling_left_out_is_no_fault(serve: Serve, traces: Traces, tmp_path: Path) -> None:
+    """An ordinary trace may then be missing, and the line says so. What is slow is kept, and must be there."""
+    told = Console(record=True, width=250)
+    metrics = tmp_path / "metrics"
+    metrics.write_text("otelcol_processor_tail_sampling_count_traces_sampled 1\n")
+    with (
+        serve() as api,
+        exposing(metrics) as port,
+        scraping(api, tmp_path, port) as prometheus,
+        stack(api, traces.url, prometheus) as sampled,
+    ):
+        sampled.traces = {"created": "1" * 32, "slow": "2" * 32}
+        wait_until(lambda: bool(find_series(sampled, TAIL_SAMPLING)), seconds=30)
+        assert run_checks(sampled, (checks.database_span,), told, patience_s=5)
+        assert not run_checks(sampled, (checks.executed_plan,), told, patience_s=5)
+    left_out, missing = told.export_text().splitlines()
+    assert left_out.startswith("- The created row's trace is in Jaeger")
+    assert "Tail sampling is on." in left_out
+    assert missing.startswith("✗ The slow search's trace holds the executed plan")

@@ -23,11 +23,25 @@ def dev() -> None:
     """
     with readable_errors():
         from devtools import environment
+        from devtools.offer import offer
         from devtools.reload import Reloader
 
-        with environment.complete(Settings.load()):
+        with environment.complete(Settings.load()) as settings:
+            offer(f"http://{settings.host}:{settings.port}/_dev/")
             code = Reloader(typer.echo).run()
     raise typer.Exit(code)
+
+
+@cli.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="OTLP's JSON, or what Jaeger's /api/traces/ID answers.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 0,
+) -> None:
+    """Show a trace that was saved in the page that `make dev` has, on 127.0.0.1."""
+    with readable_errors():
+        from devtools.page.replay import replay as show
+
+        show(file, port, typer.echo)
 
 
 @cli.command()
@@ -81,6 +95,40 @@ def smoke(
 
 
 @cli.command()
+def drill(
+    name: Annotated[str, typer.Argument(help="One of `drill list`; `all` makes each in turn.")] = "list",
+    on: Annotated[
+        str, typer.Option(help="`dev`, the running `make dev`; `stack`; or `own`, a server of its own.")
+    ] = "dev",
+    duration: Annotated[str, typer.Option(help="Seconds, or such as 90s, 5m or 1h, for each.")] = "10m",
+) -> None:
+    """Make an incident on this machine, to practise on, and say where it shows; Ctrl-C takes it back."""
+    with readable_errors():
+        import_application()
+        from devtools.drill import run
+        from devtools.traffic.run import parse_duration
+
+        if name == "list":
+            run.show_list(typer.echo)
+        else:
+            run.run(name, on, parse_duration(duration), typer.echo)
+
+
+@cli.command()
+def lint() -> None:
+    """Say what is wrong with the migrations, a line a finding; exit code 1 if there is one. It needs no database."""
+    with readable_errors():
+        database.import_models()
+        from devtools.lint import find_faults
+
+        faults = find_faults()
+    for line in faults:
+        typer.echo(line)
+    if faults:
+        raise typer.Exit(1)
+
+
+@cli.command()
 def pictures() -> None:
     """Take the pictures of docs/ anew, of the running program in a headless Chromium; a Jaeger must be there."""
     with readable_errors():
@@ -90,11 +138,11 @@ def pictures() -> None:
 
 
 @cli.command()
-def stack() -> None:
-    """Start the compose stack; `make stack` does so without a `.venv`."""
-    from devtools.stack import main
+def stack(scale: Annotated[str, typer.Option(metavar="api=N", help="Replicas of the API.")] = "api=1") -> None:
+    """Start the compose stack, or bring it up to date; `make stack` does so without a `.venv`."""
+    from devtools.stack.start import main
 
-    main()
+    main(["--scale", scale])
 
 
 @cli.command()

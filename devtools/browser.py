@@ -79,8 +79,8 @@ class Page:
 
 
 @contextmanager
-def open_browser() -> Iterator[Page]:
-    """Start a browser without a history, and end it.
+def open_browser(*flags: str) -> Iterator[Page]:
+    """Start a browser without a history, and with these flags beside its usual ones, and end it.
 
     Raises:
         NoPicture: there is none on this machine.
@@ -90,7 +90,7 @@ def open_browser() -> Iterator[Page]:
     if program is None:
         raise NoPicture(f"One of these is needed: {', '.join(PROGRAMS)}.")
     with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        command = [program, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
         quiet = subprocess.DEVNULL
         with subprocess.Popen(command, stdout=quiet, stderr=quiet) as browser:  # noqa: S603  the browser
             try:

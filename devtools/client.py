@@ -32,6 +32,7 @@ class Endpoints(BaseSettings):
     api_port: Port = 8000
     grafana_port: Port = 3000
     jaeger_port: Port = 16686
+    loki_port: Port = 3100
     prometheus_port: Port = 9090
     grafana_password: SecretStr = SecretStr("admin")
 

@@ -1,4 +1,4 @@
-"""The pictures in docs/pictures/: a slow search, in the terminal of the running program and in Jaeger.
+"""The pictures in docs/pictures/: a slow search, in the development page and terminal of the program, and in Jaeger.
 
 The API and its PostgreSQL are started for it. A Jaeger must be there, at JAEGER_PORT and 4318 (OTLP).
 """
@@ -79,6 +79,8 @@ def take_pictures(say: Callable[[str], None]) -> None:
     with open_browser() as page, postgres(HOME / "pictures", say=say) as server, run_api(server) as api:
         api.read_terminal()
         trace = api.search()
+        say("the page")
+        take_page(page, api.url, trace, FOLDER)
         say("the terminal")
         take_terminal(page, api.read_terminal(), FOLDER)
         say("the trace")
@@ -109,7 +111,7 @@ def run_api(server: Server) -> Iterator[Api]:
     port = free_port()
     given = {"DATABASE_URL": server.url("pictures"), "PORT": str(port), "OTEL_EXPORTER_OTLP_ENDPOINT": OTLP}
     environment = os.environ | given
-    run("devtools", "seed", USER, "--tasks", str(TASKS), environment=environment)
+    run("devtools", "seed", USER, "--rows", str(TASKS), environment=environment)
     token = run("app", "token", USER, environment=environment).strip()
     command = [sys.executable, "-m", "devtools", "dev"]
     terminal, theirs = pty.openpty()
@@ -153,6 +155,14 @@ def wait_for(url: str, path: str) -> str:
                 return url
         time.sleep(POLL_S)
     raise NoPicture(f"Nothing good came from {url}{path}.")
+
+
+def take_page(page: Page, url: str, trace: str, folder: Path) -> None:
+    """Show a trace in the development page: its slow statement is opened."""
+    page.resize(WIDTH, 940)
+    page.open(f"{url}/_dev/trace/{trace}")
+    page.wait_for("document.querySelector('.plan')")
+    page.save_picture(folder / "page.png")
 
 
 def take_terminal(page: Page, written: str, folder: Path) -> None:

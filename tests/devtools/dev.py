@@ -41,6 +41,10 @@ class Dev:
             wait_until(lambda: self.shown.count(text) >= times or self.popen.poll() is not None, seconds=30)
         assert self.shown.count(text) >= times, self.shown
 
+    def write(self, text: str) -> None:
+        """Type into the terminal."""
+        os.write(self._terminal, text.encode())
+
     def get(self, path: str = "/health/live") -> httpx.Response:
         return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=30)
 

@@ -1,9 +1,13 @@
 import json
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from threading import Barrier
 
+import psycopg2
 import pytest
+from psycopg2.errorcodes import DEADLOCK_DETECTED
 from sqlalchemy import NullPool, create_engine
 
 from devtools.postgres import Server, postgres
@@ -45,6 +49,26 @@ def test_slow_statement_of_the_login_sends_its_plan(server: Server) -> None:
     assert plan["Query Identifier"]
     assert plan["Plan"]["Actual Rows"] == 1
     assert "Shared Hit Blocks" in plan["Plan"]
+
+
+def test_a_deadlock_of_the_login_is_called_one(server: Server) -> None:
+    """It is found before a request's lock_timeout, here of 0.95 s, would end it as a wait for a lock."""
+    both = Barrier(2, timeout=10)
+
+    def lock(first: int, second: int) -> str | None:
+        with closing(psycopg2.connect(server.url().replace("+psycopg2", ""))) as connection:
+            cursor = connection.cursor()
+            cursor.execute("SET lock_timeout = 950")
+            cursor.execute(f"SELECT pg_advisory_xact_lock({first})")
+            both.wait()
+            try:
+                cursor.execute(f"SELECT pg_advisory_xact_lock({second})")
+            except psycopg2.Error as error:
+                return error.pgcode
+            return None
+
+    with ThreadPoolExecutor(2) as threads:
+        assert set(threads.map(lock, (1, 2), (2, 1))) == {None, DEADLOCK_DETECTED}
 
 
 @pytest.mark.parametrize("database", ["tasks", "made_later"])

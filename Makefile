@@ -1,7 +1,7 @@
 # Works with GNU make 3.81 (macOS) and later. Variables on the command line (`make dev PORT=8123`) and in the
 # environment reach the program, because make hands both on; so this file sets none of the program's own.
 .DEFAULT_GOAL := help
-.PHONY: help dev psql migration migrate alembic reset test bench bench-check pictures stack traffic smoke stack-down check lock entity rename clean venv
+.PHONY: help dev psql migration migrate alembic reset test bench bench-check pictures stack traffic smoke drill stack-down check lock entity rename clean venv
 
 # Ends in $$python: a command of this name may exist and be too old, or be a shim for a Python that is not there.
 FIND_PYTHON = for python in "$$PYTHON" python3.14 python3.13 python3.12 python3.11 python3 none; do \
@@ -39,8 +39,8 @@ bench: venv ## measure what it costs, in half an hour; ARGS="--quick"
 bench-check: venv ## compare what it costs with what is recorded; ARGS="--quick"
 	@.venv/bin/python -m benchmarks check $(ARGS)
 
-stack: ## start the API and all that watches it in Docker
-	@$(FIND_PYTHON); REVISION=`git rev-parse --short HEAD 2>/dev/null` exec "$$python" -I devtools/stack.py
+stack: ## start the API and all that watches it in Docker; ARGS="--scale api=3"
+	@$(FIND_PYTHON); REVISION=`git rev-parse --short HEAD 2>/dev/null` exec "$$python" -Esm devtools.stack $(ARGS)
 
 traffic: venv ## send it what users would; ARGS="--rate 50 --duration 10m"
 	@exec .venv/bin/python -m devtools traffic $(ARGS)
@@ -48,17 +48,21 @@ traffic: venv ## send it what users would; ARGS="--rate 50 --duration 10m"
 smoke: venv ## check every link of the running stack; ARGS="--replicas 3"
 	@exec .venv/bin/python -m devtools smoke $(ARGS)
 
+drill: venv ## make every incident on servers of its own, and judge what is seen of it; ARGS="-k frozen"
+	@exec .venv/bin/python -m pytest -n 2 --dist worksteal tests/drills $(ARGS)
+
 stack-down: ## stop the stack; ARGS=--volumes forgets its data too
 	@docker compose down $(ARGS)
 
 pictures: venv ## take the pictures of docs/ anew, with Chromium and a Jaeger
 	@exec .venv/bin/python -m devtools pictures
 
-check: venv ## lint, formatting, types and import rules
+check: venv ## lint, formatting, types, import rules and migrations
 	@.venv/bin/python -m ruff check
 	@.venv/bin/python -m ruff format --check
 	@.venv/bin/python -m mypy
 	@.venv/bin/python -c 'from importlinter.cli import lint_imports_command as main; main()'
+	@.venv/bin/python -m devtools lint
 
 COMPILE = .venv/bin/python -m uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 $(ARGS)
 

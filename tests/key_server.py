@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Event, Thread
 from types import MappingProxyType
 from typing import Any
@@ -72,6 +73,19 @@ def answer(body: bytes, status: int = 200, headers: Mapping[str, str] = MappingP
     return behave
 
 
+def dated(body: bytes, headers: Mapping[str, str]) -> Behaviour:
+    """Answer with this Date, and not the server's own."""
+
+    def behave(_: "KeyServer", request: BaseHTTPRequestHandler) -> None:
+        request.send_response_only(200)
+        for name, value in ({"Content-Length": str(len(body))} | dict(headers)).items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(body)
+
+    return behave
+
+
 def publish(*jwks: Any) -> Behaviour:
     return answer(json.dumps({"keys": jwks}).encode())
 
@@ -125,18 +139,23 @@ def pour(server: "KeyServer", request: BaseHTTPRequestHandler) -> None:
 
 @dataclass
 class KeyServer:
-    """A running key server. `behave` answers; `fetches` counts the requests, and `sent` the bytes of pour()."""
+    """A running key server. `behave` answers; `fetches` counts the requests, and `sent` the bytes of pour().
+
+    `ahead_s` is for who signs: how far its clock is ahead.
+    """
 
     url: str
     behave: Behaviour
     closing: Event = field(default_factory=Event)
     fetches: int = 0
     sent: int = 0
+    ahead_s: int = 0
+    tls: ssl.SSLContext = field(default_factory=lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
 
 
 @contextmanager
-def key_server(behave: Behaviour, path: str = PATH) -> Iterator[KeyServer]:
-    """Run a key server at `path`, with a thread for each request."""
+def key_server(behave: Behaviour, path: str = PATH, certificate: Path | None = None) -> Iterator[KeyServer]:
+    """Run a key server at `path`, with a thread for each request; as `localhost` where it has a certificate."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -152,6 +171,10 @@ def key_server(behave: Behaviour, path: str = PATH) -> Iterator[KeyServer]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         served = KeyServer(f"http://127.0.0.1:{server.server_port}", behave)
+        if certificate:
+            served.tls.load_cert_chain(certificate)  # another one takes its place, for connections that come later
+            server.socket = served.tls.wrap_socket(server.socket, server_side=True)
+            served.url = f"https://localhost:{server.server_port}"
         thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:

@@ -7,11 +7,13 @@ from typing import NamedTuple, cast
 
 import uvloop
 
+REFUSED = -1
+MAX_OPEN = 700  # connections: some systems let a process open 1,024 files at most
 CLOSING_S = 0.05  # a transport closes in a later turn of the loop than close() was called
 
 
 class Answer(NamedTuple):
-    """One answer. Its status is 0 if the connection broke or nobody listened."""
+    """One answer. Its status is 0 if the connection broke, and REFUSED if nobody listened; its head then says why."""
 
     status: int
     head: bytes
@@ -25,7 +27,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, port: int) -> None:
         self._port = port
         self._transport: asyncio.WriteTransport | None = None
-        self._answer: asyncio.Future[tuple[bytes, bytes]]
+        self._answer: asyncio.Future[tuple[int, bytes, bytes]]
         self._data = b""
 
     async def send(self, request: bytes) -> Answer:
@@ -33,13 +35,14 @@ class Connection(asyncio.Protocol):
         try:
             if self._transport is None:
                 await loop.create_connection(lambda: self, "127.0.0.1", self._port)
-        except OSError:
-            return Answer(0, b"", b"", monotonic() - started)
+        except OSError as error:
+            status = REFUSED if isinstance(error, ConnectionRefusedError) else 0
+            return Answer(status, repr(error).encode(), b"", monotonic() - started)
         assert self._transport
         self._data, self._answer = b"", loop.create_future()
         self._transport.write(request)
-        head, body = await self._answer
-        return Answer(int(head[9:12] or 0), head, body, monotonic() - started)
+        status, head, body = await self._answer
+        return Answer(status, head, body, monotonic() - started)
 
     def close(self) -> None:
         if self._transport:
@@ -59,12 +62,12 @@ class Connection(asyncio.Protocol):
         if len(body) >= length:
             if b"\r\nconnection: close" in lower:
                 self._forget()
-            self._answer.set_result((head, body))
+            self._answer.set_result((int(head[9:12]), head, body))
 
-    def connection_lost(self, _error: Exception | None) -> None:
+    def connection_lost(self, error: Exception | None) -> None:
         self._forget()
         if not self._answer.done():
-            self._answer.set_result((b"", b""))
+            self._answer.set_result((0, repr(error).encode(), b""))
 
     def _forget(self) -> None:
         if self._transport:
@@ -112,21 +115,23 @@ def closed_loop(
 
 
 def open_loop(port: int, requests: Sequence[bytes], seconds: float, rate: float) -> list[Answer]:
-    """Send `rate` requests a second and wait for no answer. Each uses a free connection or a new one."""
+    """Send `rate` requests a second. One waits for an answer to another only when MAX_OPEN are on their way."""
     free: list[Connection] = []
     answers: list[Answer] = []
 
-    async def send_one(number: int) -> None:
-        connection = free.pop() if free else Connection(port)
-        answers.append(await connection.send(requests[number % len(requests)]))
-        free.append(connection)
+    async def send_one(number: int, places: asyncio.Semaphore) -> None:
+        async with places:
+            connection = free.pop() if free else Connection(port)
+            answers.append(await connection.send(requests[number % len(requests)]))
+            free.append(connection)
 
     async def send_all() -> None:
+        places = asyncio.Semaphore(MAX_OPEN)
         async with asyncio.TaskGroup() as tasks:
             started, sent = monotonic(), 0
             while (now := monotonic() - started) < seconds:
                 for number in range(sent, int(now * rate)):
-                    tasks.create_task(send_one(number))
+                    tasks.create_task(send_one(number, places))
                 sent = int(now * rate)
                 await asyncio.sleep(0.002)
         for connection in free:

@@ -1,4 +1,4 @@
-"""An OTLP/HTTP receiver on loopback. Spans in JSON and in protobuf become dicts of one shape."""
+"""An OTLP/HTTP receiver on loopback. Spans, and log lines, in JSON and in protobuf become dicts of one shape."""
 
 import gzip
 import json
@@ -14,6 +14,7 @@ from typing import Any
 
 from google.protobuf.json_format import Parse, ParseError  # type: ignore[import-untyped]  # its stubs are a package more
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 Span = dict[str, Any]
@@ -35,6 +36,7 @@ class Receiver:
     paths: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
+    lines: list[Span] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
 
     @property
@@ -46,7 +48,10 @@ class Receiver:
         self.headers.append(headers)
         self.bodies.append(body)
         try:
-            self.spans += decode_spans(body, headers)
+            if path.endswith("/logs"):
+                self.lines += decode_lines(body, headers)
+            else:
+                self.spans += decode_spans(body, headers)
         except (ValueError, KeyError, ParseError, DecodeError) as error:
             self.errors.append(error)
 
@@ -121,12 +126,7 @@ def run_receiver(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
 
 def decode_spans(body: bytes, headers: dict[str, str]) -> list[Span]:
     """Return the spans of a body. Both encodings pass the official message type, which refuses unknown fields."""
-    request = ExportTraceServiceRequest()
-    body = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
-    if headers["content-type"] == "application/json":
-        Parse(to_protobuf_json(body), request)
-    else:
-        request.ParseFromString(body)
+    request = read(ExportTraceServiceRequest(), body, headers)
     return [
         span_dict(span, group, resource)
         for resource in request.resource_spans
@@ -135,16 +135,49 @@ def decode_spans(body: bytes, headers: dict[str, str]) -> list[Span]:
     ]
 
 
-def to_protobuf_json(body: bytes) -> str:
-    """Return OTLP's JSON as protobuf's JSON: identifiers become base64 instead of hexadecimal."""
-    document = json.loads(body)
-    for resource in document["resourceSpans"]:
-        for scope in resource["scopeSpans"]:
-            for span in scope["spans"]:
-                for item in (span, *span.get("links", [])):
-                    for name in {"traceId", "spanId", "parentSpanId"} & set(item):
-                        item[name] = b64encode(bytes.fromhex(item[name])).decode()
-    return json.dumps(document)
+def decode_lines(body: bytes, headers: dict[str, str]) -> list[Span]:
+    """Return the log lines of a body, which passes the official message type as well."""
+    request = read(ExportLogsServiceRequest(), body, headers)
+    return [
+        line_dict(line, resource)
+        for resource in request.resource_logs
+        for group in resource.scope_logs
+        for line in group.log_records
+    ]
+
+
+def read(message: Any, body: bytes, headers: dict[str, str]) -> Any:
+    """Read a body into a message of its type."""
+    body = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
+    if headers["content-type"] == "application/json":
+        document = json.loads(body, object_hook=to_protobuf_json, parse_constant=refuse_constant)
+        return Parse(json.dumps(document), message)
+    message.ParseFromString(body)
+    return message
+
+
+def to_protobuf_json(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an object of OTLP's JSON as protobuf's JSON has it: identifiers become base64 instead of hexadecimal."""
+    names = {"traceId", "spanId", "parentSpanId"} & set(item)
+    return item | {name: b64encode(bytes.fromhex(item[name])).decode() for name in names}
+
+
+def refuse_constant(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
+
+
+def line_dict(line: Any, resource: Any) -> Span:
+    return {
+        "message": line.body.string_value,
+        "time": line.time_unix_nano,
+        "severity": line.severity_number,
+        "level": line.severity_text,
+        "traceId": line.trace_id.hex(),
+        "spanId": line.span_id.hex(),
+        "flags": line.flags,
+        "attributes": attributes(line),
+        "resource": attributes(resource.resource),
+    }
 
 
 def span_dict(span: Any, group: Any, resource: Any) -> Span:

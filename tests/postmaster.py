@@ -90,6 +90,10 @@ class Postmaster:
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signum)
 
+    def log(self) -> str:
+        """Return what the server has written so far."""
+        return Path(self._log.name).read_text(errors="replace")
+
     def url(self, database: str, login: str = "tasks") -> str:
         return f"postgresql+psycopg2://{login}@/{database}?host={self.socket}&port=5432"
 
@@ -137,3 +141,12 @@ def postmaster(own_postgres: Postmaster) -> Iterator[Postmaster]:
     own_postgres.start()
     yield own_postgres
     own_postgres.signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def durable(postmaster: Postmaster) -> Iterator[Postmaster]:
+    """A server that writes to disk before it says so."""
+    postmaster.stop()
+    postmaster.start(durable=True)
+    yield postmaster
+    postmaster.stop()

@@ -8,15 +8,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import randbelow
+from shutil import which
 from socket import create_connection, socket
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, TypeAlias
 
 import httpx
+import pytest
 
 from tests.support import SECRET, UNLIMITED, make_token, wait_until
 
 ROOT = Path(__file__).parents[1]
+Running: TypeAlias = "subprocess.Popen[str]"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,20 @@ def run_command(
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
+def start_command(arguments: Sequence[str], database_url: str, folder: Path, /, **variables: object) -> Running:
+    """Start a command of the application in `folder`. Its output is one text."""
+    command = [sys.executable, "-m", "app", *arguments]
+    env = environment(database_url, **variables)
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def needed(program: str) -> str:
+    """Where a program is; without it the test is skipped, or fails in CI, which installs it."""
+    if (path := which(program, path=f"{os.environ['PATH']}:/usr/sbin")) is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{program} is not installed")
+    return path
+
+
 def free_port() -> int:
     """Return a free port. It is below the range from which the kernel picks one for a program that asks for any."""
     while True:
@@ -79,13 +96,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def run_process(database_url: str, root: Path = ROOT, **variables: object) -> Iterator[Process]:
-    """Serve the project until the block ends, or a copy of `app` at `root`. The test may end the process itself."""
+def run_process(
+    database_url: str, root: Path = ROOT, before: Sequence[str] = (), /, **variables: object
+) -> Iterator[Process]:
+    """Serve the project until the block ends, or a copy of `app` at `root`. The test may end the process itself.
+
+    What stands `before` the command must become the process.
+    """
     port = free_port()
     env = environment(database_url, port=port, **variables)
     with TemporaryFile() as log:
         module = "devtools.examples" if root == ROOT else "app"  # a copy has no tests
-        popen = subprocess.Popen([sys.executable, "-m", module, "serve"], cwd=root, env=env, stdout=log, stderr=log)
+        command = [*before, sys.executable, "-m", module, "serve"]
+        popen = subprocess.Popen(command, cwd=root, env=env, stdout=log, stderr=log)
         process = Process(port, popen, log)
         try:
             wait_until(process.is_alive, seconds=30)

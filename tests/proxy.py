@@ -28,9 +28,9 @@ class Proxy:
         self._listener = create_server(("127.0.0.1", 0))
         Thread(target=self._accept, daemon=True).start()
 
-    def url(self, database: str, login: str = "tasks") -> str:
+    def url(self, database: str, login: str = "tasks", host: str = "127.0.0.1") -> str:
         port = self._listener.getsockname()[1]
-        return f"postgresql+psycopg2://{login}@127.0.0.1:{port}/{database}?sslmode=disable&gssencmode=disable"
+        return f"postgresql+psycopg2://{login}@{host}:{port}/{database}?sslmode=disable&gssencmode=disable"
 
     def queries(self) -> list[str]:
         """Return the queries since the last call, without the pings."""

@@ -10,6 +10,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, cycle, islice
 from socket import socket
+from socketserver import BaseServer
 from threading import Event, Thread
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ from app.main import create_app
 from app.serving import Server
 from app.settings import Settings
 
-S = TypeVar("S", bound=ThreadingHTTPServer)
+S = TypeVar("S", bound=BaseServer)
 Create = Callable[[Settings, Event], ASGIApp]
 UNLIMITED: dict[str, Any] = {"rate_limit": "1000000/minute", "rate_limit_unauthenticated": "1000000/minute"}
 SECRET = "a-secret-that-only-these-tests-know-of"

@@ -10,9 +10,11 @@ from socket import socket
 import httpx
 import jwt
 import pytest
+import typer
 
 from app.auth import development
 from app.auth.claims import claim_names
+from app.command_line import readable_errors
 from app.serving import verify_database
 from app.settings import Settings, SettingsError
 from devtools.postgres import Server
@@ -253,3 +255,10 @@ def test_migrate_brings_a_productions_schema_up_to_date(
         run = command(tmp_path, "migrate", **variables)
         assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
     verify_database(Settings(database_url=variables["DATABASE_URL"], better_auth_secret=SECRET))
+
+
+def test_an_exit_code_is_not_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that has said what is wrong ends with its code, and with no line more."""
+    with pytest.raises(typer.Exit) as ended, readable_errors():
+        raise typer.Exit(3)
+    assert (ended.value.exit_code, capsys.readouterr().err) == (3, "")

@@ -1,6 +1,5 @@
 """What was acknowledged is kept and what was retried is made once, however often PostgreSQL dies."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event
@@ -16,15 +15,6 @@ from tests.support import SECRET, UNLIMITED, run_api, wait_until
 KILLS = 20
 WRITERS = 4
 BETWEEN = 20  # examples at least
-
-
-@pytest.fixture
-def durable(postmaster: Postmaster) -> Iterator[Postmaster]:
-    """A server that writes to disk before it says so."""
-    postmaster.stop()
-    postmaster.start(durable=True)
-    yield postmaster
-    postmaster.stop()
 
 
 def write(client: httpx.Client, acknowledged: dict[str, int], done: Event) -> None:

@@ -176,6 +176,12 @@ def test_a_browsers_trace_is_trusted_by_its_origin(load: Load) -> None:
     assert load(CORS_ORIGINS="https://a.test").trust_browser_traceparent is True
 
 
+def test_metrics_have_no_port_that_users_have(load: Load) -> None:
+    """The default of PORT included."""
+    assert load.refused(METRICS_PORT="8000").startswith("METRICS_PORT must not be PORT")
+    assert load.refused(METRICS_PORT="9464", PORT="9464").startswith("METRICS_PORT must not be PORT")
+
+
 def test_the_environment_wins_over_the_file(load: Load, folder: Path) -> None:
     """`.env` gives what the environment does not."""
     (folder / ".env").write_text("PORT=8001\nHOST=0.0.0.0\nOTHER=1\n")

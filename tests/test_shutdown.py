@@ -1,7 +1,8 @@
 """A process that is told to go leaves nobody without an answer, and is gone within ten seconds."""
 
 import signal
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from time import monotonic
@@ -10,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.load import Answer, closed_loop, request
+from tests.load import REFUSED, Answer, closed_loop, request
 from tests.postmaster import Postmaster
 from tests.process import Process, run_process
 from tests.support import make_token, wait_until
@@ -32,13 +33,13 @@ def assert_leaves(process: Process, seconds: float = GONE_S) -> None:
     assert "Traceback" not in process.output()
 
 
-def under_load(process: Process, **options: Any) -> list[Answer]:
-    """Send SIGTERM amid clients, each of which goes elsewhere once it is told that its connection closes."""
+def under_load(process: Process, is_last: Callable[[Answer], bool], **options: Any) -> list[Answer]:
+    """Send SIGTERM amid clients, each of which goes elsewhere after an answer for which `is_last` is true."""
     body = b'{"title": "an example"}'
     requests = [request("GET", "/api/examples", make_token()), request("POST", "/api/examples", make_token(), body)]
     answers: list[Answer] = []
     with ThreadPoolExecutor(1) as threads:
-        load = threads.submit(closed_loop, process.port, requests, 8, closes, answers, **options)
+        load = threads.submit(closed_loop, process.port, requests, 8, is_last, answers, **options)
         wait_until(lambda: len(answers) > 100)
         process.popen.send_signal(signal.SIGTERM)
         load.result()
@@ -46,7 +47,11 @@ def under_load(process: Process, **options: Any) -> list[Answer]:
 
 
 def closes(answer: Answer) -> bool:
-    return b"connection: close" in answer.head.lower() or answer.status == 0
+    return b"connection: close" in answer.head.lower() or answer.status <= 0
+
+
+def is_refused(answer: Answer) -> bool:
+    return answer.status == REFUSED
 
 
 def assert_nothing_failed(process: Process, answers: list[Answer]) -> None:
@@ -58,25 +63,37 @@ def assert_nothing_failed(process: Process, answers: list[Answer]) -> None:
 
 def test_clients_that_keep_their_connection_see_no_failure(process: Process) -> None:
     """Requests in flight finish, and a connection is closed after an answer that says so, never without one."""
-    assert_nothing_failed(process, under_load(process))
+    assert_nothing_failed(process, under_load(process, closes))
 
 
 def test_clients_that_pause_see_no_failure(process: Process) -> None:
     """A connection that rests when the signal comes is open for a moment more, until its next answer closes it."""
-    assert_nothing_failed(process, under_load(process, pause_s=0.1))
+    assert_nothing_failed(process, under_load(process, closes, pause_s=0.1))
 
 
 @pytest.mark.slow
 def test_ten_loads_see_no_failure(database_url: str) -> None:
     """The same, ten times: the moment of the signal falls where it likes.
 
-    Clients that open a connection for each request need SHUTDOWN_DELAY_S, in which a balancer learns to leave them
-    elsewhere: what the kernel has accepted for a listener that closes is reset.
+    Clients that open a connection for each request need SHUTDOWN_DELAY_S, or they may be refused before they are told.
     """
     for number in range(10):
         reconnect = bool(number % 2)
         with run_process(database_url, shutdown_delay_s=int(reconnect)) as process:
-            assert_nothing_failed(process, under_load(process, reconnect=reconnect))
+            assert_nothing_failed(process, under_load(process, closes, reconnect=reconnect))
+
+
+@pytest.mark.slow
+def test_clients_that_connect_at_the_end_are_not_reset(database_url: str) -> None:
+    """Ten times: clients that open a connection for each request, to the end, are answered well until they are refused.
+
+    None is reset that the kernel had queued for the process when the port closed.
+    """
+    for _ in range(10):
+        with run_process(database_url) as process:
+            answers = under_load(process, is_refused, reconnect=True)
+            assert Counter(answer.status for answer in answers).keys() == {200, 201, REFUSED}
+            assert_leaves(process)
 
 
 def test_readiness_fails_first(database_url: str) -> None:

@@ -18,6 +18,7 @@ INVALID_SETTINGS = [
     ("PORT", "http"),
     ("PORT", "0"),
     ("PORT", "65536"),
+    ("METRICS_PORT", "0"),
     ("LOG_LEVEL", "loud"),
     ("CORS_ORIGINS", "*"),
     ("CORS_ORIGINS", "https://app.example.com/"),

@@ -10,6 +10,7 @@ import pytest
 from tests.browser.frontend import IN_A_BROWSER, Frontend, visit
 from tests.otlp_receiver import Receiver, Span, run_receiver
 from tests.support import Api
+from tests.telemetry.support import WAITS
 
 pytestmark = IN_A_BROWSER
 
@@ -37,7 +38,7 @@ def traced_visit(
 
 def spans_by_name(receiver: Receiver) -> dict[str, Span]:
     """Return the spans of the page's request by their names."""
-    return {span["name"]: span for span in receiver.spans if span["name"] != "pool wait"}
+    return {span["name"]: span for span in receiver.spans if span["name"] not in WAITS}
 
 
 def traceparent_of(seen: dict[str, Any]) -> str:

@@ -77,9 +77,7 @@ def alice(new_database: Any) -> Iterator[httpx.Client]:
     settings = Settings(database_url=new_database(), better_auth_secret=SECRET, **UNLIMITED)
     assert settings.database_url
     url = settings.database_url.get_secret_value()
-    run_sql(url, "ALTER TABLE example NO FORCE ROW LEVEL SECURITY")
-    run_sql(url, ROWS)
-    run_sql(url, "ALTER TABLE example FORCE ROW LEVEL SECURITY")
+    run_sql(url, f"SET app.every_row = 'on'; {ROWS}")
     with run_api(settings, partial(create_app, entities=[router])) as api, api.client("alice") as client:
         yield client
 

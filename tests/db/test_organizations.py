@@ -112,8 +112,7 @@ def client(api: Api) -> Iterator[httpx.Client]:
 def ask(client: httpx.Client, url: str) -> Asker:
     """Nothing is left of the tests before."""
     with closing(psycopg2.connect(url.replace("+psycopg2", ""))) as owner, owner.cursor() as cursor:
-        cursor.execute("ALTER TABLE keepsake NO FORCE ROW LEVEL SECURITY; DELETE FROM keepsake")
-        cursor.execute("ALTER TABLE keepsake FORCE ROW LEVEL SECURITY; COMMIT")
+        cursor.execute("SET LOCAL app.every_row = 'on'; DELETE FROM keepsake; COMMIT")
     return Asker(client)
 
 

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from pathlib import Path
 from socket import create_connection
 
 import psycopg2
@@ -16,8 +17,10 @@ from sqlalchemy.exc import OperationalError
 from app.db import Database
 from app.settings import Settings
 from devtools.examples.schema import migrate
+from tests.copies import copy_project
+from tests.migrations.team import add_migration
 from tests.postmaster import Postmaster
-from tests.process import free_port
+from tests.process import free_port, needed, run_command
 from tests.support import SECRET, UNLIMITED, make_token, run_api, wait_until
 
 USERS = [f"user_{number}" for number in range(20)]
@@ -32,31 +35,28 @@ unix_socket_dir =
 auth_type = trust
 auth_file = {folder}/users
 pool_mode = transaction
-default_pool_size = 1
+default_pool_size = {size}
 client_tls_sslmode = require
 client_tls_key_file = {folder}/key
 client_tls_cert_file = {folder}/certificate
 """
+LATER = """
+create_index("example_title", "example", ["title"], concurrently=True)
+backfill("example", "description = 'filled'", where="description IS NULL")
+""".strip()
 CERTIFICATE = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout key -out certificate"
 
 
-def required(program: str) -> str:
-    """Return where a program is; CI must have it."""
-    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None and os.environ.get("CI") == "true":
-        pytest.fail(f"{program} is not installed")
-    return found or pytest.skip(f"{program} is not installed")
-
-
 @pytest.fixture
-def pooler(postmaster: Postmaster) -> Iterator[str]:
-    """The host and port of a PgBouncer with one connection for each database; it speaks TLS alone."""
-    program, folder = required("pgbouncer"), postmaster.socket / "pgbouncer"
+def pooler(postmaster: Postmaster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The host and port of a PgBouncer with one connection for each database, or so many; it speaks TLS alone."""
+    size = getattr(request, "param", 1)
+    program, folder = needed("pgbouncer"), postmaster.socket / "pgbouncer"
     folder.mkdir()
     port = free_port()
     subprocess.run(CERTIFICATE.split(), cwd=folder, check=True, capture_output=True)
     (folder / "users").write_text('"tasks" ""')
-    (folder / "ini").write_text(CONFIGURATION.format(server=postmaster.socket, port=port, folder=folder))
+    (folder / "ini").write_text(CONFIGURATION.format(server=postmaster.socket, port=port, folder=folder, size=size))
     account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None  # it refuses to run as root
     if account:
         os.chown(folder / "key", account.pw_uid, account.pw_gid)
@@ -115,13 +115,20 @@ def test_twenty_users_on_one_connection_leak_nothing(postmaster: Postmaster, poo
         assert cursor.fetchone() == ("tasks", "", "", 0)
 
 
-def test_a_schema_can_be_migrated_through_the_pooler(postmaster: Postmaster, pooler: str) -> None:
-    """Everything a migration does is in one transaction, so where there is no direct host the pooler will do."""
+@pytest.mark.parametrize("pooler", [2], indirect=True)
+def test_a_schema_can_be_migrated_through_the_pooler(postmaster: Postmaster, pooler: str, tmp_path: Path) -> None:
+    """Where there is no direct host the pooler will do: one connection holds the lock of migrations, another works."""
     postmaster.ask("CREATE DATABASE pooled OWNER tasks")
     url = f"postgres://tasks@{pooler}/pooled?sslmode=require"
     migrate(url)
     with run_api(settings(url)) as api, api.client() as client:
         assert client.post("/api/examples", json={"title": "an example"}).status_code == 201
+    add_migration(copy_project(tmp_path), LATER)
+    migrated = run_command(["migrate"], url, tmp_path)
+    assert (migrated.returncode, migrated.stderr) == (0, "")
+    assert postmaster.ask("SELECT description FROM example", "pooled") == [("filled",)]
+    left = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+    assert postmaster.ask(left, "pooled") == [(0,)]
 
 
 def test_what_a_url_says_of_the_connection_is_kept(postmaster: Postmaster, pooler: str) -> None:

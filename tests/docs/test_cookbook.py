@@ -28,8 +28,7 @@ from app.settings import Settings
 from devtools.examples.schema import change_schema
 from tests.copies import copy_project
 from tests.docs.pages import blocks
-from tests.docs.test_frontend import node
-from tests.process import run_command
+from tests.process import needed, run_command
 from tests.support import SECRET, UNLIMITED, Api, make_token, run_api, wait_until
 
 BLOCKS = blocks("docs/cookbook.md", __file__)
@@ -239,6 +238,6 @@ def test_a_script_reads_the_events(api: Api, create: Create) -> None:
           console.log(card.title);
           if (card.title === "second") process.exit();
         }}"""
-    command = [node(), "--input-type=module", "--eval", SCRIPT + call]
+    command = [needed("node"), "--input-type=module", "--eval", SCRIPT + call]
     found = subprocess.run(command, check=True, timeout=30, capture_output=True, text=True)
     assert found.stdout.split() == ["first", "second"]

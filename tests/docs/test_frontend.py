@@ -1,16 +1,13 @@
 """The client of docs/frontend.md, run by Node against an API and what stands in for Better Auth."""
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler
 
-import pytest
-
 from tests.docs.pages import blocks
+from tests.process import needed
 from tests.support import Api, make_token, run_handler
 
 
@@ -29,13 +26,6 @@ class Auth(BaseHTTPRequestHandler):
         """Keep the test's output to itself."""
 
 
-def node() -> str:
-    """Where Node is; without it the test is skipped, or fails in CI, which installs it."""
-    if (path := shutil.which("node")) is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("node is not installed")
-    return path
-
-
 def test_the_client_fetches_a_token_and_makes_a_row(serve: Callable[..., AbstractContextManager[Api]]) -> None:
     """Its first request has no token and is refused, so it fetches one and asks again, once."""
     (client,) = blocks("docs/frontend.md", __file__)
@@ -44,5 +34,5 @@ def test_the_client_fetches_a_token_and_makes_a_row(serve: Callable[..., Abstrac
             "https://auth.example.com", f"http://127.0.0.1:{port}"
         )
         assert script.count("127.0.0.1") == 2
-        subprocess.run([node(), "--input-type=module", "--eval", script], check=True, timeout=30)
+        subprocess.run([needed("node"), "--input-type=module", "--eval", script], check=True, timeout=30)
         assert [made["title"] for made in alice.get("/api/examples").json()] == ["Hello"]

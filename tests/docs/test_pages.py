@@ -8,7 +8,7 @@ import pytest
 from devtools import __main__ as devtools
 from tests.docs.pages import PAGES, ROOT, RUN_BY, RUNBOOK, blocks_of
 
-CODE = {"bash", "diff", "js", "promql", "python", "sh", "sql", "yaml"}  # others show what is printed
+CODE = {"bash", "diff", "js", "logql", "promql", "python", "sh", "sql", "yaml"}  # others show what is printed
 NOT_RUN = "not run: "
 LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$|<img[^>]* src=\"([^\"]+)\"", re.MULTILINE)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)

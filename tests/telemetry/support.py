@@ -2,7 +2,9 @@
 
 import json
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -12,6 +14,9 @@ from fastapi import APIRouter
 from tests.otlp_receiver import Receiver, Span
 from tests.process import Process
 from tests.web.team import api_router
+
+WAITS = {"look-up", "connect", "pool ping", "pool wait"}  # spans of what took long, on a busy machine at least
+FAULTS = ["dead", "hanging", "500", "429", "slow"]
 
 
 def router_of(endpoint: Callable[..., object]) -> APIRouter:
@@ -52,3 +57,17 @@ def stop(process: Process) -> float:
 def entries(process: Process) -> list[dict[str, Any]]:
     """Its log's lines, each of which is JSON."""
     return [json.loads(line) for line in process.output().splitlines()]
+
+
+@contextmanager
+def in_trouble(kind: str, receiver: Receiver) -> Iterator[str]:
+    """The URL of a collector with some fault."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if kind == "hanging":
+            listener.listen(128)
+        if kind in {"dead", "hanging"}:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            return
+    receiver.delay_s, receiver.status = {"500": (0, 500), "429": (0, 429), "slow": (1.5, 200)}[kind]
+    yield receiver.url

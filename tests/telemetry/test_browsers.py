@@ -13,7 +13,7 @@ from opentelemetry.trace import get_current_span
 from app.web.route import ApiRoute
 from tests.otlp_receiver import Receiver
 from tests.support import ORIGIN, Api
-from tests.telemetry.support import server_span, statement
+from tests.telemetry.support import WAITS, server_span, statement
 
 Serve = Callable[..., AbstractContextManager[Api]]
 
@@ -119,7 +119,7 @@ def test_a_script_has_no_say_in_sampling(
             found = set(re.findall(rf'"00-{trace}-(\w+)-01"', " ".join(told)))
             assert abs(len(found) / 40 - share) <= (0.4 if share == 0.5 else 0.0), flags
             sampled |= found
-    spans = [span for span in receiver.spans if span["name"] != "pool wait"]
+    spans = [span for span in receiver.spans if span["name"] not in WAITS]
     assert {span["traceId"] for span in spans} <= {trace}
     assert {span["spanId"] for span in spans if span["kind"] == "SERVER"} == sampled
     assert {span["parentSpanId"] for span in spans if span["kind"] == "CLIENT"} == sampled

@@ -128,11 +128,11 @@ def lines(log: StringIO) -> Lines:
         parsed = [json.loads(line) for line in log.getvalue().splitlines() if line.startswith("{")]
         return [line for line in parsed if line["logger"] == "app.requests" and line.get("status") == 503]
 
-    def found() -> list[dict[str, Any]]:
+    def find() -> list[dict[str, Any]]:
         wait_until(read)
         return read()
 
-    return found
+    return find
 
 
 def refused(answer: httpx.Response) -> tuple[str, dict[str, int]]:

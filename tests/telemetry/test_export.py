@@ -3,11 +3,10 @@
 import json
 import math
 import re
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from io import StringIO
 from typing import Any
 
@@ -20,11 +19,13 @@ from opentelemetry.trace.propagation import set_span_in_context
 from opentelemetry.trace.span import NonRecordingSpan
 
 from app.settings import Settings
-from app.telemetry.export import SpanQueue, make_exporter
+from app.telemetry.export import Queue, make_exporter
+from app.telemetry.signals import TRACES
 from tests.otlp_receiver import Receiver, Span
 from tests.process import Process
-from tests.support import Api
-from tests.telemetry.support import server_span, statements, stop
+from tests.support import Api, wait_until
+from tests.telemetry.scrapes import scrape
+from tests.telemetry.support import FAULTS, entries, in_trouble, server_span, statements, stop
 
 Serve = Callable[..., AbstractContextManager[Api]]
 Run = Callable[..., AbstractContextManager[Process]]
@@ -46,10 +47,10 @@ VALUES: list[Any] = [
 def send_everything(protocol: str, receiver: Receiver) -> list[Span]:
     """Spans with all that a span may hold, through the exporter of `protocol`."""
     settings = Settings(otel_exporter_otlp_endpoint=receiver.url, otel_exporter_otlp_protocol=protocol)
-    chosen = make_exporter(settings)
+    chosen = make_exporter(settings, TRACES)
     assert chosen
     provider = TracerProvider(resource=Resource({"service.name": "ü", "n": 1}), shutdown_on_exit=False)
-    provider.add_span_processor(SpanQueue(chosen, settings))
+    provider.add_span_processor(Queue(chosen, settings, TRACES))
     remote = SpanContext(
         1, 2, is_remote=True, trace_flags=TraceFlags(1), trace_state=TraceState([("a", "b"), ("c", "d")])
     )
@@ -71,6 +72,19 @@ def send_everything(protocol: str, receiver: Receiver) -> list[Span]:
             span.set_attributes({f"many.{number}": number for number in range(200)})
     provider.shutdown()
     return receiver.spans
+
+
+def test_a_slow_collector_is_told_from_one_that_does_not_take(traced: Serve, receiver: Receiver, log: StringIO) -> None:
+    """The line about what was dropped says how long a batch took, and so do the metrics."""
+    receiver.delay_s = 1.1
+    bounds = {"otel_bsp_max_queue_size": 16, "otel_bsp_max_export_batch_size": 1, "otel_bsp_schedule_delay": 10}
+    with traced(**bounds) as api, api.client() as client:
+        client.get("/api/examples")
+        wait_until(lambda: scrape(client).value("otel_export_batches_total"))
+        wait_until(lambda: client.get("/api/examples") and "dropped so far: the collector takes 1." in log.getvalue())
+        seen = scrape(client)
+        mean = seen.value("otel_export_seconds_total", signal="traces") / seen.value("otel_export_batches_total")
+    assert 1 <= mean < 3
 
 
 def test_both_encodings_show_the_same_spans(receiver: Receiver) -> None:
@@ -97,10 +111,10 @@ def comparable(span: Span) -> str:
 def test_text_that_is_no_text_spoils_nothing(receiver: Receiver) -> None:
     """A lone surrogate in a value arrives as a question mark, and the batch with it."""
     settings = Settings(otel_exporter_otlp_endpoint=receiver.url)
-    chosen = make_exporter(settings)
+    chosen = make_exporter(settings, TRACES)
     assert chosen
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SpanQueue(chosen, settings))
+    provider.add_span_processor(Queue(chosen, settings, TRACES))
     provider.get_tracer("t").start_span("odd", attributes={"text": "a\ud800b"}).end()
     provider.shutdown()
     assert receiver.spans[0]["attributes"]["text"] == "a?b"
@@ -147,23 +161,6 @@ def threads() -> list[threading.Thread]:
     return threading.enumerate()
 
 
-@contextmanager
-def in_trouble(kind: str, receiver: Receiver) -> Iterator[str]:
-    """The URL of a collector with some fault."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        if kind == "hanging":
-            listener.listen(128)
-        if kind in {"dead", "hanging"}:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-            return
-    receiver.delay_s, receiver.status = {"500": (0, 500), "429": (0, 429), "slow": (1.5, 200)}[kind]
-    yield receiver.url
-
-
-FAULTS = ["dead", "hanging", "500", "429", "slow"]
-
-
 @pytest.mark.parametrize("protocol", ["http/json", "http/protobuf"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_collector_in_trouble_costs_a_request_nothing(
@@ -190,6 +187,7 @@ def duration(client: httpx.Client) -> float:
     return time.monotonic() - started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_process_ends_soon_whatever_the_collector_does(run: Run, receiver: Receiver, fault: str) -> None:
     """After SIGTERM the process is gone within the two seconds that flushing may take, and some for the rest."""
@@ -219,22 +217,41 @@ def test_a_receiver_that_comes_back_is_sent_to_again(alice: httpx.Client, receiv
     server_span(receiver, alice.get("/api/examples"))
 
 
-def test_a_receiver_that_asks_for_patience_gets_the_batch_again(alice: httpx.Client, receiver: Receiver) -> None:
-    """A 429 with Retry-After is no loss: the same batch is sent again."""
-    receiver.status, receiver.retry_after = 429, "1"
+@pytest.mark.parametrize("seconds", ["1", "0"])
+def test_a_receiver_that_asks_for_patience_gets_the_batch_again(
+    alice: httpx.Client, receiver: Receiver, seconds: str
+) -> None:
+    """A 429 with Retry-After is no loss: the same batch is sent again, once a while."""
+    receiver.status, receiver.retry_after = 429, seconds
     answer = alice.get("/api/examples")
     receiver.wait_for(lambda _: receiver.refused)
     receiver.status = 200
     assert [span["name"] for span in statements(receiver, answer)] == ["SELECT example"]
+    assert receiver.refused == 1
 
 
 def test_the_resource_says_what_runs_where(run: Run, receiver: Receiver) -> None:
-    """Service, version and environment are on every span; the standard variables come first."""
+    """Service, version and environment are on every span; the standard variables come first.
+
+    The version is the revision, so that two deployments are told apart. Each line on standard output has it too.
+    """
     variables = {"OTEL_RESOURCE_ATTRIBUTES": "service.name=ours,team=blue", "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
-    with run(**variables) as process:
+    with run(**variables, revision="4f5e6d7") as process:
         with process.client() as alice:
             answer = alice.get("/api/examples")
         stop(process)
+        lines = entries(process)
     resource = server_span(receiver, answer)["resource"]
-    wanted = {"service.name": "ours", "team": "blue", "service.version": "0.1.0"}
+    wanted = {"service.name": "ours", "team": "blue", "service.version": "4f5e6d7"}
     assert wanted.items() <= resource.items()
+    assert {line["revision"] for line in lines} == {"4f5e6d7"}
+
+
+def test_an_unknown_revision_is_told_nowhere(run: Run, receiver: Receiver) -> None:
+    """Without REVISION the resource has the version of the API."""
+    with run(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url) as process:
+        with process.client() as alice:
+            answer = alice.get("/api/examples")
+        stop(process)
+        assert not [line for line in entries(process) if "revision" in line]
+    assert server_span(receiver, answer)["resource"]["service.version"] == "0.1.0"

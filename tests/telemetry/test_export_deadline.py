@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 from app.settings import Settings
 from app.telemetry.export import make_exporter
+from app.telemetry.signals import TRACES
 from tests.redis_server import certify
 
 TIMEOUT_S = 1.0
@@ -60,7 +61,8 @@ def test_a_receiver_that_drips_its_answer_is_left_in_time(scheme: str, begin: by
                 otel_exporter_otlp_endpoint=f"{scheme}://127.0.0.1:{port}",
                 otel_exporter_otlp_timeout=TIMEOUT_S,
                 otel_exporter_otlp_certificate=tmp_path / "certificate",
-            )
+            ),
+            TRACES,
         )
         assert chosen
         started = time.monotonic()

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from app.settings import Settings
 from app.telemetry.export import make_exporter
+from app.telemetry.signals import TRACES
 from tests.otlp_receiver import Receiver, run_receiver
 from tests.redis_server import certify
 
@@ -26,7 +27,8 @@ def export(protocol: str, url: str, **variables: Any) -> bool:
     span = TracerProvider(shutdown_on_exit=False).get_tracer("t").start_span("s")
     assert isinstance(span, ReadableSpan)
     given = {f"otel_exporter_otlp_{name}": value for name, value in variables.items()}
-    chosen = make_exporter(Settings(otel_exporter_otlp_endpoint=url, otel_exporter_otlp_protocol=protocol, **given))
+    settings = Settings(otel_exporter_otlp_endpoint=url, otel_exporter_otlp_protocol=protocol, **given)
+    chosen = make_exporter(settings, TRACES)
     assert chosen
     result = chosen.export([span])
     chosen.shutdown()

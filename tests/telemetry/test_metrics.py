@@ -20,18 +20,25 @@ CONTRACT = {
     "admin_statements": ("counter", {"operation", "table"}),
     "auth_failures": ("counter", {"reason"}),
     "db_client_connection_wait_seconds": ("histogram", set()),
+    "db_client_connection_checks": ("counter", {"step", "outcome"}),
     "db_client_connections": ("gauge", {"state"}),
     "db_client_connections_max": ("gauge", set()),
     "db_client_operation_duration_seconds": ("histogram", {"operation", "table"}),
     "db_errors": ("counter", {"code"}),
+    "db_host_lookup_failures": ("counter", set()),
     "db_slow_queries": ("counter", {"operation", "table"}),
     "event_loop_lag_seconds": ("histogram", set()),
     "http_request_duration_seconds": ("histogram", {"method", "handler"}),
     "http_requests": ("counter", {"method", "handler", "status"}),
+    "http_request_repeats": ("counter", set()),
+    "http_request_statements": ("counter", {"method", "handler"}),
     "http_requests_in_progress": ("gauge", set()),
     "http_response_size_bytes": ("summary", {"method", "handler"}),
     "http_stream_duration_seconds": ("histogram", set()),  # `handler`, once there was one
     "http_streams_open": ("gauge", {"handler"}),
+    "otel_export_batches": ("counter", {"signal"}),
+    "otel_export_seconds": ("counter", {"signal"}),
+    "otel_logs_dropped": ("counter", set()),
     "otel_spans_dropped": ("counter", set()),
     "rate_limit_requests": ("counter", {"outcome"}),
     "task_api_build": ("info", {"version", "revision"}),
@@ -111,7 +118,7 @@ def test_failures_begin_at_zero(alice: httpx.Client) -> None:
             for status in {*operation["responses"], "500"} - {"408", "413", "414", "431"}:
                 labels = {"method": method.upper(), "handler": path, "status": status}
                 assert seen.value("http_requests_total", **labels) == 0
-    for code in ("55P03", "40P01", "57014"):
+    for code in (*"25006 40P01 53100 53200 53300 55P03 57014 57P01 57P02 57P03 08006".split(), "DeadlineExceeded"):
         assert seen.value("db_errors_total", code=code) == 0
 
 
@@ -187,8 +194,8 @@ def test_saturation_shows_while_it_lasts(serve: Serve, table_lock: Lock) -> None
     """Busy threads, used connections and requests under way are those of the moment; the waiters' wait is kept."""
     with serve(database_pool_size=2, request_deadline_ms=20_000) as api, api.client("alice") as alice:
         with table_lock() as release, asking(api, 4) as answers:
-            started = perf_counter()
             seen = until(lambda: scrape(alice), lambda s: s.value("http_requests_in_progress") == 4)
+            started = perf_counter()
             seen = until(lambda: scrape(alice), lambda s: s.value("db_client_connections", state="used") == 2)
             assert seen.value("worker_threads", state="busy") == 2
             assert seen.value("worker_threads", state="idle") == 0

@@ -73,6 +73,7 @@ def serve(project: Path, database_url: str, receiver: Receiver, weather: Weather
         weather.may_answer.set()
         weather.asked.clear()
         usual = {"otel_exporter_otlp_endpoint": receiver.url, "otel_bsp_schedule_delay": 100}
+        usual |= {"otel_logs_exporter": "otlp"}
         with run_process(database_url, project, **(usual | variables)) as process:
             yield process
 
@@ -101,6 +102,8 @@ def test_the_entity_is_seen_whole(serve: Any, receiver: Receiver, weather: Weath
     assert path == "/forecast?city=Oslo"
     assert traceparent.startswith(f"00-{call['traceId']}-{call['spanId']}-")
     assert (line["message"], line["sky"], line["trace_id"]) == ("forecast read", "rain", server["traceId"])
+    (sent,) = [line for line in receiver.lines if line["attributes"]["logger"] == "app.forecasts"]
+    assert (sent["message"], sent["attributes"]["sky"], sent["traceId"]) == ("forecast read", "rain", server["traceId"])
 
 
 def test_what_a_client_sent_is_on_no_span(serve: Any, receiver: Receiver, weather: Weather) -> None:
@@ -117,6 +120,9 @@ def test_what_a_client_sent_is_on_no_span(serve: Any, receiver: Receiver, weathe
     assert set(event["attributes"]) == {"exception.type", "exception.stacktrace", "exception.escaped"}
     assert "app/forecasts.py" in event["attributes"]["exception.stacktrace"]
     assert spans["parse forecast"]["status"] == (2, "ValidationError")
+    (warning,) = spans["GET /api/forecasts/{city}"]["events"]
+    assert (warning["name"], warning["attributes"]["message"]) == ("log", "the weather service failed")
+    assert "app/forecasts.py" in warning["attributes"]["stack"]
     assert b"private sky" not in b"".join(receiver.bodies)
 
 

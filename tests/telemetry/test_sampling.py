@@ -39,6 +39,10 @@ def test_a_stranger_cannot_switch_tracing_off(alice: httpx.Client, receiver: Rec
     assert server_span(receiver, answer)["links"][0]["traceId"] == TRACE
 
 
+# A busy machine adds the others.
+BESIDE = {"user_agent.original", "app.client.wait_ms", "app.event_loop.blocked_by", "app.event_loop.blocked_ms"}
+
+
 @pytest.mark.parametrize("trust", ["127.0.0.0/8", "*", "10.0.0.0/8, 127.0.0.1/32"])
 def test_a_trusted_traceparent_is_followed(traced: Serve, receiver: Receiver, trust: str) -> None:
     """A caller in TRUST_TRACEPARENT is the parent, and its tracestate goes along."""
@@ -123,7 +127,7 @@ def test_hostile_headers_cost_nothing(traced: Serve, receiver: Receiver, trust: 
         with api.client() as alice:
             last = server_span(receiver, alice.get("/api/examples"))
     for span in receiver.spans:
-        assert set(span["attributes"]) <= set(last["attributes"]) | {"user_agent.original"} or span["kind"] != "SERVER"
+        assert set(span["attributes"]) <= set(last["attributes"]) | BESIDE or span["kind"] != "SERVER"
         texts = [str(value) for name, value in span["attributes"].items() if not name.startswith("app.db.plan")]
         assert max(map(len, texts)) <= 512  # a busy machine may make a statement slow, and its plan is long
     assert b"canary" not in b"".join(receiver.bodies)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from app.settings import Settings, SettingsError
+from app.telemetry.event_loop import EventLoopWatch
 from app.telemetry.metrics import Metrics
 from tests.support import Api, make_token
 from tests.telemetry.scrapes import OPENMETRICS, parse, scrape, until
@@ -50,7 +51,7 @@ def test_a_blocked_event_loop_is_seen() -> None:
     metrics = Metrics(Settings(), "1", ())
 
     async def block() -> None:
-        async with metrics.running():
+        async with EventLoopWatch(metrics.loop_lag.observe).running():
             await asyncio.sleep(0)  # the watcher begins
             time.sleep(0.6)
             await asyncio.sleep(0.01)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.otlp_receiver import Receiver
 from tests.support import Api
+from tests.telemetry.scrapes import scrape
 from tests.telemetry.support import server_span, statement, statements
 
 Serve = Callable[..., AbstractContextManager[Api]]
@@ -134,9 +135,31 @@ def test_a_statement_cut_by_its_deadline_gets_the_estimated_plan(
     assert facts["app.db.plan.root"] == "Aggregate"
 
 
-def test_the_same_statement_many_times_is_told(traced: Serve, receiver: Receiver, database: Callable[..., Any]) -> None:
-    """A request that runs one statement five times over is marked."""
+def test_the_same_statement_many_times_is_told(
+    traced: Serve, receiver: Receiver, database: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request that runs one statement five times over is marked, counted by route and statement, and told once."""
     with traced(entities=(database("SELECT 1 AS id", times=5),)) as api, api.client() as client:
         facts = server_span(receiver, client.get("/api/ask"))["attributes"]
+        client.get("/api/ask")
+        seen, labels = scrape(client), {"method": "GET", "handler": "/api/ask"}
     assert (facts["app.db.query_count"], facts["app.db.max_repeat"]) == (5, 5)
     assert facts["app.db.n_plus_one"] is True
+    assert seen.value("http_request_repeats_total", query="SELECT", **labels) == 2
+    assert seen.value("http_request_statements_total", **labels) == 10
+    (line,) = [record for record in caplog.records if record.name == "app.queries"]
+    assert line.getMessage() == "N+1: GET /api/ask ran SELECT 5 times"
+    assert vars(line)["line"].fields["db.query.text"] == "SELECT ? AS id"
+
+
+def test_few_statements_are_no_repeat(
+    traced: Serve, receiver: Receiver, database: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Four runs are counted as statements of their route, and nothing else."""
+    with traced(entities=(database("SELECT 1 AS id", times=4),)) as api, api.client() as client:
+        facts = server_span(receiver, client.get("/api/ask"))["attributes"]
+        seen = scrape(client)
+    assert "app.db.n_plus_one" not in facts
+    assert seen.value("http_request_statements_total", method="GET", handler="/api/ask") == 4
+    assert not [sample for sample in seen.samples if sample.name == "http_request_repeats_total"]
+    assert "N+1" not in caplog.text

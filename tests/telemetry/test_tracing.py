@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import APIRouter, Response
+from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import text
 
 from app.auth import CurrentUser
@@ -17,7 +18,9 @@ from app.errors import AppError
 from app.web.route import ApiRoute
 from tests.otlp_receiver import Receiver
 from tests.support import Api, make_token
-from tests.telemetry.support import server_span, statement, statements, trace_of
+from tests.telemetry.scrapes import scrape, until
+from tests.telemetry.support import WAITS, server_span, statement, statements, trace_of
+from tests.web.team import api_router
 
 Serve = Callable[..., AbstractContextManager[Api]]
 
@@ -116,7 +119,7 @@ def test_probes_make_no_spans(alice: httpx.Client, receiver: Receiver, path: str
     """Health probes are not traced, nor the statements they make."""
     assert "x-trace-id" not in alice.get(path).headers
     trace_of(receiver, alice.get("/api/examples"))
-    assert {span["name"] for span in receiver.spans} <= {"GET /api/examples", "SELECT example", "pool wait"}
+    assert {span["name"] for span in receiver.spans} <= {"GET /api/examples", "SELECT example", *WAITS}
 
 
 @pytest.mark.parametrize("path", ["/api/health", "/health/other", "/api/examples/health/ready"])
@@ -142,7 +145,7 @@ def test_parallel_requests_keep_their_traces_apart(api: Api, receiver: Receiver)
         (server,) = [span for span in spans if span["kind"] == "SERVER"]
         below = [span for span in spans if span["kind"] != "SERVER"]
         assert (server["attributes"]["user.id"], server["attributes"]["app.db.query_count"]) == (user, 1)
-        assert [span["name"] for span in below if span["name"] != "pool wait"] == ["SELECT example"]
+        assert [span["name"] for span in below if span["name"] not in WAITS] == ["SELECT example"]
         assert {span["parentSpanId"] for span in below} == {server["spanId"]}
 
 
@@ -156,19 +159,56 @@ def test_a_wait_for_a_thread_is_a_span(traced: Serve, receiver: Receiver) -> Non
         with ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(ask, range(60)))
         spans = [span for answer in answers for span in trace_of(receiver, answer)]
-    waits = [span for span in spans if span["name"] == "pool wait" and span["attributes"] == {"app.pool": "threads"}]
+    waits = [span for span in spans if span["name"] == "pool wait" and span["attributes"]["app.pool"] == "threads"]
     assert waits
     assert all(span["end"] - span["start"] >= 1_000_000 for span in waits)
 
 
-def test_a_database_that_is_away_is_a_failed_wait(traced: Serve, receiver: Receiver) -> None:
+@pytest.mark.parametrize("is_async", [False, True], ids=["threads", "connections"])
+def test_a_wait_says_what_held_the_pool(traced: Serve, receiver: Receiver, is_async: bool) -> None:  # noqa: FBT001
+    """Whoever waits is a victim: the span of the wait names the routes and the users that had all of the pool."""
+    with traced(entities=[slow_router(is_async=is_async)], database_pool_size=1) as api:
+        with api.client("noisy") as noisy, api.client() as alice, ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(noisy.get, "/api/slow")
+            until(lambda: scrape(alice).value("db_client_connections", state="used"), lambda used: used == 1)
+            answer = alice.get("/api/slow", params={"seconds": 0})
+            slow.result()
+        waits = [span["attributes"] for span in trace_of(receiver, answer) if span["name"] == "pool wait"]
+    held = {"app.pool.held_by": ["GET /api/slow"], "app.pool.held_by_users": ["noisy"]}
+    assert waits == [{"app.pool": "connections" if is_async else "threads"} | held]
+
+
+def slow_router(*, is_async: bool) -> APIRouter:
+    """`/api/slow`, which lets the database sleep, in one of the pool's threads or in another one."""
+    router = api_router()
+
+    def sleep(database: CurrentDatabase, user: CurrentUser, seconds: float = 0.5) -> None:
+        database.execute(user, text("SELECT 1 FROM pg_sleep(:seconds)"), {"seconds": seconds})
+
+    async def sleep_elsewhere(database: CurrentDatabase, user: CurrentUser, seconds: float = 0.5) -> None:
+        await run_in_threadpool(sleep, database, user, seconds)
+
+    router.add_api_route("/slow", sleep_elsewhere if is_async else sleep)
+    return router
+
+
+def test_a_problem_has_its_code_on_the_span(api: Api, receiver: Receiver) -> None:
+    """What the client reads in its answer finds the trace; an answer without a problem has none."""
+    with api.client(None) as stranger, api.client() as alice:
+        answers = [stranger.get("/api/examples"), alice.get("/api/examples/999"), alice.get("/api/examples")]
+    codes = [server_span(receiver, answer)["attributes"].get("app.problem.code") for answer in answers]
+    assert codes == ["token_missing", "example_not_found", None]
+
+
+def test_a_database_that_is_away_is_a_failed_connect(traced: Serve, receiver: Receiver) -> None:
     """When there is no connection to be had, the trace says so in place of a statement."""
     with traced(database_url="postgresql://tasks@127.0.0.1:1/tasks") as api, api.client() as alice:
         answer = alice.get("/api/examples")
         server = server_span(receiver, answer)
-        (wait,) = [span for span in trace_of(receiver, answer) if span["attributes"].get("app.pool") == "connections"]
+        (connect,) = [span for span in trace_of(receiver, answer) if span["name"] == "connect"]
+        assert scrape(alice).value("db_client_connection_checks_total", step="connect", outcome="refused") == 1
     assert (answer.status_code, server["status"][0]) == (503, 2)
-    assert (wait["name"], wait["status"]) == ("pool wait", (2, "OperationalError"))
+    assert connect["status"] == (2, "OperationalError")
 
 
 def test_a_failed_statement_is_not_the_parent_of_the_next(traced: Serve, receiver: Receiver) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from app.auth import Principal
 from app.db import Database, deadline
-from app.db.pool import PING_AFTER_S
+from app.db.checks import PING_AFTER_S
 from app.errors import DatabaseUnavailable
 from tests.db.faults.support import (
     LATEST_S,
@@ -39,6 +39,13 @@ def test_terminated_connections_cost_no_read(postmaster: Postmaster, alice: http
         with ThreadPoolExecutor(8) as threads:
             answers = list(threads.map(lambda _: ask(alice), range(16)))
         assert {answer.status for answer in answers} == {200}, answers
+
+
+def test_a_session_says_whose_it_is(postmaster: Postmaster, alice: httpx.Client, name: str) -> None:
+    """pg_stat_activity, and what reads it, tell the application's sessions from others of the same login."""
+    ask(alice)
+    names = f"SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = '{name}' AND usename = 'tasks'"
+    assert postmaster.ask(names) == [("task-api",)]
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def observe(api: Api, settings: Settings, draining: Event, span_processors: Sequ
     api.state.tracing = tracing = Tracing(settings, VERSION, span_processors, trees=logs.in_terminal(settings))
     api.state.log_export = LogExport(settings, VERSION)
     tracer, database = tracing.tracer, api.state.database
-    guard = Guard(BeforeSpan(api.inner, settings), api.effective_routes, settings.max_in_flight)
+    guard = Guard(BeforeSpan(api.inner, settings, tracing.sampling), api.effective_routes, settings.max_in_flight)
     api.state.metrics = metrics = measure(api, guard) if settings.metrics_enabled else None
     api.keep_outside(Middleware(WithinSpan, tracer, answer_unexpected))
     measured = metrics.database if metrics else None

@@ -10,6 +10,7 @@ from operator import itemgetter
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
+from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext
 from starlette.types import Scope
 
@@ -75,6 +76,8 @@ class Record:
     calls: tuple[tuple[int, int], ...] = ()  # of other services, if traced: start and end in ns
     spent: dict[str, int] | None = None  # of a 503 whose time was used up: see `account`
 
+    is_traced: bool = False  # the edge decided that the request is recorded
+    context: Context | None = None  # to serve it in, where it is not
     span: Span = INVALID_SPAN
     peer: str | None = None  # at the other end of the socket, whatever a proxy says of its client
     caller: SpanContext | None = None  # named by a traceparent of somebody whose sampling does not count

@@ -1,30 +1,42 @@
-"""Which requests are traced, and whose trace is continued.
+"""Which requests are recorded, and whose trace is continued.
 
 OTEL_TRACES_SAMPLER decides, or a trusted caller; a browser never does. The trace of a trusted network or of a trusted
 origin's browser is continued: https://www.w3.org/TR/trace-context/#security-considerations
+
+What is not recorded passes by the instrumentation and the SDK, which would work for it all the same.
 """
 
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from opentelemetry.context import Context
-from opentelemetry.propagate import get_global_textmap
+from opentelemetry.instrumentation.asgi import asgi_getter
+from opentelemetry.propagate import extract, get_global_textmap
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
+    Decision,
     ParentBased,
     Sampler,
     SamplingResult,
     TraceIdRatioBased,
 )
-from opentelemetry.trace import SpanContext, get_current_span
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.record import CURRENT, Headers, Record
 from app.settings import Settings
 
-MAX_USER_AGENT = 256
+USER_AGENT, MAX_USER_AGENT = b"user-agent", 256
 
 
 def make_sampler(settings: Settings) -> Sampler:
@@ -32,36 +44,57 @@ def make_sampler(settings: Settings) -> Sampler:
     name, ratio = settings.otel_traces_sampler, TraceIdRatioBased(settings.otel_traces_sampler_arg)
     samplers = {"always_on": ALWAYS_ON, "always_off": ALWAYS_OFF, "traceidratio": ratio}
     sampler = samplers[name.removeprefix("parentbased_")]
-    if name not in samplers:
-        sampler = ParentBased(sampler)
-    if not settings.trust_browser_traceparent:
-        return sampler
-    remote = BrowsersAsRoots(sampler)
-    # What is below the server span follows it. `traceidratio`, asked again, would go by the browser's trace id.
-    return ParentBased(sampler, remote_parent_sampled=remote, remote_parent_not_sampled=remote)
+    return sampler if name in samplers else ParentBased(sampler)
 
 
-class BrowsersAsRoots(Sampler):
-    """Decides on a request that follows a browser's trace as on one that begins a trace.
-
-    Otherwise a client would decide: by the sampled flag, or by a trace id that is under the ratio's bound.
-    """
+class FollowsEdge(Sampler):
+    """Records the server span of a request that the edge lets pass, and decides like `chosen` on all else."""
 
     def __init__(self, chosen: Sampler) -> None:
         self._chosen = chosen
-        self._ids = RandomIdGenerator()
 
-    def should_sample(self, parent_context: Context | None, trace_id: int, *rest: Any, **named: Any) -> SamplingResult:
-        """Decide, with an id of our own and no parent where that is a browser."""
-        record, parent_id = CURRENT.get(), get_current_span(parent_context).get_span_context().span_id
-        caller = record.caller if record else None
-        if caller and (caller.trace_id, caller.span_id) == (trace_id, parent_id):
-            parent_context, trace_id = Context(), self._ids.generate_trace_id()
-        return self._chosen.should_sample(parent_context, trace_id, *rest, **named)
+    def should_sample(self, parent_context: Context | None, *rest: Any, **named: Any) -> SamplingResult:
+        """Decide on a span without a parent in this process."""
+        record = CURRENT.get()
+        sampler = ALWAYS_ON if record and record.is_traced and record.span is INVALID_SPAN else self._chosen
+        return sampler.should_sample(parent_context, *rest, **named)
 
     def get_description(self) -> str:
         """Return the name that the SDK asks for."""
-        return f"BrowsersAsRoots{{{self._chosen.get_description()}}}"
+        return f"FollowsEdge{{{self._chosen.get_description()}}}"
+
+
+class Sampling:
+    """Decides once on each request, at the edge, whether it is recorded."""
+
+    def __init__(self, chosen: Sampler) -> None:
+        self._chosen, self._ids = chosen, RandomIdGenerator()
+        follow = FollowsEdge(chosen)
+        # What is below a span of this process follows it.
+        self.of_spans = ParentBased(follow, remote_parent_sampled=follow, remote_parent_not_sampled=follow)
+
+    def decide(self, record: Record, shown: Headers) -> Context | None:
+        """Return None for a request that is to be recorded; for any other the context to serve it in.
+
+        That context has ids as if there were a span, which calls of other services hand on, as not sampled. `shown`
+        are the headers that the instrumentation may see. The ids of a browser's trace are continued, but they do not
+        decide: it would by its sampled flag, or by a trace id that is under the ratio's bound.
+        """
+        has_context = any(name != USER_AGENT for name, _ in shown)
+        context = extract({"headers": shown}, Context(), asgi_getter) if has_context else Context()
+        parent = get_current_span(context).get_span_context()
+        new_id = self._ids.generate_trace_id()
+        trace_id, is_random = (
+            (parent.trace_id, parent.trace_flags.random_trace_id) if parent.is_valid else (new_id, True)
+        )
+        by = (context, trace_id) if record.caller is None else (Context(), new_id)
+        if self._chosen.should_sample(*by, "", SpanKind.SERVER).decision is Decision.RECORD_AND_SAMPLE:
+            record.is_traced = True
+            return None
+        flags = TraceFlags(TraceFlags.RANDOM_TRACE_ID if is_random else TraceFlags.DEFAULT)
+        ids = SpanContext(trace_id, self._ids.generate_span_id(), False, flags, parent.trace_state)  # noqa: FBT003
+        record.span = NonRecordingSpan(ids)
+        return set_span_in_context(record.span, context)
 
 
 class Callers:
@@ -81,7 +114,7 @@ class Callers:
         shown = [
             (name, value[:MAX_USER_AGENT].decode("utf-8", "replace").encode())
             for name, value in headers
-            if name == b"user-agent"
+            if name == USER_AGENT
         ]
         context = [(name, value) for name, value in headers if name in self._fields and value.isascii()]
         if not context or self._is_trusted(record.peer):

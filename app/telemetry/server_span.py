@@ -25,7 +25,7 @@ from app.telemetry.event_loop import EventLoopWatch
 from app.telemetry.failures import PROBLEM, failure_event, note_failure
 from app.telemetry.logs import Line
 from app.telemetry.repeats import Repeats
-from app.telemetry.sampling import Callers
+from app.telemetry.sampling import Callers, Sampling
 from app.telemetry.shapes import Attributes
 from app.telemetry.sizes import note_sizes, size_fields
 from app.telemetry.tracing import Tracing
@@ -136,10 +136,13 @@ def request_attributes(record: Record) -> Attributes:
 
 
 class BeforeSpan:
-    """Outside of the server span: hides the query string, and all headers but those that may be on it."""
+    """Outside of the server span: decides whether there will be one, and hides what must not be on it.
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app, self._callers = app, Callers(settings)
+    That is the query string, and all headers but a few.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, sampling: Sampling | None) -> None:
+        self._app, self._callers, self._sampling = app, Callers(settings), sampling
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -148,8 +151,10 @@ class BeforeSpan:
         record, headers = current(), scope["headers"]
         record.hidden = headers, scope["query_string"]
         scope = {**scope, "headers": self._callers.filter_headers(headers, record), "query_string": b""}
+        if get_route_path(scope) not in PROBES and self._sampling:
+            record.context = self._sampling.decide(record, scope["headers"])
         # Not the context at hand: a server begins a pipelined request in that of the one before.
-        token = attach(UNTRACED if get_route_path(scope) in PROBES else Context())
+        token = attach(Context() if record.is_traced else UNTRACED)
         try:
             await self._app(scope, receive, send)
         finally:
@@ -174,6 +179,8 @@ class WithinSpan:
         record = current()
         if record.hidden:
             scope["headers"], scope["query_string"] = record.hidden
+        if record.context:
+            attach(record.context)  # until BeforeSpan detaches its own
         record.span = get_current_span()
         if record.caller and record.caller.trace_id != record.span.get_span_context().trace_id:
             record.span.add_link(record.caller)  # otherwise it is the parent

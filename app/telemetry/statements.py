@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 from opentelemetry.context import attach, detach
 from opentelemetry.instrumentation.sqlalchemy.engine import EngineTracer
-from opentelemetry.trace import SpanKind, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, get_current_span, set_span_in_context
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
@@ -112,10 +112,17 @@ class StatementObserver(EngineTracer):
             shape = self._shape_of(context.compiled or statement, options.get("function"))
             if administrator := options.get("administrator"):
                 log_administrator(administrator, shape)
-            span = self.tracer.start_span(shape.name, kind=SpanKind.CLIENT, attributes=shape.attributes)
-            token = attach(set_span_in_context(span))
+            span, token = self._start_span(shape)
             context.run = Run(shape, statement, params, options.get("principal"), span, token, perf_counter())
         return statement, params
+
+    def _start_span(self, shape: Shape) -> tuple[Span, Any]:
+        """Start a statement's span; below one that is not recorded take that one in its place."""
+        current = get_current_span()
+        if (ids := current.get_span_context()).is_valid and not ids.trace_flags.sampled:
+            return current, None
+        span = self.tracer.start_span(shape.name, kind=SpanKind.CLIENT, attributes=shape.attributes)
+        return span, attach(set_span_in_context(span))
 
     def _after_cur_exec(self, _conn: Any, cursor: Any, _statement: Any, _params: Any, context: Any, _many: Any) -> None:
         notices = take_notices(cursor)
@@ -146,7 +153,8 @@ class StatementObserver(EngineTracer):
         run: Run | None = vars(context).pop("run", None)
         if run:
             run.seconds = perf_counter() - run.started
-            detach(run.token)
+            if run.token:
+                detach(run.token)
             if record := CURRENT.get():
                 record.count_statement(run.text, run.seconds, run.shape)
             if self._metrics and run.shape.series:

@@ -16,7 +16,7 @@ from starlette.background import BackgroundTask
 from app.record import CURRENT
 from app.settings import NO_REVISION, Settings, SettingsError
 from app.telemetry.export import Queue, make_exporter
-from app.telemetry.sampling import make_sampler
+from app.telemetry.sampling import Sampling, make_sampler
 from app.telemetry.signals import TRACES
 from app.telemetry.tree import Trees
 
@@ -46,10 +46,14 @@ class Tracing:
     def __init__(
         self, settings: Settings, version: str, processors: Sequence[SpanProcessor] = (), *, trees: bool
     ) -> None:
-        self._settings, self._others = settings, processors
+        self._settings = settings
         self.trees = Trees() if trees and not settings.otel_sdk_disabled else None
         sender = make_exporter(settings, TRACES)
         self._export = Queue(sender, settings, TRACES) if sender else None
+        self._processors = [one for one in (self._export, self.trees, *processors) if one]
+        # Without a receiver nobody would read the spans; identifiers are wanted for logs all the same.
+        sampler = make_sampler(settings) if self._processors else ALWAYS_OFF
+        self.sampling = None if settings.otel_sdk_disabled else Sampling(sampler)
         self._provider = self._new_provider(version)
         self.tracer: Tracer = self._provider.get_tracer(OWN, version)
 
@@ -91,20 +95,18 @@ class Tracing:
             await to_thread.run_sync(self._export.shutdown)
 
     def _new_provider(self, version: str) -> AnyProvider:
-        if self._settings.otel_sdk_disabled:
+        if not self.sampling:
             return NoOpTracerProvider()
-        processors = [processor for processor in (self._export, self.trees, *self._others) if processor]
         try:
             provider = TracerProvider(
-                # Identifiers are wanted for logs all the same; nobody would read the spans.
-                make_sampler(self._settings) if processors else ALWAYS_OFF,
+                self.sampling.of_spans,
                 resource(self._settings, version),
                 shutdown_on_exit=False,
                 span_limits=SpanLimits(max_attribute_length=SpanLimits().max_attribute_length or MAX_ATTRIBUTE),
             )
         except ValueError as error:  # the SDK reads its limits from the environment
             raise SettingsError(str(error)) from None
-        for processor in (*processors, Calls()):
+        for processor in (*self._processors, Calls()):
             provider.add_span_processor(processor)
         return provider
 

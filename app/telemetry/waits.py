@@ -46,7 +46,7 @@ def record_span(
     failure: dict[str, str] | None = None,
 ) -> None:
     """Make a span below the current one, from `start` to `end` by `perf_counter`; `failure` is what went wrong."""
-    if not get_current_span().get_span_context().is_valid:
+    if not get_current_span().get_span_context().trace_flags.sampled:
         return
     since_epoch = time_ns() - int(perf_counter() * 1e9)
     span = tracer.start_span(name, None, SpanKind.INTERNAL, attributes, (), since_epoch + int(start * 1e9))

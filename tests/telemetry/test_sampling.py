@@ -9,7 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import APIRouter
+from opentelemetry.propagate import inject
+from opentelemetry.trace import TraceFlags
 
+from app.web.route import ApiRoute
 from tests.otlp_receiver import Receiver
 from tests.process import Process
 from tests.support import Api, make_token
@@ -83,6 +87,48 @@ def test_a_ratio_samples_so_many(traced: Serve, receiver: Receiver) -> None:
     assert sampled <= set(trace_ids)
     assert 0.07 <= len(sampled) / 2000 <= 0.13
     assert {span["traceId"] for span in receiver.spans if span["kind"] == "CLIENT"} == sampled
+
+
+def handing_on() -> APIRouter:
+    """Two routes that answer what a call of another service would carry, from a coroutine and from a thread."""
+    router = APIRouter(prefix="/api", route_class=ApiRoute)
+
+    @router.get("/coroutine")
+    async def coroutine() -> dict[str, str]:
+        carrier: dict[str, str] = {}
+        inject(carrier)
+        return carrier
+
+    @router.get("/thread")
+    def thread() -> dict[str, str]:
+        carrier: dict[str, str] = {}
+        inject(carrier)
+        return carrier
+
+    return router
+
+
+@pytest.mark.parametrize("path", ["/api/coroutine", "/api/thread"])
+@pytest.mark.parametrize("sampler", ["always_off", "always_on"])
+def test_every_request_hands_its_trace_on(traced: Serve, path: str, sampler: str) -> None:
+    """The trace id of the answer and whether it is recorded; of what is not, the problem document has the id too."""
+    with traced([handing_on()], otel_traces_sampler=sampler) as api, api.client() as alice:
+        answer, missing = alice.get(path), alice.get("/api/no-such-thing")
+    version, trace, _, flags = answer.json()["traceparent"].split("-")
+    assert (version, trace) == ("00", answer.headers["x-trace-id"])
+    assert TraceFlags(int(flags, 16)).sampled == (sampler == "always_on")
+    assert missing.json()["trace_id"] == missing.headers["x-trace-id"] != trace
+    assert f"{trace}-" in answer.headers["server-timing"]
+
+
+def test_an_unrecorded_trace_of_a_trusted_caller_goes_on_whole(traced: Serve, receiver: Receiver) -> None:
+    """Its id, its tracestate and its baggage reach the next service, with the flag 00."""
+    context = {"traceparent": UNSAMPLED, "tracestate": "a=b", "baggage": "c=d"}
+    with traced([handing_on()], trust_traceparent="*") as api, api.client() as alice:
+        carried = alice.get("/api/thread", headers=context).json()
+    assert carried.pop("traceparent").startswith(f"00-{TRACE}-")
+    assert carried == {"tracestate": "a=b", "baggage": "c=d"}
+    assert receiver.spans == []
 
 
 @pytest.mark.usefixtures("many_examples")

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from threading import Event
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
@@ -30,6 +31,7 @@ from app.web.event_streams import EventStreams
 from app.web.guard import Guard
 from app.web.metrics import measure
 from app.web.metrics_port import listen
+from app.web.overload import OVERLOAD, Overload
 from app.web.problems import HANDLERS, answer_unexpected
 from app.web.proxy import Proxy
 from app.web.threads import Workers
@@ -98,6 +100,7 @@ def observe(api: Api, settings: Settings, draining: Event, span_processors: Sequ
     api.state.log_export = LogExport(settings, VERSION)
     tracer, database = tracing.tracer, api.state.database
     guard = Guard(BeforeSpan(api.inner, settings, tracing.sampling), api.effective_routes, settings.max_in_flight)
+    api.state.overload = Overload(guard, settings, draining)
     api.state.metrics = metrics = measure(api, guard) if settings.metrics_enabled else None
     api.keep_outside(Middleware(WithinSpan, tracer, answer_unexpected))
     measured = metrics.database if metrics else None
@@ -113,7 +116,7 @@ def observe(api: Api, settings: Settings, draining: Event, span_processors: Sequ
 
 
 @asynccontextmanager
-async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(api: FastAPI) -> AsyncIterator[dict[str, Any]]:
     """Open what the application serves with, run its own handlers of startup and shutdown, and close it again."""
     state = api.state
     async with state.event_loop.running():
@@ -121,7 +124,7 @@ async def _lifespan(api: FastAPI) -> AsyncIterator[None]:
             await state.limits.open()
             await api.router._startup()  # those of `on_event`, which FastAPI leaves to its default lifespan
             async with listen(api, state.settings):
-                yield
+                yield {OVERLOAD: state.overload}
             await api.router._shutdown()
         finally:
             state.limits.close()

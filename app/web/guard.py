@@ -57,6 +57,11 @@ class Guard:
         """Requests that hold a place now."""
         return len(self._requests) + len(self._uploads)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no place for another request; uploads have their own."""
+        return len(self._requests) >= self._max_in_flight
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)

@@ -50,6 +50,7 @@ class Alarms:
         self._prometheus, self._stop = prometheus, Event()
         self.seen: dict[str, list[dict[str, str]]] = {}
         self.firing: set[str] = set()
+        self._load = 0.0  # the highest so far: processes that want to run, over the last minute
         self._thread = Thread(target=self._watch, daemon=True)
 
     @contextmanager
@@ -63,6 +64,7 @@ class Alarms:
 
     def _watch(self) -> None:
         while not self._stop.wait(POLL_S):
+            self._load = max(self._load, os.getloadavg()[0])
             alerts = [one["labels"] for one in self._prometheus.get("/alerts")["alerts"] if one["state"] == "firing"]
             for labels in alerts:
                 told = self.seen.setdefault(labels["alertname"], [])
@@ -71,7 +73,7 @@ class Alarms:
 
     def refuse_others(self, *expected: str) -> None:
         """Fail if any other alert has fired; but a machine that has too much else to do may be slow."""
-        is_busy = os.getloadavg()[0] > BUSY * (os.cpu_count() or 1)
+        is_busy = self._load > BUSY * (os.cpu_count() or 1)
         others = {
             name: told
             for name, told in self.seen.items()

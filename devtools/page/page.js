@@ -162,6 +162,8 @@ function planOf(span) {
   }
 }
 
+const TAKE_TIMES = `make psql ARGS="-c 'ALTER SYSTEM SET auto_explain.log_timing = on' -c 'SELECT pg_reload_conf()'"`;
+
 function nodesOf(plan, depth = 0) {
   const loops = plan["Actual Loops"] ?? 1, below = plan.Plans ?? [], has = "Actual Rows" in plan;
   const removed = Object.keys(plan).filter((key) => key.startsWith("Rows Removed by")).reduce((sum, key) => sum + plan[key] * loops, 0);
@@ -210,7 +212,8 @@ function drawPlan(span, plan) {
   const estimated = span.attributes["app.db.plan.estimated"] ? "Plan, as estimated: it was not run to its end" : "Plan, as it was executed";
   return [el("h3", {}, estimated), el("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "Plan" }, el("table", { class: "plan" },
     el("thead", {}, el("tr", {}, head.map((text, column) => el("th", { class: column && column < 5 ? "n" : null }, text)))), el("tbody", {}, rows))),
-    nodes.some((node) => node.ms !== null) ? null : el("p", { class: "note" }, "PostgreSQL takes no time of single steps here; what costs most is told by rows and buffers.")];
+    nodes.some((node) => node.ms !== null) ? null : el("p", { class: "note" }, "PostgreSQL takes no time of single steps, which makes statements slower: rows and buffers tell what costs most. To have them until the next start: ",
+      el("code", {}, TAKE_TIMES))];
 }
 
 const placeOf = (own) => [own["code.function.name"], own["code.file.path"] && `${own["code.file.path"]}:${own["code.line.number"]}`].filter(Boolean).join(", ");

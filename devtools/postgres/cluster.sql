@@ -8,10 +8,14 @@ ALTER ROLE tasks SET auto_explain.log_min_duration = :slow_query_ms;
 ALTER ROLE tasks SET auto_explain.log_level = notice;
 ALTER ROLE tasks SET auto_explain.log_format = json;
 ALTER ROLE tasks SET auto_explain.log_analyze = on;
-ALTER ROLE tasks SET auto_explain.log_timing = off;
 ALTER ROLE tasks SET auto_explain.log_buffers = on;
 ALTER ROLE tasks SET auto_explain.log_verbose = on;
 ALTER ROLE tasks SET auto_explain.log_parameter_max_length = 0;
+
+-- Times of a plan's steps make statements slower. Set for the server, a running one can be told to take them.
+ALTER ROLE tasks RESET auto_explain.log_timing;
+ALTER SYSTEM SET auto_explain.log_timing = off;
+SELECT pg_reload_conf() \g /dev/null
 
 -- The server's log says who waits for whom, and a deadlock is found, before lock_timeout ends a wait.
 ALTER ROLE tasks SET log_lock_waits = on;

@@ -2,8 +2,9 @@ import json
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from threading import Barrier
+from typing import Any
 
 import psycopg2
 import pytest
@@ -13,6 +14,8 @@ from sqlalchemy import NullPool, create_engine
 from devtools.postgres import Server, postgres
 from devtools.postgres.home import remove
 from tests.devtools.processes import query
+from tests.support import run_sql
+from tests.telemetry.scrapes import until
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +42,39 @@ def test_login_owns_its_database_and_is_no_superuser(server: Server) -> None:
 
 def test_slow_statement_of_the_login_sends_its_plan(server: Server) -> None:
     """auto_explain sends the executed plan as a notice of the same statement."""
-    with closing(create_engine(server.url(), poolclass=NullPool).raw_connection()) as connection:
-        cursor = connection.cursor()
-        cursor.execute("SELECT 1")
-        cursor.execute("SELECT pg_sleep(0.02)")
-        notices: list[str] = cursor.connection.notices
-    assert len(notices) == 1
-    plan = json.loads(notices[0][notices[0].index("{") :])
+    with login(server) as cursor:
+        plan = plan_of_a_slow_statement(cursor)
     assert plan["Query Identifier"]
     assert plan["Plan"]["Actual Rows"] == 1
     assert "Shared Hit Blocks" in plan["Plan"]
+    assert "Actual Total Time" not in plan["Plan"]
+
+
+def test_a_running_server_takes_the_times_of_steps_when_it_is_told(server: Server) -> None:
+    """So a connection that is open has them, and the next start is without them again."""
+    with login(server) as cursor:
+        run_sql(server.superuser_url(), "ALTER SYSTEM SET auto_explain.log_timing = on")
+        try:
+            run_sql(server.superuser_url(), "SELECT pg_reload_conf()")
+            until(lambda: plan_of_a_slow_statement(cursor)["Plan"], lambda plan: "Actual Total Time" in plan)
+        finally:
+            run_sql(server.superuser_url(), "ALTER SYSTEM SET auto_explain.log_timing = off")
+            run_sql(server.superuser_url(), "SELECT pg_reload_conf()")
+
+
+@contextmanager
+def login(server: Server) -> Iterator[Any]:
+    """Give a cursor of the application's login."""
+    with closing(create_engine(server.url(), poolclass=NullPool).raw_connection()) as connection:
+        yield connection.cursor()
+
+
+def plan_of_a_slow_statement(cursor: Any) -> Any:
+    cursor.execute("SELECT 1")
+    cursor.execute("SELECT pg_sleep(0.02)")
+    (notice,) = cursor.connection.notices
+    cursor.connection.notices.clear()
+    return json.loads(notice[notice.index("{") :])
 
 
 def test_a_deadlock_of_the_login_is_called_one(server: Server) -> None:

@@ -122,6 +122,26 @@ def test_a_slow_search_appears_within_a_second_and_says_why(page: Api, browser: 
     assert "slow query: SELECT example" in browser.evaluate("document.querySelector('.log').innerText")
 
 
+def test_the_steps_of_a_plan_have_times_once_the_server_takes_them(page: Api, browser: Page, cluster: Server) -> None:
+    """Until then a note has the command; afterwards the worst step is the one that took longest."""
+    show(browser, page, f"trace/{send(page, '/api/examples?q=no-such-thing')}")
+    browser.wait_for("document.querySelector('.plan')")
+    assert "auto_explain.log_timing = on" in browser.evaluate("document.querySelector('.details .note code').innerText")
+    url = page.settings.database_url
+    assert url
+    name = url.get_secret_value().partition("?")[0].rpartition("/")[2]
+    run_sql(cluster.superuser_url(), f"ALTER ROLE tasks IN DATABASE {name} SET auto_explain.log_timing = on")
+    try:
+        with serve_page(url.get_secret_value(), slow_query_ms=SLOW_MS) as timed:
+            show(browser, timed, f"trace/{send(timed, '/api/examples?q=no-such-thing')}")
+            browser.wait_for("document.querySelector('.plan')")
+            worst = browser.evaluate("document.querySelector('.plan .worst').innerText")
+            assert re.search(r"Seq Scan on example costs most\s(.*\s)*[\d.]+ ms\s", worst)
+            assert browser.evaluate("document.querySelector('.details .note code')") is None
+    finally:
+        run_sql(cluster.superuser_url(), f"ALTER ROLE tasks IN DATABASE {name} RESET auto_explain.log_timing")
+
+
 def test_a_request_that_asks_again_and_again_is_marked(page: Api, browser: Page) -> None:
     """In the list, in its own words, and at its statement. A filter hides all others; they are found by their id."""
     other = send(page, "/api/examples?limit=1")

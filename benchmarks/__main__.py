@@ -28,10 +28,11 @@ def run(
     record: Annotated[
         bool, typer.Option(help="Keep the results in benchmarks/: the pages' tables are made of them.")
     ] = False,
+    peers: Annotated[bool, typer.Option(help="Measure Fastify as well, which npm installs.")] = False,
 ) -> None:
     """Measure everything (half an hour), print it, and write results.json, results.md and results.svg."""
     with show_progress() as show:
-        results = measure_all(QUICK if quick else FULL, show)
+        results = measure_all(QUICK if quick else FULL, show, with_peers=peers)
     report.show(results, console)
     folder = HERE if record else STATE.with_name("bench-results")
     folder.mkdir(exist_ok=True)

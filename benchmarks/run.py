@@ -3,6 +3,7 @@
 import fcntl
 import os
 import platform
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
@@ -10,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import studies
+from benchmarks import peers, studies
 from benchmarks.calls import CALLS, Calls, insert_examples, open_cursor
 from benchmarks.lists import measure_pages
 from benchmarks.rounds import Cost, Costs, Server, Show, measure_costs
@@ -87,7 +88,7 @@ def start_bench() -> Iterator[Bench]:
             raise RuntimeError("another benchmark runs in this checkout")
         server = stack.enter_context(postgres(STATE))
         stack.enter_context(
-            run_process(["-m", "benchmarks.sink", str(port)], {"PATH": os.environ["PATH"]}, OTHER_CORES)
+            run_process([sys.executable, "-m", "benchmarks.sink", str(port)], {"PATH": os.environ["PATH"]}, OTHER_CORES)
         )
         with open_cursor(server.superuser_url()) as cursor:
             for name in DATABASES:
@@ -113,10 +114,15 @@ def start_servers(bench: Bench, modes: Mapping[str, Mode], show: Show) -> Iterat
         yield servers
 
 
-def measure_all(length: Length, show: Show) -> dict[str, Any]:
-    """Measure everything. Return what is written as JSON."""
+def measure_all(length: Length, show: Show, *, with_peers: bool = False) -> dict[str, Any]:
+    """Measure everything. Return what is written as JSON.
+
+    Raises:
+        NoPeer: Fastify is wanted, and cannot be installed.
+    """
     with start_bench() as bench:
-        with start_servers(bench, MODES, show) as servers:
+        others = peers.modes(peers.install(STATE / "fastify"), bench.urls["textbook"]) if with_peers else {}
+        with start_servers(bench, {**MODES, **others}, show) as servers:
             costs = measure_costs(servers, CALLS, length.rounds, length.seconds, show)
             summaries = {name: summarise(costs, name, server.running.rss_mib()) for name, server in servers.items()}
         capacity = costs["on"]["get"].median("per_second")

@@ -36,6 +36,7 @@ class Mode:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     database: str = "tasks"
+    program: str = sys.executable
 
 
 def all_off_except(*names: str) -> dict[str, str]:
@@ -51,6 +52,7 @@ MODES = {
     "traces": Mode(UNLIMITED, all_off_except("OTEL_SDK_DISABLED")),
     "on": Mode(PROJECT, LIMIT),
     "on at 10 %": Mode(PROJECT, LIMIT | {"OTEL_TRACES_SAMPLER_ARG": "0.1"}),
+    "on at 1 %": Mode(PROJECT, LIMIT | {"OTEL_TRACES_SAMPLER_ARG": "0.01"}),
     "textbook off": Mode((*UVICORN, "{port}", "--no-access-log", "benchmarks.textbook:app"), {}, "textbook"),
     "textbook on": Mode((*UVICORN, "{port}", "benchmarks.textbook:app"), {"OBSERVE": "1"}, "textbook"),
     "floor": Mode((*UVICORN, "{port}", "--no-access-log", "benchmarks.floor:app"), {}),
@@ -90,18 +92,19 @@ def run_server(mode: Mode, databases: Mapping[str, str], receiver: str) -> Itera
         **mode.environment,
     }
     started = time.monotonic()
-    with run_process([part.format(port=port) for part in mode.command], environment, SERVER_CORES) as server:
+    command = [mode.program, *(part.format(port=port) for part in mode.command)]
+    with run_process(command, environment, SERVER_CORES) as server:
         wait_until_healthy(server, port)
         yield ServerProcess(port, psutil.Process(server.pid), time.monotonic() - started)
 
 
 @contextmanager
 def run_process(
-    arguments: list[str], environment: Mapping[str, str], cores: list[int]
+    command: list[str], environment: Mapping[str, str], cores: list[int]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run Python with these arguments on these cores. On Linux it ends when this process does."""
+    """Run a program on these cores. On Linux it ends when this process does."""
     child = subprocess.Popen(  # noqa: S603  our own programs
-        [sys.executable, *arguments],
+        command,
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,

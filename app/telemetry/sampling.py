@@ -37,6 +37,7 @@ from app.record import CURRENT, Headers, Record
 from app.settings import Settings
 
 USER_AGENT, MAX_USER_AGENT = b"user-agent", 256
+RANDOM = TraceFlags.RANDOM_TRACE_ID  # https://www.w3.org/TR/trace-context-2/#random-trace-id-flag
 
 
 def make_sampler(settings: Settings) -> Sampler:
@@ -84,15 +85,12 @@ class Sampling:
         context = extract({"headers": shown}, Context(), asgi_getter) if has_context else Context()
         parent = get_current_span(context).get_span_context()
         new_id = self._ids.generate_trace_id()
-        trace_id, is_random = (
-            (parent.trace_id, parent.trace_flags.random_trace_id) if parent.is_valid else (new_id, True)
-        )
+        trace_id, flags = (parent.trace_id, parent.trace_flags & RANDOM) if parent.is_valid else (new_id, RANDOM)
         by = (context, trace_id) if record.caller is None else (Context(), new_id)
         if self._chosen.should_sample(*by, "", SpanKind.SERVER).decision is Decision.RECORD_AND_SAMPLE:
             record.is_traced = True
             return None
-        flags = TraceFlags(TraceFlags.RANDOM_TRACE_ID if is_random else TraceFlags.DEFAULT)
-        ids = SpanContext(trace_id, self._ids.generate_span_id(), False, flags, parent.trace_state)  # noqa: FBT003
+        ids = SpanContext(trace_id, self._ids.generate_span_id(), False, TraceFlags(flags), parent.trace_state)  # noqa: FBT003  its own order
         record.span = NonRecordingSpan(ids)
         return set_span_in_context(record.span, context)
 

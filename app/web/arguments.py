@@ -4,13 +4,23 @@ FastAPI works that out anew each time, which makes a request to a task dearer by
 parameters here too. Where an endpoint asks for more (see `_is_plain`), FastAPI solves everything itself.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, cast
 
 from fastapi import Request
-from fastapi._compat import Undefined
+from fastapi._compat import ModelField, Undefined, field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant, _is_coroutine_callable
-from fastapi.dependencies.utils import _get_param_model, request_body_to_args, request_params_to_args
+from fastapi.dependencies.utils import (
+    _get_param_aliases,
+    _get_param_model,
+    _is_json_field,
+    _validate_value_with_model_field,
+    request_body_to_args,
+    request_params_to_args,
+)
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Param, Path
 
 from app.web.body import StrictField, read_json
 from app.web.query import QueryNames
@@ -29,6 +39,10 @@ NOT_PLAIN = (
 )
 
 
+Read = tuple[dict[str, Any], list[Any]]  # the values by name, and what is wrong with the others
+Reader = Callable[[Any], Read]
+
+
 class Arguments:
     """What a callable asks for."""
 
@@ -36,6 +50,8 @@ class Arguments:
         self._dependant = dependant
         self._dependencies = [Arguments(child) for child in dependant.dependencies]
         self._has_query_model = _has_query_model(dependant)
+        self._read_path, self._read_headers = reader_of(dependant.path_params), reader_of(dependant.header_params)
+        self._read_query = reader_of(dependant.query_params)
 
     async def call(self, request: Request) -> Any:
         """Return what the endpoint returns, or raise RequestValidationError with all that is wrong, as FastAPI does."""
@@ -74,15 +90,15 @@ class Arguments:
         dependant = self._dependant
         found = []
         if dependant.path_params:
-            found.append(request_params_to_args(dependant.path_params, request.path_params))
+            found.append(self._read_path(request.path_params))
         if self._has_query_model:
             (field,) = dependant.query_params
             value, wrong = field.validate(dict(request.query_params), loc=("query",))
             found.append(({field.name: value}, wrong))
         elif dependant.query_params:
-            found.append(request_params_to_args(dependant.query_params, request.query_params))
+            found.append(self._read_query(request.query_params))
         if dependant.header_params:
-            found.append(request_params_to_args(dependant.header_params, request.headers))
+            found.append(self._read_headers(request.headers))
         for some, wrong in found:
             values |= some
             errors += wrong
@@ -90,6 +106,39 @@ class Arguments:
     async def _run(self, arguments: dict[str, Any]) -> Any:
         call: Any = self._dependant.call
         return await call(**arguments)
+
+
+def reader_of(fields: Sequence[ModelField]) -> Reader:
+    """Return what reads these parameters, of a path, a query or headers.
+
+    It is FastAPI's own function where one of them has several names or a model. That finds out anew at each request
+    where a parameter stands and whether it may have several values.
+    """
+    places = [(field, _get_param_aliases(field)) for field in fields]
+    if any(len(names) > 1 or _get_param_model(field) or _is_json_field(field) for field, names in places):
+        return partial(request_params_to_args, fields)
+    known = [(field, names[0][1], _has_many(field)) for field, names in places]
+
+    def read(received: Any) -> Read:
+        values: dict[str, Any] = {}
+        errors: list[Any] = []
+        for field, name, has_many in known:
+            found = received.getlist(name) if has_many else received.get(name)
+            found = Undefined if found is None or found == [] else found
+            place = cast(Param, field.field_info).in_.value, name
+            value, wrong = _validate_value_with_model_field(field=field, value=found, values=values, loc=place)
+            if wrong:
+                errors += wrong
+            else:
+                values[field.name] = value
+        return values, errors
+
+    return read
+
+
+def _has_many(field: ModelField) -> bool:
+    """Tell whether a parameter of a query or of headers may come several times."""
+    return not isinstance(field.field_info, Path) and field_annotation_is_sequence(field.field_info.annotation)
 
 
 def arguments_of(dependant: Dependant) -> Arguments | None:

@@ -38,6 +38,7 @@ class Routes:
         self._router = router
         self._version = -1
         self._routes: tuple[RouteContext, ...] = ()
+        self._beginnings: tuple[str, ...] = ()
         self._has_bounds = False
 
     def __iter__(self) -> Iterator[RouteContext]:
@@ -49,12 +50,16 @@ class Routes:
         version = self._router._get_routes_version() + len(self._router.routes)  # as FastAPI itself sees changes
         if version != self._version:
             self._routes, self._version = tuple(iter_route_contexts(self._router.routes)), version
+            self._beginnings = tuple(beginning_of(route) for route in self._routes)
             self._has_bounds = any(getattr(route, "max_body_size", None) is not None for route in self._routes)
 
     def find(self, scope: Scope) -> tuple[RouteContext | None, Match]:
         """Return the route that FastAPI chooses for a request, and whether its method fits as well."""
-        partial = None
-        for route in self:
+        self._refresh()
+        partial, path = None, get_route_path(scope)
+        for beginning, route in zip(self._beginnings, self._routes, strict=True):
+            if not path.startswith(beginning):
+                continue
             match, _ = route.matches(scope)
             if match is Match.FULL:
                 return route, match
@@ -156,6 +161,11 @@ class Sender:
 def is_api(path: str) -> bool:
     """Tell whether a path is under /api."""
     return path == API or path.startswith(f"{API}/")
+
+
+def beginning_of(route: RouteContext) -> str:
+    """Return how the path of each request begins that a route can match."""
+    return (route.path or "").partition("{")[0] if isinstance(route.original_route, APIRoute) else ""
 
 
 def find_fault(route: RouteContext) -> str | None:

@@ -1,7 +1,7 @@
 # Works with GNU make 3.81 (macOS) and later. Variables on the command line (`make dev PORT=8123`) and in the
 # environment reach the program, because make hands both on; so this file sets none of the program's own.
 .DEFAULT_GOAL := help
-.PHONY: help dev psql migration migrate alembic reset test bench bench-check pictures stack traffic smoke drill stack-down check lock entity rename clean venv
+.PHONY: help dev psql migration migrate alembic reset test bench bench-check bench-count pictures stack traffic smoke drill stack-down check lock entity rename clean venv
 
 # Ends in $$python: a command of this name may exist and be too old, or be a shim for a Python that is not there.
 FIND_PYTHON = for python in "$$PYTHON" python3.14 python3.13 python3.12 python3.11 python3 none; do \
@@ -35,6 +35,9 @@ test: venv ## run the tests; ARGS="-k health -x" goes to pytest
 
 bench: venv ## measure what it costs, in half an hour; ARGS="--quick"
 	@.venv/bin/python -m benchmarks run $(ARGS)
+
+bench-count: venv ## count instructions a request with valgrind, and compare them with what is recorded
+	@.venv/bin/python -m benchmarks count $(ARGS)
 
 bench-check: venv ## compare what it costs with what is recorded; ARGS="--quick"
 	@.venv/bin/python -m benchmarks check $(ARGS)

@@ -1,7 +1,7 @@
-"""`python -m benchmarks run | check`: the Makefile's targets call it."""
+"""`python -m benchmarks run | check | count`: the Makefile's targets call it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +10,14 @@ import typer
 from rich.console import Console
 
 from benchmarks import report
+from benchmarks.instructions import ratios_of
 from benchmarks.rounds import Show
-from benchmarks.run import FULL, QUICK, STATE, measure_all, measure_ratios
-from benchmarks.targets import worse
+from benchmarks.run import FULL, QUICK, STATE, measure_all, measure_instructions, measure_ratios
+from benchmarks.targets import MEASURED, worse
 from devtools.postgres import PostgresFailed
 
 HERE = Path(__file__).parent
-RECORDED = HERE / "results.json"
+RECORDED, COUNTED = HERE / "results.json", HERE / "instructions.json"
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console(soft_wrap=True)
@@ -53,10 +54,31 @@ def check(
     recorded: dict[str, float] = json.loads(against.read_text())["ratios"]
     with show_progress() as show:
         found = measure_ratios(QUICK if quick else FULL, show)
+    compare("CPU a request", recorded, found)
+
+
+@cli.command()
+def count(
+    record: Annotated[
+        bool, typer.Option(help="Keep the numbers in benchmarks/: docs/performance.md shows them.")
+    ] = False,
+) -> None:
+    """Count the instructions a request takes (valgrind, five minutes); exit code 1 if a ratio is a tenth worse."""
+    with show_progress() as show:
+        found = measure_instructions(show)
+    head, rows = ("mode", *MEASURED), report.instruction_rows(found)
+    report.show_table(console, "Thousands of instructions a request", head, rows)
+    if record:
+        COUNTED.write_text(json.dumps(found, indent=1) + "\n")
+    compare("Instructions a request", ratios_of(json.loads(COUNTED.read_text())), ratios_of(found))
+
+
+def compare(title: str, recorded: Mapping[str, float], found: Mapping[str, float]) -> None:
+    """Show how ratios have changed. Exit with 1 if one is more than a tenth worse."""
     rows = [
         (name, f"{was:.3f}", f"{found[name]:.3f}", f"{found[name] / was - 1:+.0%}") for name, was in recorded.items()
     ]
-    report.show_table(console, "CPU a request", ("ratio", "recorded", "found", "change"), rows)
+    report.show_table(console, title, ("ratio", "recorded", "found", "change"), rows)
     if names := worse(recorded, found):
         console.print(f"more than a tenth worse: {'; '.join(names)}")
         raise typer.Exit(1)

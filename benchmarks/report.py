@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.calls import CALLS
-from benchmarks.targets import VERDICT, Target, targets
+from benchmarks.targets import MEASURED, VERDICT, Target, targets
 
 Row = Sequence[str]
 NAMED = {"cpu_us": "CPU us", "per_second": "a second", "p50_ms": "p50 ms", "p95_ms": "p95 ms", "p99_ms": "p99 ms"}
@@ -37,6 +37,11 @@ def cost_rows(costs: Mapping[str, Any]) -> list[Row]:
         (mode, *(f"{found['calls'][call]['cpu_us']:.0f}" for call in CALLS), f"{found['rss_mib']:.0f}")
         for mode, found in costs.items()
     ]
+
+
+def instruction_rows(counts: Mapping[str, Mapping[str, float]]) -> list[Row]:
+    """Return a row for each mode: thousands of instructions a request of each call."""
+    return [(mode, *(f"{found[call]:,.0f}" for call in MEASURED)) for mode, found in counts.items()]
 
 
 def summary_rows(costs: Mapping[str, Any]) -> list[Row]:

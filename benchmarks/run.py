@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks import peers, studies
 from benchmarks.calls import CALLS, Calls, insert_examples, open_cursor
+from benchmarks.instructions import count_instructions
 from benchmarks.lists import measure_pages
 from benchmarks.rounds import Cost, Costs, Server, Show, measure_costs
 from benchmarks.servers import MODES, OTHER_CORES, ROOT, Mode, free_port, pin, run_process, run_server
@@ -155,6 +156,19 @@ def measure_ratios(length: Length, show: Show) -> dict[str, float]:
     """Measure only what the ratios need. Return them."""
     with start_bench() as bench, start_servers(bench, {name: MODES[name] for name in COMPARED}, show) as servers:
         return ratios(cpu_us(measure_costs(servers, MEASURED, length.rounds, length.seconds, show)))
+
+
+def measure_instructions(show: Show) -> dict[str, dict[str, float]]:
+    """Return the thousands of instructions a request in each mode that is compared.
+
+    Raises:
+        NoValgrind: it is not installed.
+    """
+    modes = {name: MODES[name] for name in (*COMPARED, "on at 10 %")}
+    with start_bench() as bench:
+        with start_servers(bench, modes, show) as servers:  # the textbook makes its own table
+            calls = {modes[name].database: server.calls for name, server in servers.items()}
+        return count_instructions(modes, bench.urls, bench.receiver, calls, show)
 
 
 def cpu_us(costs: Costs) -> dict[str, dict[str, float]]:

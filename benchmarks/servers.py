@@ -81,21 +81,25 @@ class ServerProcess:
 def run_server(mode: Mode, databases: Mapping[str, str], receiver: str) -> Iterator[ServerProcess]:
     """Run a server until the block ends. Raise RuntimeError if it does not answer in time."""
     port = free_port()
-    environment = {
+    environment = environment_of(mode, databases, receiver) | {"PORT": str(port)}
+    started = time.monotonic()
+    command = [mode.program, *(part.format(port=port) for part in mode.command)]
+    with run_process(command, environment, SERVER_CORES) as server:
+        wait_until_healthy(server, port)
+        yield ServerProcess(port, psutil.Process(server.pid), time.monotonic() - started)
+
+
+def environment_of(mode: Mode, databases: Mapping[str, str], receiver: str) -> dict[str, str]:
+    """Return the environment of a server in this mode."""
+    return {
         "PATH": os.environ["PATH"],
         "BETTER_AUTH_SECRET": SECRET,
         "DATABASE_URL": databases[mode.database],
         "LOG_FORMAT": "json",
         "OTEL_BSP_SCHEDULE_DELAY": "100",  # a measurement's spans are sent before it ends
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver,
-        "PORT": str(port),
         **mode.environment,
     }
-    started = time.monotonic()
-    command = [mode.program, *(part.format(port=port) for part in mode.command)]
-    with run_process(command, environment, SERVER_CORES) as server:
-        wait_until_healthy(server, port)
-        yield ServerProcess(port, psutil.Process(server.pid), time.monotonic() - started)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ def configuration(port: int, own: int, served: int, checked: int) -> str:
     text = re.sub(r"resolvers docker\n(?: .*\n)+", "", text).replace(" resolvers docker init-addr none", "")
     text = re.sub(r"^ *log .*$", "", text, flags=re.MULTILINE).replace("bind :8000", f"bind 127.0.0.1:{port}")
     text = text.replace("bind 127.0.0.1:8001", f"bind 127.0.0.1:{own}")
+    text = re.sub(r"maxconn \d+", "maxconn 100", text)  # a machine may let no process open as many files
     server = f"server api 127.0.0.1:{served} port {checked}"
     return re.sub(r"server-template api 10 api:8000 port \d+", server, text)
 

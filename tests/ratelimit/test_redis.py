@@ -106,7 +106,7 @@ def test_trouble_with_redis_is_not_ours(
         with api.client("bob") as bob:
             assert bob.get("/api/examples").status_code == 200
         assert redis_server.used("bob") == before + 1
-    left, back = transitions(caplog)
+    left, back = transitions(caplog)[:2]  # without a free CPU a later answer may take the 0.2 s that it has
     assert "Redis does not count" in left
     assert "Redis counts again" in back
 

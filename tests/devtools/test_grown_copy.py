@@ -84,7 +84,8 @@ def test_a_copy_that_grew_passes_the_tests(tmp_path: Path) -> None:
     add_router(copy, "hours", PUBLIC)
     add_router(copy, "forecasts", blocks("docs/observe.md", str(ROOT / "tests/telemetry/test_observe_page.py"))[0])
     run(copy, "make", "check")
-    run(copy, sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "worksteal", "-m", "not slow")
+    tests = [sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "worksteal", "-m", "not slow"]
+    run(copy, "bash", "-c", '"$@" || "$@" --last-failed', "tests", *tests)  # as `.ci/run` does
     run(copy, "make", "clean")  # its databases are elsewhere
     assert mentions(copy, NAME) == []
     assert [str(path) for path in copy.rglob("*task*")] == []

@@ -38,7 +38,7 @@ def run(folder: Path, *command: str, **environ: str) -> str:
     """Run a command that has to succeed; return what it says."""
     environment = ENVIRONMENT | environ
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=900
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=1800
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -8,7 +8,7 @@ import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Mapping
 from contextvars import Context
-from functools import lru_cache
+from functools import partial
 from random import getrandbits
 from threading import Event
 
@@ -33,9 +33,9 @@ class Overload:
 
     def __init__(self, guard: Guard, settings: Settings, draining: Event) -> None:
         self._guard, self._draining = guard, draining
-        self._has_ids = not settings.otel_sdk_disabled
-        self._origins = {origin.encode(): origin for origin in settings.cors_origins}
-        self._template = lru_cache(_template)
+        # All are made here: where one is used, the record at hand may be that of another request.
+        make = partial(_template, has_id=not settings.otel_sdk_disabled)
+        self._templates = {origin.encode(): make(origin) for origin in ("", *settings.cors_origins)}
         self._refused = 0
 
     @property
@@ -49,8 +49,7 @@ class Overload:
         if not self._refused:
             loop.call_later(LINE_EVERY_S, self._tell, context=Context())  # not a request's, which has a trace
         self._refused += 1
-        origin = self._origins.get(headers.get(b"origin", b""))
-        head, body = self._template(origin, has_id=self._has_ids)
+        head, body = self._templates.get(headers.get(b"origin", b""), self._templates[b""])
         trace_id = b"%032x" % getrandbits(128)
         answer = head if method == b"HEAD" else head + body
         return answer.replace(NO_ID.encode(), trace_id)
@@ -61,8 +60,11 @@ class Overload:
         self._refused = 0
 
 
-def _template(origin: str | None, *, has_id: bool) -> tuple[bytes, bytes]:
-    """Return the head and the body of the answer to a script of `origin`, with NO_ID in the place of the trace's id."""
+def _template(origin: str, *, has_id: bool) -> tuple[bytes, bytes]:
+    """Return the head and the body of the answer to a script of `origin`, or to all others for none.
+
+    NO_ID stands in the place of the trace's id.
+    """
     error = Overloaded()
     named = {"trace_id": NO_ID} if has_id else {}
     response = problem_response(error.status, error.code, error.detail, error.headers, **named)

@@ -1,19 +1,12 @@
 """The origins that are no web site's, and request headers of a deployment's own."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from functools import partial
-from threading import Event
 
 import httpx
 import pytest
-from fastapi import APIRouter
 
-from app.main import create_app
-from app.settings import Settings
-from app.web.route import ApiRoute
-from tests.support import ORIGIN, SECRET, Api, run_api
+from tests.support import ORIGIN, Api
 from tests.web.cases import AUTH
 from tests.web.raw import exchange, request
 
@@ -69,28 +62,3 @@ def test_more_request_headers_may_be_allowed(api: Api) -> None:
         for names, status in wanted.items():
             asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": names}
             assert client.options("/api/examples", headers=asked).status_code == status
-
-
-def test_one_request_too_many_is_readable() -> None:
-    """A script sees the 503 of an overload, with the time to wait."""
-    arrived, released = Event(), Event()
-    router = APIRouter(prefix="/api", route_class=ApiRoute)
-
-    @router.get("/held")
-    def held() -> None:
-        arrived.set()
-        released.wait(10)
-
-    settings = Settings(
-        database_url="postgresql://no/d", better_auth_secret=SECRET, cors_origins=ORIGIN, max_in_flight=1
-    )
-    create = partial(create_app, entities=[router])
-    with run_api(settings, create) as api, api.client(Origin=ORIGIN) as client, ThreadPoolExecutor(1) as pool:
-        first = pool.submit(client.get, "/api/held")
-        assert arrived.wait(10)
-        refused = client.get("/api/held")
-        released.set()
-        assert first.result().status_code == 200
-    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
-    assert refused.headers["access-control-allow-origin"] == refused.headers["timing-allow-origin"] == ORIGIN
-    assert "Retry-After" in refused.headers["access-control-expose-headers"].split(", ")

@@ -100,6 +100,15 @@ def test_the_refusal_is_whole(connection: HTTPConnection) -> None:
     assert len(ids) == 2
 
 
+def test_a_script_can_read_it(full: Api) -> None:
+    """With the time to wait."""
+    with full.client(Origin=ORIGIN) as client:
+        refused = client.get("/api/held")
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert refused.headers["access-control-allow-origin"] == refused.headers["timing-allow-origin"] == ORIGIN
+    assert "Retry-After" in refused.headers["access-control-expose-headers"].split(", ")
+
+
 def test_the_connection_goes_on(connection: HTTPConnection) -> None:
     """Whatever was refused, the next request on the connection gets its own answer."""
     for _ in range(3):

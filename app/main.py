@@ -106,7 +106,7 @@ def observe(api: Api, settings: Settings, draining: Event, span_processors: Sequ
     measured = metrics.database if metrics else None
     slow = SlowStatements(settings.slow_query_ms, database.explain)
     database.listen(partial(StatementObserver, tracer, measured, slow))
-    tracing.trace_requests(api)
+    tracing.trace_requests(api, api.effective_routes.find)
     api.state.event_loop = EventLoopWatch(metrics.loop_lag.observe) if metrics else EventLoopWatch()
     observer = RequestObserver(settings, tracing, measured, api.state.event_loop)
     app = allow_origins(guard, settings)

@@ -8,16 +8,20 @@ several workers without it a scrape would meet a random one. Replicas are found 
 """
 
 from collections.abc import Iterable
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry, Histogram, Info, disable_created_metrics
 from prometheus_fastapi_instrumentator import Instrumentator
+from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
+from starlette.routing import Mount
 
 from app.settings import Settings
 from app.telemetry.database_metrics import DatabaseMetrics
 from app.telemetry.exposition import Exposition
 from app.telemetry.readings import Reading
 from app.telemetry.request_metrics import RequestMetrics
+from app.telemetry.tracing import Find
 
 LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -42,6 +46,17 @@ class Metrics:
             self.registry.register(reading)
         self.encode = Exposition(self.registry).encode
 
-    def measure_requests(self, api: FastAPI) -> None:
-        """Measure each request to `api`. To be called before it serves."""
+    def measure_requests(self, api: FastAPI, find: Find) -> None:
+        """Measure each request to `api`, whose route `find` gives. To be called before it serves."""
+
+        class Measure(PrometheusInstrumentatorMiddleware):
+            def _get_handler(self, request: Request) -> tuple[str, bool]:
+                """Ask `find`: the instrumentator tries one route after the other again."""
+                route, _ = find(request.scope)
+                if route and isinstance(route.original_route, Mount):
+                    return super()._get_handler(request)  # which looks into what is mounted
+                return (route.path, True) if route and route.path else (request.url.path, False)
+
         Instrumentator(should_group_status_codes=False).add(self.requests).instrument(api)
+        layers: list[Any] = api.user_middleware
+        next(layer for layer in layers if layer.cls is PrometheusInstrumentatorMiddleware).cls = Measure

@@ -1,17 +1,23 @@
 """The traces of one application: a provider of its own, and what is connected to it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from anyio import to_thread
 from fastapi import FastAPI
+from fastapi.routing import RouteContext
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
 from opentelemetry.trace import NoOpTracerProvider, SpanKind, Tracer, set_tracer_provider
 from opentelemetry.trace import TracerProvider as AnyProvider
+from opentelemetry.util.http import sanitize_method
 from starlette.background import BackgroundTask
+from starlette.routing import Match
+from starlette.types import ASGIApp, Scope
 
 from app.record import CURRENT
 from app.settings import NO_REVISION, Settings, SettingsError
@@ -25,6 +31,7 @@ OWN = "app"  # the tracer of our own spans
 MAX_ATTRIBUTE = 32 * 1024  # characters, unless OTEL_SPAN_*_LIMIT says another; the longest of ours is a plan of 16 KiB
 PATCHED = "_otel_original_call"
 
+Find = Callable[[Scope], tuple[RouteContext | None, Match]]
 Processor = SpanProcessor  # by this name the other packages know it: the SDK is this one's
 
 
@@ -67,8 +74,8 @@ class Tracing:
         """Batches of spans that were sent so far, and the seconds that took."""
         return self._export.sent if self._export else (0, 0.0)
 
-    def trace_requests(self, api: FastAPI) -> None:
-        """Make a span of each request to `api`. To be called before it serves."""
+    def trace_requests(self, api: FastAPI, find: Find) -> None:
+        """Make a span of each request to `api`, named after the route that `find` gives. To be called first."""
         if not self._settings.otel_sdk_disabled:
             # By this mark the instrumentation knows that it has changed the class. It would write the message of a
             # background task's exception, and with it what a client sent, on a span of the first application's.
@@ -80,6 +87,7 @@ class Tracing:
                 meter_provider=NoOpMeterProvider(),
                 exclude_spans=["receive", "send"],
             )
+            name_spans(api, find)
 
     def trace_process(self) -> None:
         """Send the spans of every tracer of the process as well: of a team's code, and of other instrumentations.
@@ -109,6 +117,29 @@ class Tracing:
         for processor in (*self._processors, Calls()):
             provider.add_span_processor(processor)
         return provider
+
+
+def name_spans(api: FastAPI, find: Find) -> None:
+    """Let the instrumentation ask `find` for the route: on its own it tries one after the other again."""
+    build = api.build_middleware_stack
+
+    def build_named() -> ASGIApp:
+        stack = build()
+        instrumentation = cast(Any, stack).app
+        usual = instrumentation.default_span_details
+
+        def details(scope: Scope) -> tuple[str, dict[str, str]]:
+            if scope["type"] != "http":
+                named: tuple[str, dict[str, str]] = usual(scope)
+                return named
+            method, route = sanitize_method(scope["method"]), find(scope)[0]
+            method = "HTTP" if method == "_OTHER" else method
+            return (f"{method} {route.path}", {HTTP_ROUTE: route.path}) if route and route.path else (method, {})
+
+        instrumentation.default_span_details = details
+        return stack
+
+    vars(api)["build_middleware_stack"] = build_named  # as the instrumentation has put its own
 
 
 def resource(settings: Settings, version: str) -> Resource:

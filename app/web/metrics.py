@@ -30,7 +30,7 @@ def measure(api: Api, guard: Guard) -> Metrics:
     state = api.state
     readings = *read_load(state, guard), *read_database(state), *read_outcomes(state), *read_keys(state)
     metrics = Metrics(state.settings, api.version, readings)
-    metrics.measure_requests(api)
+    metrics.measure_requests(api, api.effective_routes.find)
     serve_metrics(api, metrics)
     guard.on_refusal = metrics.requests.count_refusal
     return metrics

@@ -9,11 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import report
-from benchmarks.instructions import ratios_of
+from benchmarks import plots, report
 from benchmarks.rounds import Show
 from benchmarks.run import FULL, QUICK, STATE, measure_all, measure_instructions, measure_ratios
-from benchmarks.targets import MEASURED, worse
+from benchmarks.targets import MEASURED, ratios_by_call, worse
 from devtools.postgres import PostgresFailed
 
 HERE = Path(__file__).parent
@@ -31,7 +30,7 @@ def run(
     ] = False,
     peers: Annotated[bool, typer.Option(help="Measure Fastify as well, which npm installs.")] = False,
 ) -> None:
-    """Measure everything (half an hour), print it, and write results.json, results.md and results.svg."""
+    """Measure everything (half an hour), print it, and write results.json, results.md and the plots."""
     with show_progress() as show:
         results = measure_all(QUICK if quick else FULL, show, with_peers=peers)
     report.show(results, console)
@@ -39,7 +38,7 @@ def run(
     folder.mkdir(exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (folder / "results.md").write_text(report.markdown(results))
-    report.plot(results, folder / "results.svg")
+    plots.draw(results, folder)
     console.print(f"written to {folder}")
 
 
@@ -54,7 +53,7 @@ def check(
     recorded: dict[str, float] = json.loads(against.read_text())["ratios"]
     with show_progress() as show:
         found = measure_ratios(QUICK if quick else FULL, show)
-    compare("CPU a request", recorded, found)
+    compare("CPU a request", {name: recorded[name] for name in found}, found)
 
 
 @cli.command()
@@ -70,7 +69,7 @@ def count(
     report.show_table(console, "Thousands of instructions a request", head, rows)
     if record:
         COUNTED.write_text(json.dumps(found, indent=1) + "\n")
-    compare("Instructions a request", ratios_of(json.loads(COUNTED.read_text())), ratios_of(found))
+    compare("Instructions a request", ratios_by_call(json.loads(COUNTED.read_text())), ratios_by_call(found))
 
 
 def compare(title: str, recorded: Mapping[str, float], found: Mapping[str, float]) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, repeat
 from typing import Any
 
 import jwt
@@ -21,7 +21,23 @@ SEED = """
     RETURNING user_id, id
 """
 CALLS = ("get", "list", "post", "health")
+MIX = ("get", "get", "get", "list", "get", "get", "get", "list", "get", "post")  # 70, 20 and 10 of a hundred
+HEAVY = ("list 100", "search", "body", "upload")
 BODY = json.dumps({"title": "Buy milk", "description": "Two litres, and mind the date."}).encode()
+LINE = "A line of a long note, which has as many characters as many lines have."
+NOTE = json.dumps({"lines": [LINE] * 1300}).encode()
+FORM = "multipart/form-data; boundary=part"
+UPLOAD = (
+    b'--part\r\nContent-Disposition: form-data; name="file"; filename="picture"\r\n\r\n'
+    + bytes(range(250)) * 4000
+    + b"\r\n--part--\r\n"
+)
+SEARCHER, SEARCHED = "searcher", 200_000
+OWNED = """
+    INSERT INTO example (user_id, title, description, completed, created_at, updated_at)
+    SELECT %s, 'Row ' || n, 'The description of a row, as long as many are.', false, now(), now()
+    FROM generate_series(1, %s) n
+"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +55,26 @@ class Calls:
             return cycle([request("GET", "/api/examples?limit=20", tokens[user]) for user in tokens])
         if call == "post":
             return cycle([request("POST", "/api/examples", tokens[user], BODY) for user in tokens])
-        return cycle([request("GET", "/health")])
+        if call == "health":
+            return cycle([request("GET", "/health")])
+        if call == "mix":
+            return self._mix()
+        return repeat(heavy_requests()[call])
+
+    def _mix(self) -> Iterator[bytes]:
+        kinds = {call: self.requests(call) for call in ("get", "list", "post")}
+        return (next(kinds[call]) for call in cycle(MIX))
+
+
+def heavy_requests() -> dict[str, bytes]:
+    """Return a list of 100, a search through 200,000 rows, a body of 100 kB and an upload of 1 MB."""
+    token = make_token(SEARCHER)
+    return {
+        "list 100": request("GET", "/api/examples?limit=100", token),
+        "search": request("GET", "/api/examples?q=nowhere", token),
+        "body": request("POST", "/api/team/bodies", token, NOTE),
+        "upload": request("POST", "/api/team/uploads", token, UPLOAD, FORM),
+    }
 
 
 def insert_examples(superuser_url: str) -> Calls:
@@ -49,6 +84,21 @@ def insert_examples(superuser_url: str) -> Calls:
         examples = sorted(cursor.fetchall(), key=lambda row: row[1] % EXAMPLES)  # neighbours are of different users
         cursor.execute("ANALYZE example")
     return Calls(examples)
+
+
+def insert_searched(superuser_url: str) -> None:
+    """Insert the rows that a search reads."""
+    with open_cursor(superuser_url) as cursor:
+        insert_owned(cursor, SEARCHER, SEARCHED)
+        cursor.execute("VACUUM ANALYZE example")
+
+
+def insert_owned(cursor: Any, user: str, examples: int) -> int:
+    """Insert so many examples of one user. Return the id of the newest one."""
+    cursor.execute(OWNED, (user, examples))
+    cursor.execute("SELECT max(id) FROM example WHERE user_id = %s", (user,))
+    newest: int = cursor.fetchone()[0]
+    return newest
 
 
 @contextmanager
@@ -66,9 +116,11 @@ def make_token(user: str) -> str:
     return jwt.encode({"sub": user, "iat": now, "exp": now + 24 * 3600}, SECRET)
 
 
-def request(method: str, target: str, bearer: str | None = None, body: bytes = b"") -> bytes:
+def request(
+    method: str, target: str, bearer: str | None = None, body: bytes = b"", kind: str = "application/json"
+) -> bytes:
     """Return one request of HTTP/1.1."""
     lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", "User-Agent: benchmark", "Accept: application/json"]
     lines += [f"Authorization: Bearer {bearer}"] if bearer else []
-    lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"] if body else []
+    lines += [f"Content-Type: {kind}", f"Content-Length: {len(body)}"] if body else []
     return "\r\n".join([*lines, "", ""]).encode() + body

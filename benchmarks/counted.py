@@ -1,4 +1,4 @@
-"""One mode's application under callgrind: `python -m benchmarks.counted TARGET FILE`, which instructions.py starts.
+"""One mode's application under callgrind: `python -m benchmarks.counted FILE COMMAND…`, which instructions.py starts.
 
 FILE holds requests of each call, as JSON. They go through uvicorn's protocol to a transport that is no socket, so that
 nothing is counted but what the server does for them. There is a dump for each call.
@@ -45,7 +45,7 @@ class Transport:
     resume_reading = close = pause_reading
 
 
-def config_of(target: str) -> uvicorn.Config:
+def config_of(target: str, *, unlimited: bool) -> uvicorn.Config:
     """Return how uvicorn serves the application of a mode; that of the project is configured as in production."""
     if ":" in target:
         return uvicorn.Config(target, log_level="warning", access_log="OBSERVE" in os.environ, lifespan="on")
@@ -53,12 +53,12 @@ def config_of(target: str) -> uvicorn.Config:
     from app.serving import uvicorn_config  # noqa: PLC0415
     from app.settings import Settings  # noqa: PLC0415
     from app.telemetry import logs  # noqa: PLC0415
-    from benchmarks.unlimited import remove_limits  # noqa: PLC0415
+    from benchmarks.project import remove_limits  # noqa: PLC0415
     from devtools.examples.routes import router  # noqa: PLC0415
 
     settings = Settings.load()
     logs.configure(settings)
-    if target == "benchmarks.unlimited":
+    if unlimited:
         remove_limits()
     api = main.create_app(settings, entities=(router, *main.ENTITIES))
     api.state.tracing.trace_process()
@@ -101,4 +101,6 @@ def control(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(count(config_of(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())))
+    requests, command = json.loads(Path(sys.argv[1]).read_text()), sys.argv[2:]
+    target = next(part for part in command if "." in part)
+    uvloop.run(count(config_of(target, unlimited="--unlimited" in command), requests))

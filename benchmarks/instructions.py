@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.calls import Calls
 from benchmarks.rounds import Show
 from benchmarks.servers import OTHER_CORES, Mode, environment_of, run_process
-from benchmarks.targets import MEASURED, Costs, geometric_mean, ratios
+from benchmarks.targets import MEASURED
 
 REQUESTS = 200  # of each call
 LIMIT_S = 600.0
@@ -47,21 +47,15 @@ def count_instructions(
     return found
 
 
-def ratios_of(counts: Costs) -> dict[str, float]:
-    """Return the ratios that a change can make worse, by name."""
-    return ratios(counts) | {"on at 10 % / off, geometric mean": geometric_mean(counts["on at 10 %"], counts["off"])}
-
-
 def _count(valgrind: str, mode: Mode, environment: Mapping[str, str], calls: Calls) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file, dumps = Path(folder, "requests.json"), Path(folder, "dump")
         requests = {call: [r.decode() for r in islice(calls.requests(call), REQUESTS)] for call in MEASURED}
         file.write_text(json.dumps(requests))
-        target = next(part for part in mode.command if "." in part)
-        program = [sys.executable, "-m", "benchmarks.counted", target, str(file)]
+        program = [sys.executable, "-m", "benchmarks.counted", str(file), *mode.command]
         options = ["--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={dumps}", f"--log-file={dumps}.log"]
         with run_process([valgrind, *options, *program], environment, OTHER_CORES) as child:
             if child.wait(LIMIT_S):
-                raise RuntimeError(f"{target} ended with {child.returncode} under valgrind")
+                raise RuntimeError(f"{mode.command} ended with {child.returncode} under valgrind")
         totals = [TOTALS.findall(Path(f"{dumps}.{number}").read_text()) for number in range(1, len(MEASURED) + 1)]
     return {call: int(total) / REQUESTS / 1000 for call, (total,) in zip(MEASURED, totals, strict=True)}

@@ -9,7 +9,7 @@ from sqlalchemy import create_engine
 from app.db.pool import PREAMBLES
 from app.db.roles import ROLE
 from benchmarks import load
-from benchmarks.calls import make_token, open_cursor, request
+from benchmarks.calls import insert_owned, make_token, open_cursor, request
 from benchmarks.load import Load
 from benchmarks.rounds import Show
 from benchmarks.servers import ServerProcess
@@ -20,11 +20,6 @@ LATE = 500
 LENGTH = 50
 ROUNDS = 5
 SECONDS = 1.5
-SEED = """
-    INSERT INTO example (user_id, title, description, completed, created_at, updated_at)
-    SELECT %s, 'Example ' || n, 'The description of an example, as long as many are.', false, now(), now()
-    FROM generate_series(1, %s) n
-"""
 
 _ENGINE = create_engine("postgresql+psycopg2://")  # only compiles a statement; it does not connect
 
@@ -33,7 +28,7 @@ def measure_pages(server: ServerProcess, superuser_url: str, few: int, many: int
     """Return what the first and a late page cost: the median time in ms, and the blocks of table and index."""
     show(f"lists: inserting {few + many:,} examples")
     with open_cursor(superuser_url) as cursor:
-        last = {examples: _insert_examples(cursor, examples) for examples in (few, many)}
+        last = {examples: insert_owned(cursor, _owner(examples), examples) for examples in (few, many)}
         cursor.execute("VACUUM ANALYZE example")
         after = last[many] - (LATE - 1) * LENGTH + 1
         wanted = {"first of few": (few, None), "first of many": (many, None), "late of many": (many, after)}
@@ -57,14 +52,6 @@ def measure_pages(server: ServerProcess, superuser_url: str, few: int, many: int
 
 def _owner(examples: int) -> str:
     return f"owner-of-{examples}"
-
-
-def _insert_examples(cursor: Any, examples: int) -> int:
-    """Insert an owner's examples. Return the id of the newest one."""
-    cursor.execute(SEED, (_owner(examples), examples))
-    cursor.execute("SELECT max(id) FROM example WHERE user_id = %s", (_owner(examples),))
-    newest: int = cursor.fetchone()[0]
-    return newest
 
 
 def _request(examples: int, after: int | None) -> bytes:

@@ -1,13 +1,12 @@
-"""The results of a run as tables for a terminal and for Markdown, and as a plot. Ratios come first."""
+"""The results of a run as tables for a terminal and for Markdown. Ratios come first."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.calls import CALLS
+from benchmarks.calls import CALLS, HEAVY
 from benchmarks.targets import MEASURED, VERDICT, Target, targets
 
 Row = Sequence[str]
@@ -19,8 +18,9 @@ SUMMARY = {
     "off": "this template, everything off",
     "textbook on": "the usual wiring, everything on",
     "textbook off": "the usual wiring, everything off",
+    "fastify on": "Fastify 5, everything on",
 }
-STUDIES = ("start", "memory", "lists", "steady", "70 %", "3 times")
+STUDIES = ("start", "memory", "lists", "steady", "overload", "routes", "attributes", "users", "rows")
 
 
 def promise_rows(found: Iterable[Target]) -> list[Row]:
@@ -31,12 +31,33 @@ def promise_rows(found: Iterable[Target]) -> list[Row]:
     ]
 
 
-def cost_rows(costs: Mapping[str, Any]) -> list[Row]:
-    """Return a row for each mode: CPU us a request of each call, and the memory the process holds."""
+def cost_rows(results: Mapping[str, Any]) -> list[Row]:
+    """Return a row for each mode: CPU us a request of each call, reads a second, and the memory the process holds."""
     return [
-        (mode, *(f"{found['calls'][call]['cpu_us']:.0f}" for call in CALLS), f"{found['rss_mib']:.0f}")
-        for mode, found in costs.items()
+        (mode, *_cpu(found, CALLS), f"{found['get']['per_second']:,.0f}", f"{results['rss_mib'][mode]:.0f}")
+        for mode, found in results["costs"].items()
     ]
+
+
+def heavy_rows(heavy: Mapping[str, Any]) -> list[Row]:
+    """Return a row for each mode: CPU us a request of each call that takes more."""
+    return [(mode, *_cpu(found, HEAVY)) for mode, found in heavy.items()]
+
+
+def overload_rows(study: Mapping[str, Any]) -> list[Row]:
+    """Return a row for each load: the share of good answers in time, the longest wait, and the CPU of a refusal."""
+    return [
+        (f"{times} times", f"{found['good_share']:.0%}", f"{found['longest_s']:.2f}", _number(found["refusal_us"]))
+        for times, found in study["times"].items()
+    ]
+
+
+def _number(found: float | None) -> str:
+    return "" if found is None else f"{found:.0f}"
+
+
+def _cpu(found: Mapping[str, Any], calls: Iterable[str]) -> Iterator[str]:
+    return (f"{found[call]['cpu_us']:,.0f}" for call in calls)
 
 
 def instruction_rows(counts: Mapping[str, Mapping[str, float]]) -> list[Row]:
@@ -45,9 +66,11 @@ def instruction_rows(counts: Mapping[str, Mapping[str, float]]) -> list[Row]:
 
 
 def summary_rows(costs: Mapping[str, Any]) -> list[Row]:
-    """Return a row for each mode that the README shows: CPU us a request."""
+    """Return a row for each mode that the README shows: CPU us a request, and reads a second of one core."""
     return [
-        (told, *(f"{costs[mode]['calls'][call]['cpu_us']:,.0f}" for call in SHOWN)) for mode, told in SUMMARY.items()
+        (told, *_cpu(costs[mode], SHOWN), f"{costs[mode]['get']['per_second']:,.0f}")
+        for mode, told in SUMMARY.items()
+        if mode in costs
     ]
 
 
@@ -56,8 +79,8 @@ def call_rows(costs: Mapping[str, Any], call: str) -> list[Row]:
     return [
         (
             mode,
-            *(f"{found['calls'][call][name]:.{0 if name in ('cpu_us', 'per_second') else 1}f}" for name in NAMED),
-            f"{found['calls'][call]['spread']:.0%}",
+            *(f"{found[call][name]:.{0 if name in ('cpu_us', 'per_second') else 1}f}" for name in NAMED),
+            f"{found[call]['spread']:.0%}",
         )
         for mode, found in costs.items()
     ]
@@ -82,15 +105,24 @@ def describe_run(results: Mapping[str, Any]) -> str:
 
 def show(results: Mapping[str, Any], console: Console) -> None:
     """Print all results."""
-    head = ("promise", "found", "bound", "")
-    show_table(console, "Ratios of one run", head, promise_rows(targets(results)))
-    costs = results["costs"]
-    show_table(console, "CPU us a request, and MiB", ("mode", *CALLS, "MiB"), cost_rows(costs))
-    for call in CALLS:
-        show_table(console, call, ("mode", *NAMED.values(), "spread"), call_rows(costs, call))
+    for title, head, rows in tables(results):
+        show_table(console, title, head, rows)
+    for costs in (results["costs"], results["heavy"]):
+        for call in next(iter(costs.values())):
+            show_table(console, call, ("mode", *NAMED.values(), "spread"), call_rows(costs, call))
     for name in STUDIES:
         show_table(console, name, ("", ""), study_rows(results[name]))
     console.print(describe_run(results), highlight=False)
+
+
+def tables(results: Mapping[str, Any]) -> list[tuple[str, Row, list[Row]]]:
+    """Return the titles, heads and rows of the tables of docs/performance.md."""
+    return [
+        ("Ratios of one run", ("promise", "found", "bound", ""), promise_rows(targets(results))),
+        ("CPU us a request", ("CPU us a request", *CALLS, "reads a second", "MiB"), cost_rows(results)),
+        ("Larger calls", ("CPU us a request", *HEAVY), heavy_rows(results["heavy"])),
+        ("Overload", ("load", "good answers", "longest wait, s", "a refusal, us"), overload_rows(results["overload"])),
+    ]
 
 
 def show_table(console: Console, title: str, head: Row, rows: Iterable[Row]) -> None:
@@ -104,38 +136,13 @@ def show_table(console: Console, title: str, head: Row, rows: Iterable[Row]) -> 
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """Return the tables: the first is in the README, all are in docs/performance.md."""
-    costs = results["costs"]
-    parts = (
-        markdown_table(("CPU us a request", *SHOWN.values()), summary_rows(costs)),
-        markdown_table(("promise", "found", "bound", ""), promise_rows(targets(results))),
-        markdown_table(("CPU us a request", *CALLS, "MiB"), cost_rows(costs)),
-        describe_run(results),
-    )
-    return "\n\n".join(parts) + "\n"
+    """Return the tables: the first is in the README, all others are in docs/performance.md."""
+    summary = markdown_table(("CPU us a request", *SHOWN.values(), "reads a second"), summary_rows(results["costs"]))
+    others = [markdown_table(head, rows) for _, head, rows in tables(results)]
+    return "\n\n".join((summary, *others, describe_run(results))) + "\n"
 
 
 def markdown_table(head: Row, rows: Iterable[Row]) -> str:
     """Return one table."""
     lines = [head, ("---", *("--:" for _ in head[1:])), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def plot(results: Mapping[str, Any], file: Path) -> None:
-    """Draw the CPU a request in each mode, as SVG."""
-    import pygal  # noqa: PLC0415  it puts a hook into all later imports, which warns below Python 3.12
-    from pygal.style import CleanStyle  # noqa: PLC0415
-
-    costs = results["costs"]
-    chart = pygal.HorizontalBar(
-        style=CleanStyle,
-        title="CPU us a request",
-        js=(),
-        legend_at_bottom=True,
-        width=900,
-        height=700,
-    )
-    chart.x_labels = list(reversed(costs))
-    for call in CALLS:
-        chart.add(call, [costs[mode]["calls"][call]["cpu_us"] for mode in reversed(costs)])
-    file.write_bytes(chart.render())

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from benchmarks import load
@@ -61,8 +61,12 @@ def measure_costs(
 
 
 def measure_call(server: Server, call: str, seconds: float, cost: Cost) -> None:
-    """Add one measurement to `cost`. Raise RuntimeError if an answer was no success."""
-    requests = server.calls.requests(call)
+    """Add one measurement of a call to `cost`. Raise RuntimeError if an answer was no success."""
+    measure_requests(server, call, server.calls.requests(call), seconds, cost)
+
+
+def measure_requests(server: Server, named: str, requests: Iterator[bytes], seconds: float, cost: Cost) -> None:
+    """Add one measurement of `requests` to `cost`. Raise RuntimeError if an answer was no success."""
     port = server.running.port
     load.run(Load(port, requests, CONNECTIONS).run_closed(WARM_UP_S))
     time.sleep(SETTLE_S)
@@ -72,7 +76,7 @@ def measure_call(server: Server, call: str, seconds: float, cost: Cost) -> None:
     cpu_s = server.running.cpu_s() - before
     answers = outcome.statuses.total()
     if len(outcome.successes) < answers:
-        raise RuntimeError(f"{call}: not every answer was a success: {dict(outcome.statuses)}")
+        raise RuntimeError(f"{named}: not every answer was a success: {dict(outcome.statuses)}")
     cost.cpu_us.append(cpu_s / answers * 1e6)
     cost.per_second.append(answers / outcome.seconds)
     for percent in (50, 95, 99):

@@ -11,10 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peers, studies
-from benchmarks.calls import CALLS, Calls, insert_examples, open_cursor
+from benchmarks import growth, peers, studies
+from benchmarks.calls import CALLS, HEAVY, Calls, insert_examples, insert_searched, open_cursor
 from benchmarks.instructions import count_instructions
 from benchmarks.lists import measure_pages
+from benchmarks.overload import measure_overload
 from benchmarks.rounds import Cost, Costs, Server, Show, measure_costs
 from benchmarks.servers import MODES, OTHER_CORES, ROOT, Mode, free_port, pin, run_process, run_server
 from benchmarks.targets import MEASURED, ratios
@@ -25,7 +26,9 @@ from devtools.postgres.home import try_lock
 
 STATE = ROOT / ".dev" / "bench"
 DATABASES = ("tasks", "textbook")
-COMPARED = ("off", "on", "textbook off", "textbook on", "floor")
+COMPARED = ("off", "on", "textbook off", "textbook on", "floor", "on at 10 %")
+PAIR = ("off", "on")
+BURDENED = ("off", "on", "textbook off", "textbook on")  # the floor has no other calls
 PACKAGES = (
     "fastapi",
     "starlette",
@@ -44,17 +47,18 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Length:
-    """How much is measured: rounds of seconds a call, starts, requests for memory, examples for lists."""
+    """How much is measured: rounds of seconds a call, starts, requests for memory, examples for lists and growth."""
 
     rounds: int
     seconds: float
     starts: int
     requests: int
     examples: int
+    rows: int
 
 
-FULL = Length(rounds=5, seconds=2.0, starts=5, requests=1_000_000, examples=1_000_000)
-QUICK = Length(rounds=3, seconds=0.7, starts=2, requests=100_000, examples=50_000)
+FULL = Length(rounds=5, seconds=2.0, starts=5, requests=200_000, examples=1_000_000, rows=10_000_000)
+QUICK = Length(rounds=3, seconds=0.7, starts=2, requests=100_000, examples=50_000, rows=100_000)
 
 
 @dataclass(frozen=True)
@@ -125,31 +129,49 @@ def measure_all(length: Length, show: Show, *, with_peers: bool = False) -> dict
         others = peers.modes(peers.install(STATE / "fastify"), bench.urls["textbook"]) if with_peers else {}
         with start_servers(bench, {**MODES, **others}, show) as servers:
             costs = measure_costs(servers, CALLS, length.rounds, length.seconds, show)
-            summaries = {name: summarise(costs, name, server.running.rss_mib()) for name, server in servers.items()}
-        capacity = costs["on"]["get"].median("per_second")
-        pair = {name: MODES[name] for name in ("off", "on")}
-        with start_servers(bench, pair, show) as servers:
-            steady = studies.measure_steady_load(servers, capacity / 2, length.rounds, length.seconds * 2, show)
-            near = studies.measure_overload(servers["on"], capacity, 0.7, length.rounds, length.seconds * 2, show)
-            beyond = studies.measure_overload(servers["on"], capacity, 3, length.rounds, length.seconds * 2, show)
-            memory = studies.measure_memory(servers["on"], length.requests, show)
-            lists = measure_pages(servers["on"].running, bench.superuser_url("tasks"), 1000, length.examples, show)
-        start = studies.measure_start(
-            {name: MODES[name] for name in ("on", "textbook on")}, bench.urls, bench.receiver, length.starts, show
-        )
-    return {
-        "machine": describe_machine(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "length": vars(length),
-        "ratios": ratios(cpu_us(costs)),
-        "costs": summaries,
-        "start": start,
-        "memory": memory,
-        "lists": lists,
-        "steady": steady,
-        "70 %": near,
-        "3 times": beyond,
-    }
+            summaries = {name: summarise(costs, name) for name in servers}
+            held = {name: round(server.running.rss_mib(), 1) for name, server in servers.items()}
+            for name in DATABASES:
+                insert_searched(bench.superuser_url(name))
+            burdened = {name: servers[name] for name in BURDENED}
+            heavy = measure_costs(burdened, HEAVY, length.rounds, length.seconds, show)
+        return {
+            "machine": describe_machine(),
+            "packages": {name: version(name) for name in PACKAGES},
+            "length": vars(length),
+            "ratios": ratios(cpu_us(costs)),
+            "costs": summaries,
+            "rss_mib": held,
+            "heavy": {name: summarise(heavy, name) for name in burdened},
+            **measure_growth(bench, length, show),
+            **measure_studies(bench, {mode: costs[mode]["get"].median("per_second") for mode in PAIR}, length, show),
+        }
+
+
+def measure_growth(bench: Bench, length: Length, show: Show) -> dict[str, Any]:
+    """Measure how cost grows with what a team adds, but for rows."""
+    with start_servers(bench, growth.route_modes(), show) as servers:
+        routes = growth.measure_routes(servers, length.rounds, length.seconds, show)
+        fewest = next(iter(servers.values()))
+        attributes = growth.measure_attributes(fewest, length.rounds, length.seconds, show)
+    return {"routes": routes, "attributes": attributes, "users": growth.measure_users(show)}
+
+
+def measure_studies(bench: Bench, capacities: Mapping[str, float], length: Length, show: Show) -> dict[str, Any]:
+    """Measure latency, overload, memory, start, and what many rows cost. The last one leaves no examples."""
+    rounds, seconds = length.rounds, length.seconds * 2
+    url = bench.superuser_url("tasks")
+    with start_servers(bench, {mode: MODES[mode] for mode in PAIR}, show) as servers:
+        on = servers["on"]
+        found = {
+            "steady": studies.measure_steady_load(servers, capacities, rounds, seconds * 2, show),
+            "overload": measure_overload(on, rounds, seconds, show),
+            "memory": studies.measure_memory(on, length.requests, show),
+            "lists": measure_pages(on.running, url, 1000, length.examples, show),
+            "rows": growth.measure_rows(on, url, length.rows, show),
+        }
+    starting = {name: MODES[name] for name in ("on", "textbook on")}
+    return found | {"start": studies.measure_start(starting, bench.urls, bench.receiver, length.starts, show)}
 
 
 def measure_ratios(length: Length, show: Show) -> dict[str, float]:
@@ -164,7 +186,7 @@ def measure_instructions(show: Show) -> dict[str, dict[str, float]]:
     Raises:
         NoValgrind: it is not installed.
     """
-    modes = {name: MODES[name] for name in (*COMPARED, "on at 10 %")}
+    modes = {name: MODES[name] for name in COMPARED}
     with start_bench() as bench:
         with start_servers(bench, modes, show) as servers:  # the textbook makes its own table
             calls = {modes[name].database: server.calls for name, server in servers.items()}
@@ -176,14 +198,13 @@ def cpu_us(costs: Costs) -> dict[str, dict[str, float]]:
     return {mode: {call: cost.median("cpu_us") for call, cost in found.items()} for mode, found in costs.items()}
 
 
-def summarise(costs: Costs, mode: str, rss_mib: float) -> dict[str, Any]:
-    """Return the medians and the memory of a mode, as they are written."""
+def summarise(costs: Costs, mode: str) -> dict[str, Any]:
+    """Return the medians of a mode, by call, as they are written."""
     names = [found.name for found in fields(Cost)]
-    calls = {
+    return {
         call: {name: round(cost.median(name), 2) for name in names} | {"spread": round(cost.spread(), 3)}
         for call, cost in costs[mode].items()
     }
-    return {"calls": calls, "rss_mib": round(rss_mib, 1)}
 
 
 def describe_machine() -> str:

@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 START_S = 30.0
 STOP_S = 12.0
 SERVER_CORES, OTHER_CORES = [0], list(range(1, os.cpu_count() or 1)) or [0]
-PROJECT = ("-m", "devtools.examples", "serve")
-UNLIMITED = ("-m", "benchmarks.unlimited")
+PROJECT = ("-m", "benchmarks.project")
+UNLIMITED = (*PROJECT, "--unlimited")
 UVICORN = ("-m", "uvicorn", "--log-level", "warning", "--port")
 
 OFF = {"OTEL_SDK_DISABLED": "true", "METRICS_ENABLED": "false", "LOG_LEVEL": "WARNING"}

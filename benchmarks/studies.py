@@ -1,24 +1,20 @@
-"""What is measured beside the CPU of single calls: start, memory, steady load, and overload."""
+"""What is measured beside the CPU of single calls: start, memory and steady load."""
 
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
 from benchmarks import load
-from benchmarks.calls import Calls
 from benchmarks.load import Load
 from benchmarks.rounds import CONNECTIONS, Server, Show
 from benchmarks.servers import ROOT, Mode, run_server
 
 Study = dict[str, Any]
 
-OBJECTIVE_S = 0.25  # of observability/prometheus
 STEADY_CONNECTIONS = 32
-OVERLOAD_CONNECTIONS = 256
 
 
 def measure_start(
@@ -39,8 +35,8 @@ def measure_start(
 
 
 def measure_memory(server: Server, requests: int, show: Show) -> Study:
-    """Return the memory of the process after each 50,000 requests: reads and lists of all users."""
-    mixed = _mixed(server.calls)
+    """Return the memory of the process after each 50,000 requests of all users."""
+    mixed = server.calls.requests("mix")
     held: list[tuple[int, float]] = []
     answered = 0
     while answered < requests:
@@ -51,44 +47,27 @@ def measure_memory(server: Server, requests: int, show: Show) -> Study:
     return {"rss_mib": held, "growth": held[-1][1] / held[0][1] if held else None}
 
 
-def _mixed(calls: Calls) -> Iterator[bytes]:
-    reads, lists = calls.requests("get"), calls.requests("list")
-    while True:
-        yield from (next(reads), next(reads), next(reads), next(lists))
+def measure_steady_load(
+    servers: Mapping[str, Server], capacities: Mapping[str, float], rounds: int, seconds: float, show: Show
+) -> Study:
+    """Return the latency of reads of independent users, each mode at half of its own capacity.
 
-
-def measure_steady_load(servers: Mapping[str, Server], rate: float, rounds: int, seconds: float, show: Show) -> Study:
-    """Return the latency of reads at a fixed rate, for even arrivals and for those of independent users."""
-    arrivals = {"even": load.even_arrivals, "poisson": load.poisson_arrivals}
-    p50: dict[str, list[float]] = {}
-    p99: dict[str, list[float]] = {}
+    One rate for all modes would compare queues: half the capacity of one is a quarter of another's.
+    """
+    p50: dict[str, list[float]] = {mode: [] for mode in servers}
+    p99: dict[str, list[float]] = {mode: [] for mode in servers}
     for number in range(1, rounds + 1):
-        for spacing, arrive in arrivals.items():
-            for mode, server in servers.items():
-                show(f"steady load, round {number} of {rounds}: {rate:.0f} a second, {spacing}, {mode}")
-                reads = Load(server.running.port, server.calls.requests("get"), STEADY_CONNECTIONS)
-                outcome = load.run(reads.run_open(arrive(rate, seconds)))
-                p50.setdefault(f"{mode}, {spacing}", []).append(outcome.percentile_ms(50))
-                p99.setdefault(f"{mode}, {spacing}", []).append(outcome.percentile_ms(99))
-    middle = {name: median(found) for name, found in p99.items()}
+        for mode, server in servers.items():
+            rate = capacities[mode] / 2
+            show(f"steady load, round {number} of {rounds}: {rate:.0f} a second, {mode}")
+            reads = Load(server.running.port, server.calls.requests("get"), STEADY_CONNECTIONS)
+            outcome = load.run(reads.run_open(load.poisson_arrivals(rate, seconds, seed=number)))
+            p50[mode].append(outcome.percentile_ms(50))
+            p99[mode].append(outcome.percentile_ms(99))
+    middle = {mode: median(found) for mode, found in p99.items()}
     return {
-        "per_second": rate,
-        "p50_ms": {name: median(found) for name, found in p50.items()},
+        "per_second": {mode: capacities[mode] / 2 for mode in servers},
+        "p50_ms": {mode: median(found) for mode, found in p50.items()},
         "p99_ms": middle,
-        "p99_ratio": {spacing: middle[f"on, {spacing}"] / middle[f"off, {spacing}"] for spacing in arrivals},
+        "p99_ratio": middle["on"] / middle["off"],
     }
-
-
-def measure_overload(server: Server, capacity: float, times: float, rounds: int, seconds: float, show: Show) -> Study:
-    """Return the share of reads that succeed in time at so many times the capacity, and the statuses of all."""
-    shares, p99 = [], []
-    statuses: Counter[int] = Counter()
-    for number in range(1, rounds + 1):
-        show(f"{times:g} times the capacity, round {number} of {rounds}")
-        reads = Load(server.running.port, server.calls.requests("get"), OVERLOAD_CONNECTIONS)
-        outcome = load.run(reads.run_open(load.even_arrivals(capacity * times, seconds)))
-        in_time = sum(latency <= OBJECTIVE_S for latency in outcome.successes)
-        shares.append(in_time / seconds / (capacity * min(times, 1)))
-        p99.append(outcome.percentile_ms(99))
-        statuses += outcome.statuses
-    return {"good_share": median(shares), "p99_ms": median(p99), "statuses": {str(s): n for s, n in statuses.items()}}

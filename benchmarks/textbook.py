@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import jwt
-from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, UploadFile
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -104,9 +104,12 @@ def list_examples(
     session: SessionDep,
     user: CurrentUser,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    q: str | None = None,
 ) -> Any:
     """List the user's newest examples."""
     own = select(Example).where(Example.user_id == user)
+    if q:
+        own = own.where(col(Example.title).icontains(q) | col(Example.description).icontains(q))
     return session.exec(own.order_by(col(Example.id).desc()).limit(limit)).all()
 
 
@@ -129,6 +132,26 @@ def get_example(request: Request, example_id: int, session: SessionDep, user: Cu
     if example is None:
         raise HTTPException(404, "Example not found")
     return example
+
+
+class Note(SQLModel):
+    """A body of many lines."""
+
+    lines: list[str]
+
+
+@app.post("/api/team/bodies")
+@limited
+def read_body(request: Request, note: Note, user: CurrentUser) -> dict[str, int]:  # noqa: ARG001
+    """Count the lines of a body."""
+    return {"lines": len(note.lines)}
+
+
+@app.post("/api/team/uploads")
+@limited
+async def read_upload(request: Request, file: UploadFile, user: CurrentUser) -> dict[str, int]:  # noqa: ARG001
+    """https://fastapi.tiangolo.com/tutorial/request-files/."""
+    return {"bytes": len(await file.read())}
 
 
 @app.get("/health")

@@ -29,6 +29,8 @@ def test_the_documents_show_the_recorded_run(results: Any) -> None:
     page = (ROOT / "docs" / "performance.md").read_text()
     for part in others:
         assert part in page
+    for plot in (ROOT / "benchmarks").glob("*.svg"):
+        assert f"../benchmarks/{plot.name}" in page
 
 
 def test_the_page_shows_the_instructions_that_are_recorded() -> None:
@@ -50,8 +52,7 @@ def test_the_documents_name_each_promise_that_is_missed(results: Any) -> None:
 def test_ratios_are_of_one_run(results: Any) -> None:
     """They follow from the recorded CPU a request."""
     cpu_us = {
-        mode: {call: numbers["cpu_us"] for call, numbers in found["calls"].items()}
-        for mode, found in results["costs"].items()
+        mode: {call: numbers["cpu_us"] for call, numbers in calls.items()} for mode, calls in results["costs"].items()
     }
     assert ratios(cpu_us) == pytest.approx(results["ratios"], rel=0.01)
 

@@ -1,7 +1,7 @@
 # Works with GNU make 3.81 (macOS) and later. Variables on the command line (`make dev PORT=8123`) and in the
 # environment reach the program, because make hands both on; so this file sets none of the program's own.
 .DEFAULT_GOAL := help
-.PHONY: help dev psql migration migrate alembic reset test bench bench-check bench-count pictures stack traffic smoke drill stack-down check lock entity rename clean venv
+.PHONY: help dev psql migration migrate alembic reset test bench bench-check bench-count pictures stack traffic smoke drill stack-down check audit sbom lock entity rename clean venv
 
 # Ends in $$python: a command of this name may exist and be too old, or be a shim for a Python that is not there.
 FIND_PYTHON = for python in "$$PYTHON" python3.14 python3.13 python3.12 python3.11 python3 none; do \
@@ -60,18 +60,27 @@ stack-down: ## stop the stack; ARGS=--volumes forgets its data too
 pictures: venv ## take the pictures of docs/ anew, with Chromium and a Jaeger
 	@exec .venv/bin/python -m devtools pictures
 
-check: venv ## lint, formatting, types, import rules and migrations
+check: venv ## lint, formatting, types, import rules, migrations and licenses
 	@.venv/bin/python -m ruff check
 	@.venv/bin/python -m ruff format --check
 	@.venv/bin/python -m mypy
 	@.venv/bin/python -c 'from importlinter.cli import lint_imports_command as main; main()'
 	@.venv/bin/python -m devtools lint
+	@.venv/bin/python -m devtools licenses
 
-COMPILE = .venv/bin/python -m uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 $(ARGS)
+audit: venv ## ask which advisories name a locked package; Error 3: not all could be checked
+	@.venv/bin/python -m devtools audit
+
+sbom: venv ## write the CycloneDX bill of materials of both lock files into .dev/sbom
+	@.venv/bin/python -m devtools sbom
+
+# Renovate runs the command that it reads in a lock file's first lines, in the order of the names. So the one with all packages is
+# first, each option of theirs has `=`, and pip, which `venv` brings, is left out.
+COMPILE = .venv/bin/python -m uv pip compile --quiet --universal --generate-hashes --python-version=3.11
 
 lock: venv ## write both lock files from pyproject.toml; ARGS=--upgrade takes newer versions
-	@$(COMPILE) pyproject.toml -o requirements.lock
-	@$(COMPILE) --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	@$(COMPILE) --group=dev --no-emit-package=pip --output-file=requirements-dev.lock pyproject.toml $(ARGS)
+	@$(COMPILE) --constraints=requirements-dev.lock --output-file=requirements.lock pyproject.toml $(ARGS)
 
 entity: venv ## make an entity of your own; NAME=board, NAME=card PARENT=board, NAME=person PLURAL=people
 	@exec .venv/bin/python -m devtools entity "$(NAME)" --plural "$(PLURAL)" --parent "$(PARENT)"

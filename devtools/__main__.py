@@ -129,6 +129,41 @@ def lint() -> None:
 
 
 @cli.command()
+def licenses() -> None:
+    """Say which locked package has a license that pyproject.toml does not allow; exit code 1 if there is one."""
+    from devtools.supply.licenses import check_licenses
+
+    faults, summary = check_licenses(Path(__file__).parents[1])
+    for line in (*faults, summary):
+        typer.echo(line)
+    if faults:
+        raise typer.Exit(1)
+
+
+@cli.command()
+def sbom() -> None:
+    """Write the bill of materials of each lock file, in CycloneDX's JSON, into .dev/sbom."""
+    from devtools.supply.sbom import write_sboms
+
+    for path in write_sboms(Path(__file__).parents[1]):
+        typer.echo(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+@cli.command()
+def audit() -> None:
+    """Ask which advisories name a locked package.
+
+    Exit code 0: none. 1: there is one. 3: not all packages were checked, since no service answers or knows them.
+    """
+    from devtools.supply.audit import audit as ask
+
+    lines, code = ask(Path(__file__).parents[1])
+    for line in lines:
+        typer.echo(line)
+    raise typer.Exit(code)
+
+
+@cli.command()
 def pictures() -> None:
     """Take the pictures of docs/ anew, of the running program in a headless Chromium; a Jaeger must be there."""
     with readable_errors():

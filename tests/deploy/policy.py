@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.deploy.manifests import OVERLAYS, Kustomization, Mapping, labels, selects
+from tests.deploy.manifests import OVERLAYS, WORKLOADS, Kustomization, Mapping, labels, selects
 from tests.deploy.pods import IMAGE, check_pod
-from tests.deploy.variables import check_together, check_variable, own, values
-
-WORKLOADS = ("Deployment", "Job")
+from tests.deploy.variables import check_together, check_variable, check_variables, values
 
 
 def find_faults(root: Path) -> list[str]:
@@ -24,8 +22,7 @@ def check_overlay(overlay: Kustomization) -> Iterator[str]:
     for part in parts:
         yield from check_kustomization(part)
     for manifest in [*objects, *(change for part in parts for change in part.changes())]:
-        for variable in own(manifest):
-            yield from check_variable(variable["name"], variable.get("value"), variable.place)
+        yield from check_variables(manifest)
     yield from check_together(overlay)
     yield from check_objects(objects, ports(overlay))
 

@@ -47,6 +47,8 @@ BAD = [
     Bad(f"{PRODUCTION}/deployment.yaml", "RATE_LIMIT_STORAGE_URI\n", "REDIS\n", "REDIS is no setting"),
     Bad(f"{PRODUCTION}/kustomization.yaml", "newTag: 0.1.0", "newTag: latest", "needs a tag other than latest"),
     Bad(f"{PRODUCTION}/kustomization.yaml", "patches:", "secretGenerator:", "a secretGenerator writes secrets", "apiV"),
+    Bad(DEPLOYMENT, "key: DATABASE_URL", "key: URL", "has another key in the Secret, URL", "- name: DATABASE_URL"),
+    Bad(DEPLOYMENT, "configMapRef", "secretRef", "name each variable of a Secret"),
     Bad(DEPLOYMENT, "containerPort: 9464", "containerPort: 9090", "the port metrics is 9090, by the settings 9464"),
     Bad(DEPLOYMENT, "livenessProbe:", "lifenessProbe:", "livenessProbe is missing", "- name: api"),
     Bad(DEPLOYMENT, "/health/ready", "/healthz", "readinessProbe asks /healthz, and there is no such route"),

@@ -31,11 +31,22 @@ class Given(Settings):
         return (sources["init_settings"],)
 
 
-def own(manifest: Mapping) -> Iterator[Mapping]:
-    """The variables that a workload, or a patch of one, gives our containers."""
-    for container in containers(manifest):
-        if container["name"] in OURS:
-            yield from container.get("env", ())
+def own(manifest: Mapping) -> list[Mapping]:
+    """Our containers of a workload, or of a patch of one."""
+    return [container for container in containers(manifest) if container["name"] in OURS]
+
+
+def check_variables(manifest: Mapping) -> Iterator[str]:
+    """Find variables of our containers that are none, or that nobody can look at."""
+    for container in own(manifest):
+        for variable in container.get("env", ()):
+            yield from check_variable(variable["name"], variable.get("value"), variable.place)
+            key = variable.get("valueFrom", {}).get("secretKeyRef", {}).get("key", variable["name"])
+            if key != variable["name"]:
+                yield f"{variable.place}: {variable['name']} has another key in the Secret, {key}"
+        for source in container.get("envFrom", ()):
+            if "secretRef" in source:
+                yield f"{source.place}: name each variable of a Secret, so that it can be looked at"
 
 
 def check_variable(name: str, value: str | None, place: str) -> Iterator[str]:
@@ -63,7 +74,8 @@ def values(overlay: Kustomization) -> dict[str, Variable]:
     for part in overlay.parts():
         found |= {variable.name: variable for variable in part.variables()}
         for manifest in [*part.objects(), *part.changes()]:
-            for variable in own(manifest) if manifest["kind"] == "Deployment" else ():
+            served = own(manifest) if manifest["kind"] == "Deployment" else []
+            for variable in (variable for container in served for variable in container.get("env", ())):
                 given = EXAMPLES.get(variable["name"], "") if "valueFrom" in variable else variable["value"]
                 found[variable["name"]] = Variable(variable["name"], given, variable.place)
     return found

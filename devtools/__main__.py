@@ -164,6 +164,14 @@ def audit() -> None:
 
 
 @cli.command()
+def manifests() -> None:
+    """Write the rules of observability/ anew where Kubernetes takes them."""
+    from devtools.manifests import MANIFEST, make_rules
+
+    MANIFEST.write_text(make_rules())
+
+
+@cli.command()
 def pictures() -> None:
     """Take the pictures of docs/ anew, of the running program in a headless Chromium; a Jaeger must be there."""
     with readable_errors():

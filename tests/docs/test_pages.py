@@ -63,7 +63,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 @of_every_page
 def test_every_file_that_is_named_exists(page: Path) -> None:
     """A path in backquotes that begins with a folder of the project is there."""
-    folders = "app|benchmarks|devtools|docs|observability|tests"
+    folders = "app|benchmarks|deploy|devtools|docs|observability|tests"
     for name in re.findall(rf"`((?:{folders})/[\w./-]*)`", page.read_text()):
         alike = re.sub("|".join(OF_TASKS), lambda found: OF_TASKS[found[0]], name)
         assert (ROOT / name).exists() or (ROOT / alike).exists() or MADE_BY_READERS.fullmatch(name), name

@@ -6,6 +6,8 @@ from typing import Any
 
 from benchmarks.calls import CALLS
 
+MILLION = 1_000_000
+
 Lines = Mapping[str, Mapping[str, float]]  # the name of a line, then what it depends on: the number
 
 
@@ -32,15 +34,20 @@ def _bars(costs: Mapping[str, Any], file: Path) -> None:
 def _lines(title: str, lines: Lines, file: Path) -> None:
     """Draw how numbers grow, from 0."""
     chart = _chart("Line", title, 440, 320)
-    chart.x_labels = [f"{int(label):,}" for label in next(iter(lines.values()))]
+    chart.x_labels = [_label(int(number)) for number in next(iter(lines.values()))]
     for name, found in lines.items():
         chart.add(name, list(found.values()))
     file.write_bytes(chart.render())
+
+
+def _label(number: int) -> str:
+    return f"{number // MILLION} M" if number >= MILLION else f"{number:,}"
 
 
 def _chart(kind: str, title: str, width: int, height: int) -> Any:
     import pygal  # noqa: PLC0415  it puts a hook into all later imports, which warns below Python 3.12
     from pygal.style import CleanStyle  # noqa: PLC0415
 
-    size = {"width": width, "height": height, "legend_at_bottom": True, "include_x_axis": True}
-    return getattr(pygal, kind)(style=CleanStyle, title=title, js=(), **size)
+    style = CleanStyle(title_font_size=13, legend_font_size=11)
+    size = {"width": width, "height": height, "explicit_size": True, "legend_at_bottom": True, "include_x_axis": True}
+    return getattr(pygal, kind)(style=style, title=title, js=(), **size)

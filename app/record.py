@@ -45,7 +45,7 @@ class Record:
     deadline: float | None = None  # none before the body is here, and after the answer
 
     principal: Any = None  # app.auth.Principal, once the token is verified
-    found: tuple[Any, Any] | None = None  # method, path and headers, and the route that app.web.gate.Routes found
+    found: tuple[Any, Any] | None = None  # method and path, and the route that app.web.gate.Routes found for them
     route: str | None = None  # the template of the route that was chosen, such as /api/tasks/{id}
     headers: dict[str, str] = field(default_factory=dict)  # to be sent, whatever the answer will be
     code: str | None = None  # of the problem that was answered

@@ -53,7 +53,7 @@ def check(
     recorded: dict[str, float] = json.loads(against.read_text())["ratios"]
     with show_progress() as show:
         found = measure_ratios(QUICK if quick else FULL, show)
-    compare("CPU a request", {name: recorded[name] for name in found}, found)
+    compare("CPU a request", {name: recorded[name] for name in found if name in recorded}, found)
 
 
 @cli.command()

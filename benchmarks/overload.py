@@ -1,17 +1,26 @@
 """More requests than a process can answer: how many are answered well all the same, and what a refusal costs."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
+from socket import create_connection
 from statistics import median
 
+from app.settings import Settings
 from benchmarks import load
-from benchmarks.load import Load, Outcome
-from benchmarks.rounds import Cost, Server, Show, measure_call
+from benchmarks.calls import make_token, open_cursor, request
+from benchmarks.load import GRACE_S, Load
+from benchmarks.rounds import CONNECTIONS, WARM_UP_S, Cost, Server, Show, measure_call
+from benchmarks.servers import LIMIT, PROJECT, Mode
 from benchmarks.studies import Study
 
 OBJECTIVE_S = 0.25  # of observability/prometheus
-CONNECTIONS = 400
+MANY = 400  # connections
 TIMES = (0.7, 3, 10)
 CALL = "mix"
+PATIENT = Mode(PROJECT, LIMIT | {"REQUEST_DEADLINE_MS": "60000"})  # so that what holds the places waits long enough
+PLACES: int = Settings.model_fields["max_in_flight"].default
 
 
 def measure_overload(server: Server, rounds: int, seconds: float, show: Show) -> Study:
@@ -20,36 +29,62 @@ def measure_overload(server: Server, rounds: int, seconds: float, show: Show) ->
     for number in range(1, rounds + 1):
         show(f"capacity of the mix, round {number} of {rounds}")
         measure_call(server, CALL, seconds, usual)
-    capacity, cpu_us = usual.median("per_second"), usual.median("cpu_us")
-    found = {f"{times:g}": _measure(server, capacity, times, cpu_us, rounds, seconds, show) for times in TIMES}
-    return {"capacity": capacity, "cpu_us": cpu_us, "times": found}
+    capacity = usual.median("per_second")
+    found = {f"{times:g}": _measure(server, capacity, times, rounds, seconds, show) for times in TIMES}
+    return {"capacity": capacity, "cpu_us": usual.median("cpu_us"), "times": found}
 
 
-def _measure(
-    server: Server, capacity: float, times: float, cpu_us: float, rounds: int, seconds: float, show: Show
-) -> Study:
-    shares, longest, refusal_us = [], [], []
+def _measure(server: Server, capacity: float, times: float, rounds: int, seconds: float, show: Show) -> Study:
+    shares, longest = [], []
     statuses: Counter[int] = Counter()
     for number in range(1, rounds + 1):
         show(f"{times:g} times the capacity, round {number} of {rounds}")
-        before = server.running.cpu_s()
-        mixed = Load(server.running.port, server.calls.requests(CALL), CONNECTIONS)
+        mixed = Load(server.running.port, server.calls.requests(CALL), MANY)
         outcome = load.run(mixed.run_open(load.even_arrivals(capacity * times, seconds)))
-        spent = server.running.cpu_s() - before
         in_time = sum(latency <= OBJECTIVE_S for latency in outcome.successes)
         shares.append(in_time / seconds / (capacity * min(times, 1)))
-        longest.append(max(latency for latencies in outcome.latencies.values() for latency in latencies))
-        statuses += outcome.statuses + Counter({0: outcome.unanswered})
-        refusal_us += _refusal_us(outcome, spent, cpu_us)
+        waits = [latency for latencies in outcome.latencies.values() for latency in latencies]
+        longest.append(GRACE_S if outcome.unanswered else max(waits))
+        statuses += outcome.statuses
     return {
         "good_share": median(shares),
+        "refused_share": statuses[503] / statuses.total(),
         "longest_s": max(longest),
-        "refusal_us": median(refusal_us) if refusal_us else None,
         "statuses": {str(status): number for status, number in statuses.items()},
     }
 
 
-def _refusal_us(outcome: Outcome, cpu_s: float, cpu_us: float) -> list[float]:
-    """Return the CPU of one refusal: what the good answers do not explain, or nothing where few were refused."""
-    refused, good = outcome.statuses[503], len(outcome.successes)
-    return [(cpu_s * 1e6 - good * cpu_us) / refused] if refused > good else []
+def measure_refusal(server: Server, superuser_url: str, rounds: int, seconds: float, show: Show) -> float:
+    """Return the CPU us of one refusal, while changes that wait for a row have all places of a PATIENT server."""
+    user, example = server.calls.examples[0]
+    reads, port = server.calls.requests("get"), server.running.port
+    found = []
+    with locked(superuser_url, example), full(port, user, example):
+        load.run(Load(port, reads, CONNECTIONS).run_closed(WARM_UP_S))
+        for number in range(1, rounds + 1):
+            show(f"refusals, round {number} of {rounds}")
+            before = server.running.cpu_s()
+            outcome = load.run(Load(port, reads, CONNECTIONS).run_closed(seconds))
+            if outcome.statuses.keys() != {HTTPStatus.SERVICE_UNAVAILABLE}:
+                raise RuntimeError(f"not every request was refused: {dict(outcome.statuses)}")
+            found.append((server.running.cpu_s() - before) / outcome.statuses.total() * 1e6)
+    return median(found)
+
+
+@contextmanager
+def locked(superuser_url: str, example: int) -> Iterator[None]:
+    """Keep a row from being changed."""
+    with open_cursor(superuser_url) as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT FROM example WHERE id = %s FOR UPDATE", (example,))
+        yield
+
+
+@contextmanager
+def full(port: int, user: str, example: int) -> Iterator[None]:
+    """Have as many changes of a row on their way as the server lets in."""
+    change = request("PATCH", f"/api/examples/{example}", make_token(user), b'{"title": "held"}')
+    with ExitStack() as stack:
+        for _ in range(PLACES):
+            stack.enter_context(create_connection(("127.0.0.1", port))).sendall(change)
+        yield

@@ -40,20 +40,16 @@ def cost_rows(results: Mapping[str, Any]) -> list[Row]:
 
 
 def heavy_rows(heavy: Mapping[str, Any]) -> list[Row]:
-    """Return a row for each mode: CPU us a request of each call that takes more."""
-    return [(mode, *_cpu(found, HEAVY)) for mode, found in heavy.items()]
+    """Return a row for each mode: CPU ms a request of each call that takes more."""
+    return [(mode, *(f"{found[call]['cpu_us'] / 1000:.1f}" for call in HEAVY)) for mode, found in heavy.items()]
 
 
 def overload_rows(study: Mapping[str, Any]) -> list[Row]:
-    """Return a row for each load: the share of good answers in time, the longest wait, and the CPU of a refusal."""
+    """Return a row for each load: the shares of good answers in time and of refusals, and the longest wait."""
     return [
-        (f"{times} times", f"{found['good_share']:.0%}", f"{found['longest_s']:.2f}", _number(found["refusal_us"]))
+        (f"{times} times", f"{found['good_share']:.0%}", f"{found['refused_share']:.1%}", f"{found['longest_s']:.2f}")
         for times, found in study["times"].items()
     ]
-
-
-def _number(found: float | None) -> str:
-    return "" if found is None else f"{found:.0f}"
 
 
 def _cpu(found: Mapping[str, Any], calls: Iterable[str]) -> Iterator[str]:
@@ -120,8 +116,8 @@ def tables(results: Mapping[str, Any]) -> list[tuple[str, Row, list[Row]]]:
     return [
         ("Ratios of one run", ("promise", "found", "bound", ""), promise_rows(targets(results))),
         ("CPU us a request", ("CPU us a request", *CALLS, "reads a second", "MiB"), cost_rows(results)),
-        ("Larger calls", ("CPU us a request", *HEAVY), heavy_rows(results["heavy"])),
-        ("Overload", ("load", "good answers", "longest wait, s", "a refusal, us"), overload_rows(results["overload"])),
+        ("Larger calls", ("CPU ms a request", *HEAVY), heavy_rows(results["heavy"])),
+        ("Overload", ("load", "good answers", "refused", "longest wait, s"), overload_rows(results["overload"])),
     ]
 
 

@@ -11,11 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import growth, peers, studies
+from benchmarks import growth, overload, peers, studies
 from benchmarks.calls import CALLS, HEAVY, Calls, insert_examples, insert_searched, open_cursor
 from benchmarks.instructions import count_instructions
 from benchmarks.lists import measure_pages
-from benchmarks.overload import measure_overload
 from benchmarks.rounds import Cost, Costs, Server, Show, measure_costs
 from benchmarks.servers import MODES, OTHER_CORES, ROOT, Mode, free_port, pin, run_process, run_server
 from benchmarks.targets import MEASURED, ratios
@@ -144,7 +143,7 @@ def measure_all(length: Length, show: Show, *, with_peers: bool = False) -> dict
             "rss_mib": held,
             "heavy": {name: summarise(heavy, name) for name in burdened},
             **measure_growth(bench, length, show),
-            **measure_studies(bench, {mode: costs[mode]["get"].median("per_second") for mode in PAIR}, length, show),
+            **measure_studies(bench, length, show),
         }
 
 
@@ -157,19 +156,22 @@ def measure_growth(bench: Bench, length: Length, show: Show) -> dict[str, Any]:
     return {"routes": routes, "attributes": attributes, "users": growth.measure_users(show)}
 
 
-def measure_studies(bench: Bench, capacities: Mapping[str, float], length: Length, show: Show) -> dict[str, Any]:
+def measure_studies(bench: Bench, length: Length, show: Show) -> dict[str, Any]:
     """Measure latency, overload, memory, start, and what many rows cost. The last one leaves no examples."""
     rounds, seconds = length.rounds, length.seconds * 2
     url = bench.superuser_url("tasks")
     with start_servers(bench, {mode: MODES[mode] for mode in PAIR}, show) as servers:
         on = servers["on"]
         found = {
-            "steady": studies.measure_steady_load(servers, capacities, rounds, seconds * 2, show),
-            "overload": measure_overload(on, rounds, seconds, show),
+            "steady": studies.measure_steady_load(servers, rounds, seconds * 2, show),
+            "overload": overload.measure_overload(on, rounds, seconds, show),
             "memory": studies.measure_memory(on, length.requests, show),
             "lists": measure_pages(on.running, url, 1000, length.examples, show),
             "rows": growth.measure_rows(on, url, length.rows, show),
         }
+    with start_servers(bench, {"patient": overload.PATIENT}, show) as servers:
+        patient = servers["patient"]
+        found["overload"]["refusal_us"] = overload.measure_refusal(patient, url, rounds, length.seconds, show)
     starting = {name: MODES[name] for name in ("on", "textbook on")}
     return found | {"start": studies.measure_start(starting, bench.urls, bench.receiver, length.starts, show)}
 

@@ -47,27 +47,22 @@ def measure_memory(server: Server, requests: int, show: Show) -> Study:
     return {"rss_mib": held, "growth": held[-1][1] / held[0][1] if held else None}
 
 
-def measure_steady_load(
-    servers: Mapping[str, Server], capacities: Mapping[str, float], rounds: int, seconds: float, show: Show
-) -> Study:
-    """Return the latency of reads of independent users, each mode at half of its own capacity.
+def measure_steady_load(servers: Mapping[str, Server], rounds: int, seconds: float, show: Show) -> Study:
+    """Return the latency of reads of independent users, each mode at half of its own capacity, measured just before.
 
     One rate for all modes would compare queues: half the capacity of one is a quarter of another's.
     """
-    p50: dict[str, list[float]] = {mode: [] for mode in servers}
-    p99: dict[str, list[float]] = {mode: [] for mode in servers}
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in ("per_second", "p50_ms", "p99_ms")}
     for number in range(1, rounds + 1):
         for mode, server in servers.items():
-            rate = capacities[mode] / 2
-            show(f"steady load, round {number} of {rounds}: {rate:.0f} a second, {mode}")
-            reads = Load(server.running.port, server.calls.requests("get"), STEADY_CONNECTIONS)
-            outcome = load.run(reads.run_open(load.poisson_arrivals(rate, seconds, seed=number)))
-            p50[mode].append(outcome.percentile_ms(50))
-            p99[mode].append(outcome.percentile_ms(99))
-    middle = {mode: median(found) for mode, found in p99.items()}
-    return {
-        "per_second": {mode: capacities[mode] / 2 for mode in servers},
-        "p50_ms": {mode: median(found) for mode, found in p50.items()},
-        "p99_ms": middle,
-        "p99_ratio": middle["on"] / middle["off"],
-    }
+            show(f"steady load, round {number} of {rounds}: {mode}")
+            reads, port = server.calls.requests("get"), server.running.port
+            closed = load.run(Load(port, reads, CONNECTIONS).run_closed(seconds / 4))
+            rate = closed.statuses.total() / closed.seconds / 2
+            arrivals = load.poisson_arrivals(rate, seconds, seed=number)
+            outcome = load.run(Load(port, reads, STEADY_CONNECTIONS).run_open(arrivals))
+            taken = {"per_second": rate, "p50_ms": outcome.percentile_ms(50), "p99_ms": outcome.percentile_ms(99)}
+            for name, value in taken.items():
+                found[name].setdefault(mode, []).append(value)
+    middle = {name: {mode: median(values) for mode, values in modes.items()} for name, modes in found.items()}
+    return middle | {"p99_ratio": middle["p99_ms"]["on"] / middle["p99_ms"]["off"]}

@@ -178,7 +178,7 @@ class WithinSpan:
             return
         record = current()
         if record.hidden:
-            (scope["headers"], scope["query_string"]), record.hidden = record.hidden, None
+            scope["headers"], scope["query_string"] = record.hidden
         if record.context:
             attach(record.context)  # until BeforeSpan detaches its own
         record.span = get_current_span()

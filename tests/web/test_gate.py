@@ -3,16 +3,16 @@
 from collections.abc import Callable
 
 import pytest
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.web.gate import RefusedRoute
 from app.web.route import ApiRoute, Handler
-from tests.web.open_routes import ask, catch_all, leaf, running
+from tests.web.open_routes import GOOD, ask, catch_all, leaf, running
 
 
 class Versioned(ApiRoute):
@@ -20,6 +20,30 @@ class Versioned(ApiRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         return super().matches(scope) if Headers(scope=scope).get("x-version") == "2" else (Match.NONE, {})
+
+
+class Second(ApiRoute):
+    """Takes a request by its query string."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return super().matches(scope) if b"v=2" in scope["query_string"] else (Match.NONE, {})
+
+
+class Tenants(ApiRoute):
+    """Takes a request by what a middleware has found out."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return super().matches(scope) if "tenant" in scope else (Match.NONE, {})
+
+
+class FindTenant:
+    """A middleware of a team's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app({**scope, "tenant": "acme"}, receive, send)
 
 
 class Cached(ApiRoute):
@@ -76,6 +100,41 @@ def test_whatever_is_done_to_the_routes_no_stranger_gets_further(
             return
     assert {answer.status_code for answer in answers} <= {401, 404}
     assert done == []
+
+
+@pytest.mark.parametrize("route_class", [Versioned, Second, Tenants])
+def test_a_route_chooses_by_what_it_likes(route_class: type[ApiRoute]) -> None:
+    """By what a middleware added too, though the instrumentations ask for the route before any has run."""
+    router = APIRouter(route_class=route_class)
+    router.add_api_route("/api/closed", lambda v: v)
+    with running(router) as app:
+        app.add_middleware(FindTenant)
+        (answer,) = ask(app, "/api/closed?v=2", headers=GOOD | {"x-version": "2"})
+        (refused,) = ask(app, "/api/closed?v=2", headers={"x-version": "2"})
+    assert (answer.status_code, answer.json(), refused.status_code) == (200, "2", 401)
+
+
+def test_an_open_route_is_not_used_where_a_closed_one_steps_aside() -> None:
+    """By the query string, which the instrumentations do not see."""
+
+    class First(ApiRoute):
+        def matches(self, scope: Scope) -> tuple[Match, Scope]:
+            return (Match.NONE, {}) if b"v=2" in scope["query_string"] else super().matches(scope)
+
+    done: list[str] = []
+    with running(leaf("/api/closed", First, done)) as app:
+        app.include_router(catch_all(done))
+        first, second = ask(app, "/api/closed", "/api/closed?v=2", headers=GOOD)
+    assert (first.status_code, second.status_code, done) == (200, 404, ["/api/closed"])
+
+
+def test_the_router_of_another_application_finds_its_own_routes() -> None:
+    """Mounted without a prefix, where the path is the same."""
+    done: list[str] = []
+    with running() as app, running(leaf("/own", APIRoute, done)) as other:
+        app.mount("", other.router)
+        (answer,) = ask(app, "/own")
+    assert (answer.status_code, done) == (200, ["/own"])
 
 
 def test_a_teams_handler_of_refusals_answers_those_of_the_gate() -> None:

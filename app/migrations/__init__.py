@@ -1,5 +1,6 @@
 """The schema's history, run by Alembic."""
 
+import logging
 import re
 import warnings
 from collections.abc import Collection, Iterator
@@ -24,6 +25,9 @@ MAX_FAULTS = 10  # that one line names
 UNKNOWN = re.compile(r"Can't locate revision identified by '(.*)'")
 STEPS = re.compile(r"[+-]\d+$")
 LOCKED = {LOCK_NOT_AVAILABLE, "40P01"}  # the second: deadlock
+
+
+logger = logging.getLogger(__name__)
 
 
 class BrokenMigrations(RuntimeError):
@@ -73,7 +77,8 @@ def revisions() -> Revisions:
 def migrate(settings: Settings, revision: str = "head", *, down: bool = False, report: Report | None = None) -> None:
     """Bring the schema of the database that `settings` name up, or `down`, to `revision`; `report` keeps what is done.
 
-    Each migration is a transaction. Where it gets no lock it is rolled back, and tried again later.
+    Each migration is a transaction. Where it gets no lock it is rolled back, and tried again later. On the way to
+    `head`, a database that newer code has migrated stays as it is: so a rollback of the code gets on.
 
     Raises:
         SettingsError: they name no database, `revision` is `base` without `down`, or it is a number of steps.
@@ -101,7 +106,7 @@ def migrate(settings: Settings, revision: str = "head", *, down: bool = False, r
 def _move(settings: Settings, revision: str, patience: Patience, report: Report, *, down: bool) -> str | None:
     """Migrate. Return None, or the place where a lock was not free."""
     config = alembic_config(settings)
-    config.attributes.update(patience=patience, report=report)
+    config.attributes.update(patience=patience, report=report, to_head=revision == "head" and not down)
     try:
         (command.downgrade if down else command.upgrade)(config, revision)
     except Exception as raised:
@@ -128,6 +133,28 @@ def verify_applied(connection: Connection, script: ScriptDirectory, heads: Colle
         f" {last.revision} the `down_revision` that it had. Otherwise begin with an empty database, as `make reset`"
         " does in development."
     )
+
+
+def is_newer(connection: Connection, script: ScriptDirectory, heads: Collection[str]) -> bool:
+    """Tell whether the database is at `heads` that only newer code knows, and warn of it: nothing is to be done.
+
+    Raises:
+        MigrationFailed: it is of another line, since it never had one of the migrations that this code knows.
+    """
+    if set(heads) <= {step.revision for step in script.walk_revisions()}:
+        return False
+    here, lacking = " and ".join(sorted(heads)), applied.find_lacking(connection, script, heads)
+    if lacking:
+        names = " and ".join(_file(step) for step in reversed(lacking))
+        raise MigrationFailed(
+            f"The database is at {here}, which this code does not know, and never had {names}: it is of another line,"
+            " such as that of a branch. Deploy the code that migrated it, or name another database."
+        )
+    unsure = " Or it is of another line: SQL that was run by hand does not say." if lacking is None else ""
+    written_for = " and ".join(script.get_heads())
+    told = "the schema is newer than this code, at %s: this code was written for %s. Nothing is changed.%s"
+    logger.warning(told, here, written_for, unsure)
+    return True
 
 
 def _file(step: Script | None) -> str:

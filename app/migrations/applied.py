@@ -49,6 +49,17 @@ def find_skipped(connection: Connection, script: ScriptDirectory, heads: Collect
     return [step for step in line(script, heads) if step.revision not in kept]
 
 
+def find_lacking(connection: Connection, script: ScriptDirectory, heads: Collection[str]) -> list[Script] | None:
+    """Return the migrations of the files that a database at `heads` never had, the newest first.
+
+    It is unknown, and so None, where what was kept does not name `heads`: somebody ran SQL by hand.
+    """
+    kept = read(connection)
+    if not set(heads) <= kept.keys():
+        return None
+    return [step for step in script.walk_revisions() if step.revision not in kept]
+
+
 def line(script: ScriptDirectory, heads: Collection[str]) -> list[Script]:
     """Return the migrations that lead to `heads`, the newest first."""
     return [*script.iterate_revisions(tuple(heads), "base")] if heads else []

@@ -11,7 +11,7 @@ from sqlmodel import SQLModel
 
 import app.main  # noqa: F401  importing an entity registers its table
 from app.db.addresses import resolve_hosts
-from app.migrations import applied, locks, online, owner_url, verify_applied
+from app.migrations import applied, is_newer, locks, online, owner_url, verify_applied
 from app.migrations.report import Report
 from app.settings import Settings
 
@@ -61,14 +61,17 @@ else:
             if report and report.end_commit():
                 patience.stop_clock()
 
+        newer = False
         if report:
             heads = MigrationContext.configure(connection).get_current_heads()
             report.start(heads)
             verify_applied(connection, context.script, heads)
+            newer = attributes["to_head"] and is_newer(connection, context.script, heads)
             connection.rollback()
             event.listen(connection, "begin", _after_commit)  # of the transaction before
-        online.watch_changes(connection)
-        configure(connection=connection, on_version_apply=_before_commit)
-        context.run_migrations()
-        _after_commit()
-        connection.commit()
+        if not newer:
+            online.watch_changes(connection)
+            configure(connection=connection, on_version_apply=_before_commit)
+            context.run_migrations()
+            _after_commit()
+            connection.commit()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.deploy.manifests import OVERLAYS, WORKLOADS, Kustomization, Mapping, labels, selects
 from tests.deploy.pods import IMAGE, check_pod
-from tests.deploy.variables import check_together, check_variable, check_variables, values
+from tests.deploy.variables import check_reach, check_together, check_variable, check_variables, values
 
 
 def find_faults(root: Path) -> list[str]:
@@ -31,6 +31,7 @@ def check_kustomization(part: Kustomization) -> Iterator[str]:
     """Find variables, images and secrets that a kustomization should not have."""
     for variable in part.variables():
         yield from check_variable(*variable)
+        yield from check_reach(variable)
     for image in part.body.get("images", ()):
         if not IMAGE.fullmatch(f"{image['name']}:{image.get('newTag', 'latest')}") and "digest" not in image:
             yield f"{image.place}: the image needs a tag other than latest, or a digest"

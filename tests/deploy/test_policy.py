@@ -43,6 +43,7 @@ BAD = [
     Bad(SETTINGS, "LOG_FORMAT=json", "LOG_FORMAT=jason", "LOG_FORMAT: Input should be 'auto', 'json' or 'console'"),
     Bad(SETTINGS, "METRICS_PORT=9464", "METRICS_PORT=8000", "METRICS_PORT must not be PORT: everybody reaches that"),
     Bad(SETTINGS, "LOG_FORMAT=json", f"METRICS_TOKEN={'a' * 16}", "METRICS_TOKEN is a secret: take it from a Secret"),
+    Bad(SETTINGS, "LOG_FORMAT=json", "MIGRATE_TIMEOUT_S=600", "MIGRATE_TIMEOUT_S does not reach the migration"),
     Bad(f"{PRODUCTION}/settings.env", "=https://a", "=http://a", "BETTER_AUTH_URL must be https in production"),
     Bad(f"{PRODUCTION}/deployment.yaml", "RATE_LIMIT_STORAGE_URI\n", "REDIS\n", "REDIS is no setting"),
     Bad(f"{PRODUCTION}/kustomization.yaml", "newTag: 0.1.0", "newTag: latest", "needs a tag other than latest"),
@@ -63,7 +64,13 @@ BAD = [
     Bad(DEPLOYMENT, "drop: [ALL]", "drop: [KILL]", "capabilities.drop must be ['ALL']", "- name: api"),
     Bad(DEPLOYMENT, ", sizeLimit: 64Mi", "", "tmp has no sizeLimit", "- name: tmp"),
     Bad(DEPLOYMENT, "preStop:", "postStart:", "lifecycle.preStop.sleep is missing", "- name: api"),
-    Bad(DEPLOYMENT, "Seconds: 20", "Seconds: 14", "terminationGracePeriodSeconds is under 5 s of preStop", "automount"),
+    Bad(
+        DEPLOYMENT,
+        "PeriodSeconds: 20",
+        "PeriodSeconds: 14",
+        "terminationGracePeriodSeconds is under 5 s of preStop",
+        "automount",
+    ),
     Bad(DEPLOYMENT, "maxUnavailable: 0", "maxUnavailable: 1", "rollingUpdate.maxUnavailable must be 0", "apiVersion"),
     Bad(f"{DEPLOY}/base/migration.yaml", "value: json", "value: jason", "LOG_FORMAT: Input should be 'auto'"),
     Bad(f"{DEPLOY}/base/disruption-budget.yaml", "maxU", "minA", "a drain may wait for ever", "apiVersion"),
@@ -108,3 +115,21 @@ def used() -> Iterator[Path]:
         for part in Kustomization(ROOT / DEPLOY / "overlays" / name).parts():
             yield part.folder / "kustomization.yaml"
             yield from (*part.files, *part.patches, *part.generated("envs"), *part.generated("files"))
+
+
+OFFERED = {  # by comments and by docs/kubernetes.md
+    "addresses": (f"{DEPLOY}/base/network-policies.yaml", "# - ipBlock", "- ipBlock", 4),
+    "addresses of PgBouncer": (f"{DEPLOY}/overlays/pgbouncer/network-policies.yaml", "# - ipBlock", "- ipBlock", 1),
+    "a digest": (f"{PRODUCTION}/kustomization.yaml", "newTag: 0.1.0", f"digest: sha256:{'0' * 64}", 1),
+    "IPv6": (f"{PRODUCTION}/settings.env", "BETTER_AUTH_URL=", "HOST=::\nBETTER_AUTH_URL=", 1),
+}
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_what_is_offered_is_no_fault(copy: Path, name: str) -> None:
+    """Whoever takes a comment's marks away, or writes what the page says, has a good manifest."""
+    file, old, new, times = OFFERED[name]
+    text = (copy / file).read_text()
+    assert text.count(old) == times
+    (copy / file).write_text(text.replace(old, new))
+    assert find_faults(copy) == []

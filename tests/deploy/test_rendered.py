@@ -74,6 +74,16 @@ def test_patches_keep_the_policy(kustomize: str, overlay: str, tmp_path: Path) -
     assert spaces == {named(objects, "Namespace")[0]["metadata"]["name"]}
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_argo_keeps_the_settings_of_old_pods(kustomize: str, overlay: str, tmp_path: Path) -> None:
+    """An old pod that starts again in a rollout needs the ConfigMap of its release; `merge` must not lose it."""
+    (settings,) = named(build(kustomize, overlay, tmp_path), "ConfigMap", "task-api-settings-")
+    kept = {"sync-options": "Prune=false", "compare-options": "IgnoreExtraneous"}
+    assert {f"argocd.argoproj.io/{name}": value for name, value in kept.items()}.items() <= (
+        settings["metadata"]["annotations"].items()
+    )
+
+
 def test_dashboards_are_the_very_files(kustomize: str, tmp_path: Path) -> None:
     """Each of them, byte for byte, where a sidecar finds it."""
     maps = [

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import Engine, QueuePool
 
+from app.db.database import Database
 from app.settings import Settings
 from devtools.manifests import MANIFEST, RULES, make_rules
 from tests.copies import copy_project
@@ -27,7 +29,7 @@ OVERLAYS = ROOT / "deploy/kubernetes/overlays"
 PRODUCTION = Kustomization(OVERLAYS / "production")
 POOLED = Kustomization(OVERLAYS / "pgbouncer")
 MAX_CONNECTIONS = 97  # PostgreSQL's default is 100, of which three are a superuser's
-OWN_CONNECTIONS = 1  # of a process beside its pool: that of its readiness
+OWN_CONNECTIONS = 2  # of a process beside its pool: for its readiness, and for the plans of slow statements
 
 
 def one(kustomization: Kustomization, kind: str) -> Mapping:
@@ -87,6 +89,19 @@ def test_the_autoscaler_asks_for_what_there_is(api: Api, custom: dict[str, Any])
     assert int(metric["target"]["averageValue"]) < int(values(PRODUCTION)["DATABASE_POOL_SIZE"].value)
 
 
+def test_the_adapter_has_an_address() -> None:
+    """The chart's own leads nowhere in most clusters, and that shows only in the autoscaler."""
+    address = yaml.safe_load((MONITORING / "prometheus-adapter.yaml").read_text())["prometheus"]
+    assert address == {"url": "http://prometheus-operated.monitoring.svc", "port": 9090}
+
+
+def test_the_migration_has_a_time_out_of_its_own() -> None:
+    """By its default; settings.env does not reach it."""
+    (migrate,) = one(PRODUCTION, "Job")["spec"]["template"]["spec"]["containers"]
+    given = {variable["name"]: variable.get("value") for variable in migrate["env"]}
+    assert given["MIGRATE_TIMEOUT_S"] == f"{Settings.model_fields['migrate_timeout_s'].default:g}"
+
+
 def metrics() -> Iterator[dict[str, Any]]:
     scaler = one(PRODUCTION, "HorizontalPodAutoscaler")["spec"]
     assert scaler["scaleTargetRef"]["name"] == one(PRODUCTION, "Deployment")["metadata"]["name"]
@@ -103,8 +118,23 @@ def test_prometheus_takes_the_adapters_query(custom: dict[str, Any], tmp_path: P
 
 
 def connections(replicas: int) -> int:
-    """How many connections so many replicas open, and the one more that a rollout starts."""
-    return (replicas + 1) * (int(values(PRODUCTION)["DATABASE_POOL_SIZE"].value) + OWN_CONNECTIONS)
+    """How many connections so many replicas open, with the one more that a rollout starts and the one that leaves."""
+    return (replicas + 1 + 1) * (int(values(PRODUCTION)["DATABASE_POOL_SIZE"].value) + OWN_CONNECTIONS)
+
+
+def test_a_process_opens_no_more() -> None:
+    """All pools of its database, full."""
+    database = Database("postgresql+psycopg2://nowhere/", 8, 1)
+    engines = [engine for engine in vars(database).values() if isinstance(engine, Engine)]
+    pools = {engine.pool for engine in engines}
+    assert sum(pool.size() for pool in pools if isinstance(pool, QueuePool)) == 8 + OWN_CONNECTIONS
+
+
+def test_only_one_replica_leaves_at_a_time() -> None:
+    """The next one begins to once the one before is gone for sure."""
+    spec = one(PRODUCTION, "Deployment")["spec"]
+    assert spec["strategy"]["rollingUpdate"]["maxSurge"] == 1
+    assert spec["minReadySeconds"] >= spec["template"]["spec"]["terminationGracePeriodSeconds"]
 
 
 def test_all_replicas_find_connections() -> None:
@@ -115,7 +145,8 @@ def test_all_replicas_find_connections() -> None:
     assert pooler["pool_mode"] == "transaction"
     assert connections(most) < int(pooler["max_client_conn"])
     (deployed,) = [body for body in POOLED.objects() if body["kind"] == "Deployment"]
-    assert (deployed["spec"]["replicas"] + 1) * int(pooler["default_pool_size"]) < MAX_CONNECTIONS
+    # In a rollout the old ones wait for their clients beside as many new ones.
+    assert 2 * deployed["spec"]["replicas"] * int(pooler["default_pool_size"]) < MAX_CONNECTIONS
 
 
 def configuration() -> dict[str, str]:

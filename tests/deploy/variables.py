@@ -59,6 +59,12 @@ def check_variable(name: str, value: str | None, place: str) -> Iterator[str]:
         yield from (f"{place}: {line}" for line in wrong({name: value}) if line.startswith(f"{name}: "))
 
 
+def check_reach(variable: Variable) -> Iterator[str]:
+    """Find a variable of a settings.env that only the migration reads: the Job does not take the file."""
+    if variable.name.startswith("MIGRATE_"):
+        yield f"{variable.place}: {variable.name} does not reach the migration: write it into base/migration.yaml"
+
+
 def wrong(variables: dict[str, str]) -> list[str]:
     """What the application says of these variables, and of no others, a line for each fault."""
     given = {name.lower(): value for name, value in variables.items() if value}  # an empty one counts as none

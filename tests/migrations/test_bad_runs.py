@@ -1,5 +1,9 @@
-"""Runs of `migrate` that cannot succeed: one line on standard error, exit code 1, and the next run completes."""
+"""Runs of `migrate` that cannot succeed: one line on standard error, exit code 1, and the next run completes.
 
+The database of newer code is no such run: it stays as it is.
+"""
+
+import json
 import re
 import signal
 import subprocess
@@ -178,14 +182,46 @@ def test_a_login_that_may_create_nothing_is_told(postmaster: Postmaster) -> None
     postmaster.ask("DROP DATABASE closed")
 
 
-def test_a_revision_of_newer_code_is_told(postmaster: Postmaster) -> None:
-    """A rollback of the code must not touch a schema that it does not know."""
+def warning_of(ended: subprocess.CompletedProcess[str]) -> str:
+    """The only line of a run that succeeded and did nothing."""
+    assert (ended.returncode, ended.stderr, ended.stdout.count("\n")) == (0, "", 1), ended
+    line = json.loads(ended.stdout)
+    assert line["level"] == "WARNING"
+    return str(line["message"])
+
+
+def test_a_revision_of_newer_code_is_left(postmaster: Postmaster) -> None:
+    """A rollback of the code gets on: its replicas serve such a schema. Nothing is changed. Another target fails.
+
+    The revision was set by hand here, so it may as well be a branch's. The line says so.
+    """
     database = postmaster.new_database()
     postmaster.ask("UPDATE alembic_version SET version_num = '9999_next'", database)
-    line = line_of(run_command(["migrate"], postmaster.url(database)))
+    kept = "the schema is newer than this code, at 9999_next: this code was written for {}. Nothing is changed.{}"
+    unsure = " Or it is of another line: SQL that was run by hand does not say."
+    url = postmaster.url(database)
+    assert warning_of(run_command(["migrate"], url)) == kept.format(LAST, unsure)
     told = "the database is at 9999_next, which this code does not know. Newer code has migrated it."
-    assert line == f"The schema cannot be changed: {told}"
+    for target in ([LAST], ["head", "--down"]):
+        assert line_of(run_command(["migrate", *target], url)) == f"The schema cannot be changed: {told}"
     assert postmaster.ask(REVISION, database) == [("9999_next",)]
+
+
+@pytest.mark.slow
+def test_newer_code_and_a_branch_are_told_apart(postmaster: Postmaster, copy: Path) -> None:
+    """By what the database keeps of its migrations: a branch's never had one that this code has."""
+    database = postmaster.new_database()
+    url = postmaster.url(database)
+    add_migration(copy, ADD.format("new_a"))
+    verify(run_command(["migrate"], url, copy))
+    (copy / "app/migrations/versions/next.py").unlink()
+    told = warning_of(run_command(["migrate"], url, copy))
+    assert told.endswith(f", at next: this code was written for {LAST}. Nothing is changed.")
+    add_migration(copy, ADD.format("new_b"), "other")
+    told = line_of(run_command(["migrate"], url, copy))
+    assert told.startswith("The database is at next, which this code does not know, and never had other.py: it is of")
+    assert postmaster.ask(REVISION, database) == [("next",)]
+    assert postmaster.ask(ADDED, database) == [("new_a",)]
 
 
 @pytest.mark.slow

@@ -26,7 +26,6 @@ UNKNOWN = re.compile(r"Can't locate revision identified by '(.*)'")
 STEPS = re.compile(r"[+-]\d+$")
 LOCKED = {LOCK_NOT_AVAILABLE, "40P01"}  # the second: deadlock
 
-
 logger = logging.getLogger(__name__)
 
 
@@ -139,7 +138,8 @@ def is_newer(connection: Connection, script: ScriptDirectory, heads: Collection[
     """Tell whether the database is at `heads` that only newer code knows, and warn of it: nothing is to be done.
 
     Raises:
-        MigrationFailed: it is of another line, since it never had one of the migrations that this code knows.
+        MigrationFailed: it is of another line, since it never had one of the migrations that this code knows, or of
+            another application, since it has none of the tables.
     """
     if set(heads) <= {step.revision for step in script.walk_revisions()}:
         return False
@@ -149,6 +149,11 @@ def is_newer(connection: Connection, script: ScriptDirectory, heads: Collection[
         raise MigrationFailed(
             f"The database is at {here}, which this code does not know, and never had {names}: it is of another line,"
             " such as that of a branch. Deploy the code that migrated it, or name another database."
+        )
+    if lacking is None and not applied.has_tables(connection):
+        raise MigrationFailed(
+            f"The database is at {here}, which this code does not know, and has none of its tables: it is of another"
+            " application. Name another database."
         )
     unsure = " Or it is of another line: SQL that was run by hand does not say." if lacking is None else ""
     written_for = " and ".join(script.get_heads())

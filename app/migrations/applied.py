@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from alembic.script import Script, ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
+from sqlmodel import SQLModel
 
 READ = text("SELECT obj_description(to_regclass('alembic_version'), 'pg_class')")
 
@@ -58,6 +59,12 @@ def find_lacking(connection: Connection, script: ScriptDirectory, heads: Collect
     if not set(heads) <= kept.keys():
         return None
     return [step for step in script.walk_revisions() if step.revision not in kept]
+
+
+def has_tables(connection: Connection) -> bool:
+    """Tell whether a database has any table of the application's entities; without entities it need not."""
+    expected = SQLModel.metadata.tables.keys()
+    return not expected or not expected.isdisjoint(inspect(connection).get_table_names())
 
 
 def line(script: ScriptDirectory, heads: Collection[str]) -> list[Script]:

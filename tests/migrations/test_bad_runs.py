@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import SQLModel
 
+import app.main  # noqa: F401  importing an entity registers its table
 from tests.migrations.recipe import insert
 from tests.migrations.team import LAST, add_migration
 from tests.postmaster import Postmaster
@@ -205,6 +207,20 @@ def test_a_revision_of_newer_code_is_left(postmaster: Postmaster) -> None:
     for target in ([LAST], ["head", "--down"]):
         assert line_of(run_command(["migrate", *target], url)) == f"The schema cannot be changed: {told}"
     assert postmaster.ask(REVISION, database) == [("9999_next",)]
+
+
+def test_a_database_of_another_application_is_told(postmaster: Postmaster) -> None:
+    """A wrong DATABASE_URL must not look like a rollback, after which the good replicas would be replaced."""
+    database = postmaster.new_database()
+    tables = ", ".join(SQLModel.metadata.tables)
+    postmaster.ask(f"DROP TABLE {tables}; COMMENT ON TABLE alembic_version IS NULL", database)
+    postmaster.ask("UPDATE alembic_version SET version_num = '1f3a'", database)
+    line = line_of(run_command(["migrate"], postmaster.url(database)))
+    assert line == (
+        "The database is at 1f3a, which this code does not know, and has none of its tables: it is of another"
+        " application. Name another database."
+    )
+    assert postmaster.ask(REVISION, database) == [("1f3a",)]
 
 
 @pytest.mark.slow

@@ -97,13 +97,13 @@ def free_port() -> int:
 
 @contextmanager
 def run_process(
-    database_url: str, root: Path = ROOT, before: Sequence[str] = (), /, **variables: object
+    database_url: str, root: Path = ROOT, before: Sequence[str] = (), /, *, port: int | None = None, **variables: object
 ) -> Iterator[Process]:
     """Serve the project until the block ends, or a copy of `app` at `root`. The test may end the process itself.
 
     What stands `before` the command must become the process.
     """
-    port = free_port()
+    port = port or free_port()
     env = environment(database_url, port=port, **variables)
     with TemporaryFile() as log:
         module = "devtools.examples" if root == ROOT else "app"  # a copy has no tests

@@ -97,19 +97,18 @@ def free_port() -> int:
 
 @contextmanager
 def run_process(
-    database_url: str, root: Path = ROOT, before: Sequence[str] = (), /, *, port: int | None = None, **variables: object
+    database_url: str, root: Path = ROOT, before: Sequence[str] = (), /, **variables: object
 ) -> Iterator[Process]:
     """Serve the project until the block ends, or a copy of `app` at `root`. The test may end the process itself.
 
-    What stands `before` the command must become the process.
+    What stands `before` the command must become the process. Without a `port` it has a free one.
     """
-    port = port or free_port()
-    env = environment(database_url, port=port, **variables)
+    env = environment(database_url, **({"port": free_port()} | variables))
     with TemporaryFile() as log:
         module = "devtools.examples" if root == ROOT else "app"  # a copy has no tests
         command = [*before, sys.executable, "-m", module, "serve"]
         popen = subprocess.Popen(command, cwd=root, env=env, stdout=log, stderr=log)
-        process = Process(port, popen, log)
+        process = Process(int(env["PORT"]), popen, log)
         try:
             wait_until(process.is_alive, seconds=30)
             yield process

@@ -9,7 +9,6 @@ from threading import Event
 from time import monotonic
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.load import Answer, closed_loop, request
@@ -18,6 +17,7 @@ from tests.replicas.users import USERS, Caller, act
 from tests.support import make_token, wait_until
 
 RATE, AROUND, HELD = 200, 300, 8  # of 12 connections of PgBouncer
+WELL = {200, 201}
 BODY = b'{"title": "an example"}'
 LOCK = "BEGIN; SELECT FROM example WHERE id = {} FOR UPDATE"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'"
@@ -49,14 +49,13 @@ def test_a_killed_process_fails_what_it_held(serve_all: Callable[..., AbstractCo
         changing = threads.submit(closed_loop, service.port, [change], HELD, lambda _: True, changes)
         wait_until(lambda: service.postmaster.ask(WAITING.format(service.database)) == [(HELD,)], seconds=20)
         held = [in_progress(replica) for replica in service.replicas]
+        victim = service.replicas[held.index(max(held))]
         acting = threads.submit(act, callers, RATE, lambda _: not done.is_set())
         stack.callback(done.set)
         wait_for_answers(callers)
-        victim = service.replicas[held.index(max(held))].process.popen
-        victim.kill()
-        victim.wait()
+        victim.end()
         gone = monotonic()
-        wait_until(lambda: service.replicas[held.index(max(held))].port not in service.ready(), seconds=20)
+        wait_until(lambda: victim.port not in service.ready(), seconds=20)
         wait_for_answers(callers)
         locked.cursor().execute("ROLLBACK")
         changing.result()
@@ -64,9 +63,7 @@ def test_a_killed_process_fails_what_it_held(serve_all: Callable[..., AbstractCo
         acting.result()
     assert sum(held) == HELD
     assert Counter(answer.status == 200 for answer in changes) == {True: HELD - max(held), False: max(held)}
-    failed = [
-        (sent, caller.name) for caller in callers for sent, answer in caller.answers if answer.status not in {200, 201}
-    ]
+    failed = [(sent, caller.name) for caller in callers for sent, answer in caller.answers if answer.status not in WELL]
     assert all(sent < gone for sent, _ in failed), failed
     assert max(Counter(name for _, name in failed).values(), default=0) <= 1
 
@@ -74,7 +71,7 @@ def test_a_killed_process_fails_what_it_held(serve_all: Callable[..., AbstractCo
 def lock_a_row(service: Service, connection: Any) -> bytes:
     """Lock a row of alice. Return a request that then waits."""
     with service.replicas[0].process.client() as alice:
-        url = httpx.URL(alice.post("/api/examples", json={"title": "locked"}).headers["Location"]).path
+        url: str = alice.post("/api/examples", json={"title": "locked"}).headers["Location"]
     connection.cursor().execute(LOCK.format(url.rpartition("/")[2]))
     return request("PATCH", url, make_token(), b'{"title": "changed"}')
 

@@ -20,6 +20,11 @@ PROCESSES = 4
 POOL_SIZE = 8  # of each process, as it is by default
 SERVER_CONNECTIONS = 12  # of PgBouncer, for all of them
 STARTS_S = 60
+SLOW = """
+    CREATE POLICY slow ON example AS RESTRICTIVE FOR SELECT USING (
+        CASE WHEN user_id = current_setting('app.user_id', true) THEN pg_sleep({}) IS NOT NULL END
+    )
+"""
 
 
 class Replica:
@@ -66,6 +71,10 @@ class Service:
         for replica in replicas:
             replica.start()
         wait_until(lambda: self.ready() >= {replica.port for replica in replicas}, STARTS_S)
+
+    def slow_down(self, seconds: float) -> None:
+        """Let each row of a user that is read take so long, without CPU: the database sleeps."""
+        self.postmaster.ask(SLOW.format(seconds), self.database)
 
     def ready(self) -> set[int]:
         """The ports of the processes to which HAProxy hands requests."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from itertools import chain, repeat
+from itertools import chain, pairwise, repeat
 from threading import Event
 from time import monotonic
 
@@ -18,7 +18,6 @@ ServeAll = Callable[..., AbstractContextManager[Service]]
 
 WARM, MEASURED = 1000, 4000
 SLEEP_S, MORE, ANSWERS = 0.08, 1.1, 250
-SLOW = f"CREATE POLICY slow ON example AS RESTRICTIVE FOR SELECT USING (pg_sleep({SLEEP_S}) IS NOT NULL)"
 AS_FAST_AS_ANSWERED = 1e9
 
 
@@ -56,8 +55,8 @@ def test_how_many_requests_a_second(serve_all: ServeAll) -> None:
     """
     with serve_all(started=1) as service:
         requests = mix(service)
-        for processes in (1, 2, PROCESSES):
-            service.start(service.replicas[len(service.ready()) : processes])
+        for before, processes in pairwise((1, 1, 2, PROCESSES)):
+            service.start(service.replicas[before:processes])
             answer(service, requests, WARM)
             print(f"{processes} processes: {answer(service, requests, MEASURED):.0f} requests a second")  # noqa: T201  for docs/scale.md
 
@@ -72,7 +71,7 @@ def test_a_fifth_process_raises_the_throughput(serve_all: ServeAll) -> None:
     done = Event()
     with serve_all(spare=1, database_pool_size=1) as service, ThreadPoolExecutor(1) as threads:
         reads = {name: request("GET", create(service, name), make_token(name)) for name in USERS}
-        service.postmaster.ask(SLOW, service.database)
+        service.slow_down(SLEEP_S)
         callers = [Caller(name, service.port, repeat(reads[name])) for name in USERS]
         acting = threads.submit(act, callers, AS_FAST_AS_ANSWERED, lambda _: not done.is_set())
         try:

@@ -17,7 +17,7 @@ from tests.postmaster import Postmaster
 from tests.process import needed
 from tests.replicas.cost import a_request, collecting, read
 from tests.replicas.service import POOL_SIZE, PROCESSES, SERVER_CONNECTIONS, Service, run_service
-from tests.replicas.users import USERS, Owner, act
+from tests.replicas.users import USERS, Owner, act, owners
 from tests.telemetry.scrapes import until
 
 STEPS, RATE = 50_000, 500
@@ -43,26 +43,26 @@ class Walk(NamedTuple):
 def walk(own_postgres: Postmaster, tmp_path_factory: pytest.TempPathFactory) -> Walk:
     needed("prometheus")
     own_postgres.start()
-    folder, everybody = tmp_path_factory.mktemp("walk"), list[int]()
+    folder = tmp_path_factory.mktemp("walk")
     with collecting() as collector:
         serving = run_service(own_postgres, folder, otel_exporter_otlp_endpoint=collector.url)
         with serving as service, scraping(service, folder) as running:
-            owners = [Owner(name, service.port, everybody) for name in USERS]
+            walking = owners(service.port)
             before, began = read(service, collector), monotonic()
-            act(owners, RATE, lambda owner: owner.steps < STEPS // len(USERS))
+            act(walking, RATE, lambda owner: owner.steps < STEPS // len(USERS))
             seconds, after = monotonic() - began, read(service, collector)
             rate = f"{STEPS} steps, {STEPS / seconds:.0f} a second; each:\n"
-            return finish(service, running, owners, rate + a_request(before, after, STEPS))
+            return finish(service, running, walking, rate + a_request(before, after, STEPS))
 
 
-def finish(service: Service, running: Prometheus, owners: list[Owner], cost: str) -> Walk:
+def finish(service: Service, running: Prometheus, walking: list[Owner], cost: str) -> Walk:
     """Wait until Prometheus has seen the last step, and ask for all that the tests look at."""
     counted = until(lambda: sums(running), lambda found: found.total() >= STEPS, seconds=30)
     each = [int(series["value"][1]) for series in running.query(EACH)]
     ((connections,),) = service.postmaster.ask(CONNECTIONS.format(service.database))
     pools = int(running.query("sum(db_client_connections_max)")[0]["value"][1])
     rows = dict(service.postmaster.ask("SELECT user_id, count(*) FROM example GROUP BY 1", service.database))
-    return Walk(owners, counted, each, pools, connections, rows, cost)
+    return Walk(walking, counted, each, pools, connections, rows, cost)
 
 
 @contextmanager

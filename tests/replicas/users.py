@@ -65,12 +65,11 @@ class Caller(User):
 class Owner(User):
     """Somebody who remembers their `rows`.
 
-    What an answer has of others is in `foreign`, what else is not as expected in `wrong`.
-
-    `everybody` are the ids of all rows that ever were, of all users.
+    What an answer has of others is in `foreign`, what else is not as expected in `wrong`. They try to reach the rows of
+    `everybody`.
     """
 
-    def __init__(self, name: str, port: int, everybody: list[int]) -> None:
+    def __init__(self, name: str, port: int, everybody: "list[Owner]") -> None:
         super().__init__(name, port)
         self._everybody, self.rows = everybody, dict[int, Json]()
         self._chance = Random(name)  # noqa: S311  what a user does next is no secret
@@ -80,7 +79,7 @@ class Owner(User):
 
     async def step(self) -> None:
         """Do one thing at random. There are as many that make a row as those that delete one."""
-        steps = [self._create, self._delete, self._change, self._read, self._read, self._list, self._try_any]
+        steps = [self._create, self._delete, self._change, self._read, self._read, self._list, self._try_foreign]
         step = self._chance.choice(steps)
         if not self.rows:
             step = self._create
@@ -94,7 +93,6 @@ class Owner(User):
         if row:
             self._expect(row["title"] == title, f"created {row}")
             self.rows[row["id"]] = row
-            self._everybody.append(row["id"])
 
     async def _read(self) -> None:
         chosen = self._choose()
@@ -117,14 +115,14 @@ class Owner(User):
         rows = await self._ask("GET", "?limit=100", 200)
         self._expect(rows == [self.rows[row] for row in sorted(self.rows, reverse=True)], f"listed {rows}")
 
-    async def _try_any(self) -> None:
-        """Read, change or delete a row of another, or one that is gone. Nothing may come of it."""
-        chosen = self._chance.choice(self._everybody)
-        if chosen in self.rows:
-            await self._read()
+    async def _try_foreign(self) -> None:
+        """Read, change or delete a row that another has right now. Nothing may come of it, for either."""
+        other = self._chance.choice(self._everybody)
+        if other is self or not other.rows:
+            await self._list()
             return
-        method = self._chance.choice(["GET", "PATCH", "DELETE"])
-        error = await self._ask(method, f"/{chosen}", 404, {"title": "taken"} if method == "PATCH" else None)
+        method, path = self._chance.choice(["GET", "PATCH", "DELETE"]), f"/{self._chance.choice(list(other.rows))}"
+        error = await self._ask(method, path, 404, {"title": "taken"} if method == "PATCH" else None)
         self._expect(error and error["code"] == "example_not_found", f"{method} of a foreign row: {error}")
 
     def _choose(self) -> int:
@@ -144,6 +142,13 @@ class Owner(User):
     def _expect(self, held: object, what: str) -> None:
         if not held:
             self.wrong.append(what)
+
+
+def owners(port: int) -> list[Owner]:
+    """Twenty users, each of whom tries to reach the rows of the others."""
+    everybody: list[Owner] = []
+    everybody += [Owner(name, port, everybody) for name in USERS]
+    return everybody
 
 
 def act(users: Sequence[U], rate: float, goes_on: Callable[[U], bool]) -> None:

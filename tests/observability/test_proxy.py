@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.haproxy import checks, proxied
+from tests.haproxy import proxied, servers
 from tests.process import free_port, run_process
 from tests.support import wait_until
 
@@ -38,8 +38,8 @@ def test_its_own_health_is_not_that_of_the_replicas(database_url: str, tmp_path:
     own, metrics_port = free_port(), free_port()
     serving = run_process(database_url, metrics_port=metrics_port)
     with serving as process, proxied(tmp_path, {process.port: metrics_port}, own) as users:
-        wait_until(lambda: checks(own) == {process.port: "L7OK"}, seconds=20)
+        wait_until(lambda: servers(own)[process.port].check == "L7OK", seconds=20)
         process.popen.terminate()
         wait_until(lambda: users.get("/health").status_code == 503, seconds=20)
         assert httpx.get(f"http://127.0.0.1:{own}/health").status_code == 200
-        wait_until(lambda: checks(own)[process.port] != "L7OK", seconds=20)
+        wait_until(lambda: servers(own)[process.port].check != "L7OK", seconds=20)

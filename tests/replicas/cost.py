@@ -13,7 +13,7 @@ from tests.support import run_handler
 Readings = dict[str, float]
 
 PROGRAMS = {"postgres": "PostgreSQL", "pgbouncer": "PgBouncer", "redis-server": "Redis", "haproxy": "HAProxy"}
-API, USERS = "the API", "the test's users and its collector"
+API, CLIENTS = "the API", "the users and the collector of spans"
 
 
 class Collector:
@@ -73,7 +73,7 @@ def cpu(service: Service) -> Readings:
         if name := API if process.pid in own else PROGRAMS.get(process.name()):
             used[name] += sum(process.cpu_times()[:4]) * 1e6
     return {f"{name}, CPU us": value for name, value in used.items()} | {
-        f"{USERS}, CPU us": sum(psutil.Process().cpu_times()[:2]) * 1e6
+        f"{CLIENTS}, CPU us": sum(psutil.Process().cpu_times()[:2]) * 1e6
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.haproxy import checks, proxied
+from tests.haproxy import proxied, servers
 from tests.pgbouncer import pgbouncer
 from tests.postmaster import Postmaster
 from tests.process import Process, free_port, needed, run_process
@@ -78,7 +78,7 @@ class Service:
 
     def ready(self) -> set[int]:
         """The ports of the processes to which HAProxy hands requests."""
-        return {port for port, status in checks(self.own).items() if status == "L7OK"}
+        return {port for port, server in servers(self.own).items() if server.status.startswith("UP")}
 
 
 @contextmanager
@@ -101,10 +101,11 @@ def run_service(
         for replica in replicas:
             stack.callback(replica.end)
         replicas[0].start()  # HAProxy waits for one
-        servers = {replica.port: replica.metrics_port for replica in replicas}
-        client = stack.enter_context(proxied(folder, servers, own))
+        client = stack.enter_context(proxied(folder, {one.port: one.metrics_port for one in replicas}, own))
         service = Service(postmaster, name, redis, replicas, client.base_url.port or 0, own)
         service.start(replicas[1:started])
+        running = {replica.port for replica in replicas[:started]}
+        wait_until(lambda: service.ready() == running, STARTS_S)  # HAProxy begins with the opinion that all are
         yield service
 
 

@@ -1,9 +1,11 @@
 """What a request costs each program on its way: CPU, and what is sent and written about it."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import psutil
 
@@ -12,8 +14,14 @@ from tests.support import run_handler
 
 Readings = dict[str, float]
 
-PROGRAMS = {"postgres": "PostgreSQL", "pgbouncer": "PgBouncer", "redis-server": "Redis", "haproxy": "HAProxy"}
-API, CLIENTS = "the API", "the users and the collector of spans"
+PROGRAMS = {
+    Path(sys.executable).name: "the API",
+    "postgres": "PostgreSQL",
+    "pgbouncer": "PgBouncer",
+    "redis-server": "Redis",
+    "haproxy": "HAProxy",
+}
+CLIENTS = "the users and the collector of spans"  # this process
 
 
 class Collector:
@@ -55,7 +63,7 @@ def read(service: Service, collector: Collector) -> Readings:
     ((transactions,),) = service.postmaster.ask(statistics)
     scripts = service.redis.run("INFO", "commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
     return {
-        **cpu(service),
+        **cpu(),
         "PostgreSQL, transactions": transactions,
         "Redis, scripts": scripts,
         "spans": collector.spans,
@@ -65,16 +73,14 @@ def read(service: Service, collector: Collector) -> Readings:
     }
 
 
-def cpu(service: Service) -> Readings:
+def cpu() -> Readings:
     """The microseconds of CPU of each program, user and system, those of its children that ended too."""
-    own = {replica.process.popen.pid for replica in service.replicas}
-    used = dict.fromkeys((API, *PROGRAMS.values()), 0.0)
+    used = dict.fromkeys((*PROGRAMS.values(), CLIENTS), 0.0)
     for process in psutil.Process().children(recursive=True):
-        if name := API if process.pid in own else PROGRAMS.get(process.name()):
+        if name := PROGRAMS.get(process.name()):
             used[name] += sum(process.cpu_times()[:4]) * 1e6
-    return {f"{name}, CPU us": value for name, value in used.items()} | {
-        f"{CLIENTS}, CPU us": sum(psutil.Process().cpu_times()[:2]) * 1e6
-    }
+    used[CLIENTS] = sum(psutil.Process().cpu_times()[:2]) * 1e6
+    return {f"{name}, CPU us": value for name, value in used.items()}
 
 
 def a_request(before: Readings, after: Readings, requests: int) -> str:

@@ -10,6 +10,7 @@ from time import monotonic
 import pytest
 
 from tests.load import Answer, closed_loop, request
+from tests.replicas.cost import a_request, cpu
 from tests.replicas.service import PROCESSES, Service
 from tests.replicas.users import USERS, Caller, act
 from tests.support import make_token, wait_until
@@ -38,12 +39,13 @@ def create(service: Service, name: str) -> str:
     return url
 
 
-def answer(service: Service, requests: list[bytes], number: int) -> float:
-    """Let 20 users ask as fast as they are answered. Return how many are answered a second."""
-    answers, began = list[Answer](), monotonic()
+def answer(service: Service, requests: list[bytes], number: int) -> str:
+    """Let 20 users ask as fast as they are answered. Return how many are answered a second, and what one costs."""
+    answers, before, began = list[Answer](), cpu(), monotonic()
     closed_loop(service.port, requests, len(USERS), lambda _: len(answers) >= number, answers)
+    seconds, after = monotonic() - began, cpu()
     assert {answer.status for answer in answers} == {200, 201}
-    return len(answers) / (monotonic() - began)
+    return f"{len(answers) / seconds:.0f} requests a second; each:\n{a_request(before, after, len(answers))}"
 
 
 @pytest.mark.slow
@@ -58,7 +60,7 @@ def test_how_many_requests_a_second(serve_all: ServeAll) -> None:
         for before, processes in pairwise((1, 1, 2, PROCESSES)):
             service.start(service.replicas[before:processes])
             answer(service, requests, WARM)
-            print(f"{processes} processes: {answer(service, requests, MEASURED):.0f} requests a second")  # noqa: T201  for docs/scale.md
+            print(f"{processes} processes: {answer(service, requests, MEASURED)}")  # noqa: T201  for docs/scale.md
 
 
 @pytest.mark.slow

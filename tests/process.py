@@ -101,15 +101,14 @@ def run_process(
 ) -> Iterator[Process]:
     """Serve the project until the block ends, or a copy of `app` at `root`. The test may end the process itself.
 
-    What stands `before` the command must become the process.
+    What stands `before` the command must become the process. Without a `port` it has a free one.
     """
-    port = free_port()
-    env = environment(database_url, port=port, **variables)
+    env = environment(database_url, **({"port": free_port()} | variables))
     with TemporaryFile() as log:
         module = "devtools.examples" if root == ROOT else "app"  # a copy has no tests
         command = [*before, sys.executable, "-m", module, "serve"]
         popen = subprocess.Popen(command, cwd=root, env=env, stdout=log, stderr=log)
-        process = Process(port, popen, log)
+        process = Process(int(env["PORT"]), popen, log)
         try:
             wait_until(process.is_alive, seconds=30)
             yield process

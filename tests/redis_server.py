@@ -63,8 +63,8 @@ class Redis:
             self._process = None
 
 
-@pytest.fixture
-def redis_server() -> Iterator[Redis]:
+@contextmanager
+def run_redis() -> Iterator[Redis]:
     with TemporaryDirectory(prefix="r") as folder:  # pytest's own may be too long for a socket's path
         server = Redis(Path(folder))
         server.start()
@@ -72,6 +72,12 @@ def redis_server() -> Iterator[Redis]:
             yield server
         finally:
             server.stop()
+
+
+@pytest.fixture
+def redis_server() -> Iterator[Redis]:
+    with run_redis() as server:
+        yield server
 
 
 @contextmanager

@@ -1,14 +1,9 @@
 """A transaction pooler stands between: PgBouncer, as Neon and others run it, with one connection for everybody."""
 
-import os
-import pwd
-import shutil
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
-from socket import create_connection
 
 import psycopg2
 import pytest
@@ -19,63 +14,24 @@ from app.settings import Settings
 from devtools.examples.schema import migrate
 from tests.copies import copy_project
 from tests.migrations.team import add_migration
+from tests.pgbouncer import pgbouncer
 from tests.postmaster import Postmaster
-from tests.process import free_port, needed, run_command
-from tests.support import SECRET, UNLIMITED, make_token, run_api, wait_until
+from tests.process import run_command
+from tests.support import SECRET, UNLIMITED, make_token, run_api
 
 USERS = [f"user_{number}" for number in range(20)]
 REQUESTS = 2000
-CONFIGURATION = """
-[databases]
-* = host={server} port=5432
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = trust
-auth_file = {folder}/users
-pool_mode = transaction
-default_pool_size = {size}
-client_tls_sslmode = require
-client_tls_key_file = {folder}/key
-client_tls_cert_file = {folder}/certificate
-"""
 LATER = """
 create_index("example_title", "example", ["title"], concurrently=True)
 backfill("example", "description = 'filled'", where="description IS NULL")
 """.strip()
-CERTIFICATE = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout key -out certificate"
 
 
 @pytest.fixture
 def pooler(postmaster: Postmaster, request: pytest.FixtureRequest) -> Iterator[str]:
     """The host and port of a PgBouncer with one connection for each database, or so many; it speaks TLS alone."""
-    size = getattr(request, "param", 1)
-    program, folder = needed("pgbouncer"), postmaster.socket / "pgbouncer"
-    folder.mkdir()
-    port = free_port()
-    subprocess.run(CERTIFICATE.split(), cwd=folder, check=True, capture_output=True)
-    (folder / "users").write_text('"tasks" ""')
-    (folder / "ini").write_text(CONFIGURATION.format(server=postmaster.socket, port=port, folder=folder, size=size))
-    account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None  # it refuses to run as root
-    if account:
-        os.chown(folder / "key", account.pw_uid, account.pw_gid)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, folder / "ini"], stderr=log, user=account and account.pw_uid)
-        try:
-            wait_until(lambda: listens(port) or process.poll() is not None)
-            assert process.poll() is None, (folder / "log").read_text()
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.kill()
-            process.wait()
-            shutil.rmtree(folder)
-
-
-def listens(port: int) -> bool:
-    with suppress(OSError), create_connection(("127.0.0.1", port)):
-        return True
-    return False
+    with pgbouncer(postmaster, getattr(request, "param", 1)) as address:
+        yield address
 
 
 def settings(url: str) -> Settings:

@@ -17,8 +17,8 @@ from tests.support import make_token, wait_until
 
 ServeAll = Callable[..., AbstractContextManager[Service]]
 
-WARM, MEASURED = 1000, 4000
-SLEEP_S, MORE, ANSWERS = 0.08, 1.1, 250
+WARM, MEASURED = 500, 3000
+SLEEP_S, MORE, ANSWERS = 0.08, 1.1, 200
 AS_FAST_AS_ANSWERED = 1e9
 
 

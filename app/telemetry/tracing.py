@@ -75,7 +75,10 @@ class Tracing:
         return self._export.sent if self._export else (0, 0.0)
 
     def trace_requests(self, api: FastAPI, find: Find) -> None:
-        """Make a span of each request to `api`, named after the route that `find` gives. To be called first."""
+        """Make a span of each request to `api`, named after the route that `find` gives.
+
+        To be called before it serves.
+        """
         if not self._settings.otel_sdk_disabled:
             # By this mark the instrumentation knows that it has changed the class. It would write the message of a
             # background task's exception, and with it what a client sent, on a span of the first application's.

@@ -1,10 +1,11 @@
 """Real processes that a test starts, watches and kills."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,13 @@ def list_processes() -> Iterator[tuple[int, str]]:
         pid, status, command = line.split(maxsplit=2)
         if not status.startswith("Z"):
             yield int(pid), command
+
+
+def kill(pids: list[int]) -> None:
+    """Kill them with SIGKILL. One that ended since it was found, as a child does with its parent, is passed over."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from devtools.postgres import PostgresFailed, postgres
 from devtools.postgres.cluster import Cluster, give_to_server, stop
 from devtools.postgres.home import fallback_folder, prepare_folders, remove
-from tests.devtools.processes import end, find_processes, is_running, keepers, pid_of, query, run_user, url_of
+from tests.devtools.processes import end, find_processes, is_running, keepers, kill, pid_of, query, run_user, url_of
 from tests.support import wait_until
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
@@ -73,8 +73,7 @@ def test_killed_first_set_up_is_repeated(fresh: Path, program: str) -> None:
     folder = fallback_folder(fresh) if os.geteuid() == 0 else fresh
     with run_user(fresh) as process:
         wait_until(lambda: find_processes("bin/initdb", str(folder)))
-        for pid in find_processes(program, str(folder)):
-            os.kill(pid, signal.SIGKILL)
+        kill(find_processes(program, str(folder)))
         assert "failed: PostgreSQL did not start" in url_of(process)
     with postgres(fresh, durable=False) as server:
         assert query(server.url(), "SELECT 1") == (1,)
@@ -103,8 +102,7 @@ def test_server_ends_with_its_keeper(state: Path) -> None:
     """A killed keeper cannot stop the server, so the kernel does."""
     with run_user(state) as process:
         server = pid_of(url_of(process))
-        for pid in keepers(state):
-            os.kill(pid, signal.SIGKILL)
+        kill(keepers(state))
         wait_until(lambda: not is_running(server))
 
 

@@ -212,7 +212,7 @@ def test_a_revision_of_newer_code_is_left(postmaster: Postmaster) -> None:
 def test_a_database_of_another_application_is_told(postmaster: Postmaster) -> None:
     """A wrong DATABASE_URL must not look like a rollback, after which the good replicas would be replaced."""
     database = postmaster.new_database()
-    tables = ", ".join(SQLModel.metadata.tables)
+    tables = ", ".join(f'"{name}"' for name in SQLModel.metadata.tables)
     postmaster.ask(f"DROP TABLE {tables}; COMMENT ON TABLE alembic_version IS NULL", database)
     postmaster.ask("UPDATE alembic_version SET version_num = '1f3a'", database)
     line = line_of(run_command(["migrate"], postmaster.url(database)))

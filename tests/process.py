@@ -16,7 +16,7 @@ from typing import IO, TypeAlias
 import httpx
 import pytest
 
-from tests.support import SECRET, UNLIMITED, make_token, wait_until
+from tests.support import CERTIFICATES, SECRET, UNLIMITED, answers, make_token, wait_until
 
 ROOT = Path(__file__).parents[1]
 Running: TypeAlias = "subprocess.Popen[str]"
@@ -35,7 +35,8 @@ class Process:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, user: str = "alice") -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {make_token(user)}"}, timeout=30)
+        headers = {"Authorization": f"Bearer {make_token(user)}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, verify=CERTIFICATES)
 
     def output(self) -> str:
         """Return what the process has written so far."""
@@ -49,11 +50,8 @@ class Process:
         return False
 
     def is_alive(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/health/live", timeout=5).status_code == 200
-        except httpx.TransportError:
-            assert self.popen.poll() is None, self.output()
-            return False
+        assert self.popen.poll() is None, self.output()
+        return answers(f"{self.url}/health/live")
 
 
 def environment(database_url: str, **variables: object) -> dict[str, str]:

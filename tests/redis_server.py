@@ -13,11 +13,10 @@ from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Any
 
-import httpx
 import pytest
 import redis
 
-from tests.support import SECRET, wait_until
+from tests.support import SECRET, answers, wait_until
 
 
 class Redis:
@@ -93,18 +92,11 @@ def serve_with_redis(database_url: str, storage_uri: str) -> Iterator[int]:
     }
     served = subprocess.Popen([sys.executable, "-m", "devtools.examples", "serve"], env=environment)
     try:
-        wait_until(lambda: is_alive(port), seconds=30)
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health/live"), seconds=30)
         yield port
     finally:
         served.terminate()
         served.wait(15)
-
-
-def is_alive(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/health/live").is_success
-    except httpx.TransportError:
-        return False
 
 
 def fill(server: Redis) -> None:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.process import ROOT, environment, free_port
-from tests.support import wait_until
+from tests.support import answers, wait_until
 
 SERVERS = {
     "uvicorn --factory": ("uvicorn", "--factory", "app.main:create_app"),
@@ -19,12 +19,9 @@ SERVERS = {
 }
 
 
-def answers(url: str, server: "subprocess.Popen[str]") -> bool:
+def serves(url: str, server: "subprocess.Popen[str]") -> bool:
     assert server.poll() is None, server.communicate()
-    try:
-        return httpx.get(f"{url}/health").status_code == 200
-    except httpx.TransportError:
-        return False
+    return answers(f"{url}/health")
 
 
 @pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS)
@@ -37,7 +34,7 @@ def test_a_server_that_imports_the_application_serves_it(command: Sequence[str],
         line, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as server:
         try:
-            wait_until(lambda: answers(url, server), seconds=30)
+            wait_until(lambda: serves(url, server), seconds=30)
             document = httpx.get(f"{url}/openapi.json").json()
             prefix = "/task-service" if "--root-path" in command else ""
             assert document.get("servers", [{"url": ""}]) == [{"url": prefix}]

@@ -12,8 +12,6 @@ from pathlib import Path
 from shutil import which
 from tempfile import TemporaryDirectory
 
-import httpx
-
 from devtools.drill.places import postmaster_of
 from devtools.drill.target import (
     DEPLOY,
@@ -42,7 +40,7 @@ from tests.process import ROOT, environment, free_port
 from tests.programs import run_program
 from tests.proxy import Proxy, run_proxy
 from tests.redis_server import Redis
-from tests.support import run_server, wait_until
+from tests.support import answers, run_server, wait_until
 
 NUMBERS = count(1)
 COLLECTION, TABLE = "/api/examples", "example"
@@ -100,10 +98,7 @@ class Replica:
     def is_ready(self) -> bool:
         assert self.popen
         assert self.popen.poll() is None, self.log.read_text()[-2000:]
-        try:
-            return httpx.get(f"{self.url}/health/ready", timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
+        return answers(f"{self.url}/health/ready")
 
     def stop(self) -> None:
         """Let it answer what it has begun, and wait until it has ended."""

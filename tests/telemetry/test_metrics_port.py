@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.process import free_port, run_command, run_process
-from tests.support import Api, wait_until
+from tests.support import CERTIFICATES, Api, wait_until
 
 Serve = Callable[..., AbstractContextManager[Api]]
 TOKEN = "scraper-0123456789abcdef"
@@ -28,7 +28,7 @@ def api(serve: Serve, metrics_port: int) -> Iterator[Api]:
 
 
 def ask(port: int, path: str, **headers: str) -> httpx.Response:
-    return httpx.get(f"http://127.0.0.1:{port}{path}", headers=headers, timeout=10)
+    return httpx.get(f"http://127.0.0.1:{port}{path}", headers=headers, timeout=10, verify=CERTIFICATES)
 
 
 def test_users_see_no_metrics(api: Api, metrics_port: int) -> None:

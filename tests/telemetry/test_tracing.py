@@ -17,7 +17,7 @@ from app.db import CurrentDatabase
 from app.errors import AppError
 from app.web.route import ApiRoute
 from tests.otlp_receiver import Receiver
-from tests.support import Api, make_token
+from tests.support import Api
 from tests.telemetry.scrapes import scrape, until
 from tests.telemetry.support import WAITS, server_span, statement, statements, trace_of
 from tests.web.team import api_router
@@ -134,8 +134,8 @@ def test_parallel_requests_keep_their_traces_apart(api: Api, receiver: Receiver)
 
     def ask(number: int) -> tuple[str, str]:
         user = f"user-{number % 20}"
-        headers = {"Authorization": f"Bearer {make_token(user)}"}
-        return user, httpx.get(f"{api.url}/api/examples", headers=headers, timeout=30).headers["x-trace-id"]
+        with api.client(user) as client:
+            return user, client.get("/api/examples").headers["x-trace-id"]
 
     with ThreadPoolExecutor(20) as pool:
         asked = list(pool.map(ask, range(200)))
@@ -154,7 +154,8 @@ def test_a_wait_for_a_thread_is_a_span(traced: Serve, receiver: Receiver) -> Non
     with traced(database_pool_size=1) as api:
 
         def ask(_: int) -> httpx.Response:
-            return httpx.get(f"{api.url}/api/examples", headers={"Authorization": f"Bearer {make_token()}"}, timeout=30)
+            with api.client() as client:
+                return client.get("/api/examples")
 
         with ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(ask, range(60)))

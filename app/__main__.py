@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from app import command_line, migrations
+from app import command_line
 from app.command_line import import_application, readable_errors
-from app.migrations.report import Report, end_at_signal
 from app.settings import Settings, SettingsError
 from app.settings.types import MIN_SECRET_BYTES
 
@@ -32,6 +31,9 @@ def migrate(
     down: Annotated[bool, typer.Option("--down", help="Downgrade to this revision.")] = False,
 ) -> None:
     """Bring the schema of the database at DATABASE_MIGRATION_URL, or DATABASE_URL, to a revision."""
+    from app import migrations
+    from app.migrations.report import Report, end_at_signal
+
     report = Report()
     end_at_signal(report)
     with readable_errors():

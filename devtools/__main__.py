@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from app import migrations
 from app.command_line import import_application, readable_errors
 from app.settings import Settings
 from devtools import database
@@ -53,6 +52,7 @@ def seed(
     """Create many rows for a user, so that a search is slow enough to look at."""
     with readable_errors():
         import_application()
+        from app import migrations
         from app.auth import development
         from devtools import environment
         from devtools.seed import seed as insert

@@ -8,7 +8,6 @@ import typer
 
 from app.command_line import import_application, readable_errors
 from app.settings import Settings, SettingsError
-from devtools.serve import explain
 
 cli = typer.Typer(add_completion=False)
 REST = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -35,6 +34,8 @@ def import_models() -> None:
     except SettingsError:
         raise
     except Exception as error:  # noqa: BLE001  code that is being written may raise anything
+        from devtools.serve import explain
+
         raise BrokenCode(explain(error)) from None
 
 

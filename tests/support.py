@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import httpx
 import jwt
 import psycopg2
+import pytest
 from starlette.types import ASGIApp
 
 from app.main import create_app
@@ -66,6 +67,11 @@ def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"
         time.sleep(0.02)
+
+
+def slow(*values: Any) -> pytest.ParameterSet:
+    """Return parameters of a test that only the slow suite takes: others of their kind are in the fast one."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def answers(url: str) -> bool:

@@ -20,7 +20,7 @@ from app.settings import Settings, SettingsError
 from devtools.postgres import Server
 from tests.copies import copy_project
 from tests.process import environment
-from tests.support import SECRET
+from tests.support import SECRET, slow
 
 ROOT = Path(__file__).parents[1]
 MODULES = dict.fromkeys(("dev", "seed", "traffic", "smoke"), "devtools")
@@ -131,7 +131,7 @@ def test_token_says_in_a_line_which_claim_is_wrong(tmp_path: Path) -> None:
     assert (run.returncode, run.stdout, run.stderr) == (2, "", line)
 
 
-@pytest.mark.parametrize("user", ["a@example.com", "alice\n"])
+@pytest.mark.parametrize("user", ["a@example.com", slow("alice\n")])
 def test_token_knows_who_can_be_a_user(tmp_path: Path, user: str) -> None:
     """An id that the application would refuse gets no token."""
     run = command(tmp_path, "token", user, BETTER_AUTH_SECRET=SECRET)
@@ -157,14 +157,14 @@ SPANS = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}
         (["openapi"], {"PORT": "http"}, "PORT: "),
         (["openapi"], SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
         (["openapi", "no/folder/openapi.json"], {}, "no/folder/openapi.json cannot be written: No such file"),
-        (["openapi", "/"], {}, "/ cannot be written: Is a directory"),
+        slow(["openapi", "/"], {}, "/ cannot be written: Is a directory"),
         (["migrate", "base"], NOWHERE, "`base` is the empty schema"),
-        (["migrate"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
-        (["seed", "alice"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
-        (["dev"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
+        slow(["migrate"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
+        slow(["seed", "alice"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
+        slow(["dev"], NOWHERE | SPANS, "An OTEL_* variable is wrong: OTEL_SPAN"),
         (["traffic"], {"API_PORT": "http"}, "API_PORT: "),
-        (["traffic"], {"JAEGER_PORT": "99999"}, "JAEGER_PORT: "),
-        (["smoke"], {"GRAFANA_PORT": "0"}, "GRAFANA_PORT: "),
+        slow(["traffic"], {"JAEGER_PORT": "99999"}, "JAEGER_PORT: "),
+        slow(["smoke"], {"GRAFANA_PORT": "0"}, "GRAFANA_PORT: "),
     ],
 )
 def test_what_is_wrong_is_told_in_a_line(
@@ -190,9 +190,9 @@ def test_a_secret_that_cannot_be_kept_is_told_in_a_line(tmp_path: Path) -> None:
     ("host", "named"),
     [
         ("127.0.0.1", "PORT: 127.0.0.1:{port} cannot be listened on: Address already in use."),
-        ("192.0.2.1", "HOST: 192.0.2.1:{port} cannot be listened on: Cannot assign requested address."),
+        slow("192.0.2.1", "HOST: 192.0.2.1:{port} cannot be listened on: Cannot assign requested address."),
         ("no-such-host.invalid", "HOST: no-such-host.invalid does not resolve to an address."),
-        (".", "HOST: . does not resolve to an address."),
+        slow(".", "HOST: . does not resolve to an address."),
     ],
 )
 def test_an_address_that_cannot_be_listened_on_is_told_in_a_line(tmp_path: Path, host: str, named: str) -> None:

@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
 
 import httpx
 import pytest
 
 from tests.process import ROOT, environment, free_port
-from tests.support import answers, wait_until
+from tests.support import answers, slow, wait_until
 
 SERVERS = {
     "uvicorn --factory": ("uvicorn", "--factory", "app.main:create_app"),
@@ -17,6 +16,7 @@ SERVERS = {
     "fastapi dev": ("fastapi", "dev", "--no-reload"),
     "fastapi run": ("fastapi", "run", "--host", "127.0.0.1"),
 }
+QUICK = ("uvicorn --root-path", "fastapi run")
 
 
 def serves(url: str, server: "subprocess.Popen[str]") -> bool:
@@ -24,19 +24,19 @@ def serves(url: str, server: "subprocess.Popen[str]") -> bool:
     return answers(f"{url}/health")
 
 
-@pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS)
-def test_a_server_that_imports_the_application_serves_it(command: Sequence[str], database_url: str) -> None:
+@pytest.mark.parametrize("name", [*QUICK, *(slow(name) for name in SERVERS if name not in QUICK)])
+def test_a_server_that_imports_the_application_serves_it(name: str, database_url: str) -> None:
     """With its settings from the environment, its lifespan, and its answers."""
     port = str(free_port())
     url, env = f"http://127.0.0.1:{port}", environment(database_url, environment="development")
-    line = [sys.executable, "-m", *command, "--port", port]
+    line = [sys.executable, "-m", *SERVERS[name], "--port", port]
     with subprocess.Popen(
         line, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as server:
         try:
             wait_until(lambda: serves(url, server), seconds=30)
             document = httpx.get(f"{url}/openapi.json").json()
-            prefix = "/task-service" if "--root-path" in command else ""
+            prefix = "/task-service" if "--root-path" in line else ""
             assert document.get("servers", [{"url": ""}]) == [{"url": prefix}]
             path, operations = next(found for found in document["paths"].items() if found[0].startswith("/api/"))
             refused = httpx.request(next(iter(operations)), url + path)

@@ -90,6 +90,7 @@ def tiny(project: Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+@pytest.mark.slow
 def test_current_environment_is_left_alone_in_silence(project: Path) -> None:
     """A second `make` does nothing, prints nothing, and does not wait for the lock."""
     with (project / ".venv.lock").open("ab") as lock:

@@ -8,6 +8,7 @@ import pytest
 from tests.migrations.team import LAST, add_migration
 from tests.postmaster import Postmaster
 from tests.process import run_command
+from tests.support import slow
 
 ROWS = """
     INSERT INTO example (user_id, title, completed) SELECT 'user ' || n % 7, 'title ' || n, true
@@ -51,10 +52,10 @@ def test_each_row_of_each_user_is_changed_once(copy: Path, postmaster: Postmaste
     ("code", "told"),
     [
         ("""backfill("example", "title = 'x'", where="title IS NOT NULL")""", AGAIN),
-        ("""backfill("example", "title = 'x'", where="title <> 'x'", batch=0)""", "batch must be at least 1"),
-        ("""backfill("example", "title = 'x'", where="title <> 'x'", max_running=1)""", PAUSES),
-        ("""backfill("nothing", "a = 1", where="a <> 1")""", "backfill of nothing: there is no such table."),
-        ("""backfill("example", "no_such = 1", where="title <> ''")""", 'column "no_such"'),
+        slow("""backfill("example", "title = 'x'", where="title <> 'x'", batch=0)""", "batch must be at least 1"),
+        slow("""backfill("example", "title = 'x'", where="title <> 'x'", max_running=1)""", PAUSES),
+        slow("""backfill("nothing", "a = 1", where="a <> 1")""", "backfill of nothing: there is no such table."),
+        slow("""backfill("example", "no_such = 1", where="title <> ''")""", 'column "no_such"'),
         (f"""op.execute("DELETE FROM alembic_version WHERE false"); op.create_table("a")\n{FILL}""", NOT_FIRST),
     ],
     ids=["again", "batch", "pause", "table", "column", "first"],

@@ -21,7 +21,7 @@ from tests.migrations.recipe import insert
 from tests.migrations.team import LAST, add_migration
 from tests.postmaster import Postmaster
 from tests.process import run_command, run_process, start_command
-from tests.support import wait_until
+from tests.support import slow, wait_until
 
 ADD = 'op.add_column("example", sa.Column("{}", sa.Text))'
 COUNT = """backfill("example", "title = 'done', version = {}", where="title <> 'done'"{})"""
@@ -68,7 +68,7 @@ def test_what_failed_is_rolled_back(postmaster: Postmaster, database: str, copy:
     assert postmaster.ask(ADDED, database) == [("new_a",), ("new_b",)]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("signum", [signal.SIGINT, slow(signal.SIGTERM)])
 def test_what_was_done_before_a_signal_is_told(
     postmaster: Postmaster, database: str, copy: Path, signum: signal.Signals
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tests.migrations.team import LAST, VERSIONS
 from tests.postmaster import Postmaster
 from tests.process import run_command
+from tests.support import slow
 
 
 def migration(revision: str, before: str | tuple[str, ...] | None, code: str = "") -> str:
@@ -57,7 +58,10 @@ def put(copy: Path, files: dict[str, str]) -> None:
         (copy / VERSIONS / name).write_text(text)
 
 
-@pytest.mark.parametrize("name", BROKEN)
+QUICK = ("two heads", "import")
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(slow(name) for name in BROKEN if name not in QUICK)])
 def test_broken_migrations_are_told_in_a_line(copy: Path, postmaster: Postmaster, name: str) -> None:
     """By `migrate`, and by `serve` in the same words: exit code 1, and one line that names what to mend."""
     files, told = BROKEN[name]

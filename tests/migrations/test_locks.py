@@ -17,7 +17,7 @@ from tests.migrations.support import WAITS
 from tests.migrations.team import LAST, add_migration
 from tests.postmaster import Postmaster
 from tests.process import run_command, run_process, start_command
-from tests.support import wait_until
+from tests.support import slow, wait_until
 
 COLUMN = 'op.add_column("example", sa.Column("color", sa.Text))'
 HAS_COLUMN = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'example'::regclass AND attname = 'color'"
@@ -87,7 +87,7 @@ def test_a_request_never_waits_longer_than_a_short_try(copy: Path, postmaster: P
     assert migrating.returncode == 1
 
 
-@pytest.mark.parametrize("login", ["tasks", pytest.param("postgres", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("login", ["tasks", slow("postgres")])
 def test_a_lock_that_stays_is_told_in_a_line(copy: Path, postmaster: Postmaster, login: str) -> None:
     """Whose it is; since when and what for, if this login may see it. Nothing of the migration is left."""
     database = postmaster.new_database()

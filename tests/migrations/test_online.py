@@ -77,6 +77,7 @@ def test_an_index_does_not_wait_for_a_migration_that_waits(copy: Path, postmaste
     assert migrating.returncode == 0, output
 
 
+@pytest.mark.slow
 def test_what_failed_is_built_anew(copy: Path, postmaster: Postmaster) -> None:
     """Rows that are not unique leave an invalid index. Once they are, the next run drops it first and is complete."""
     database = postmaster.new_database()

@@ -67,6 +67,7 @@ def assert_migrates_after_one_line(postmaster: Postmaster, login: str) -> None:
     assert (migrated.returncode, migrated.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_role")
 def test_a_login_that_may_not_create_the_role_says_what_must_be_run(postmaster: Postmaster, humble: str) -> None:
     """`migrate` ends with one line and exit code 1; once an administrator has run that line, all goes well."""

@@ -247,6 +247,7 @@ def test_the_resource_says_what_runs_where(run: Run, receiver: Receiver) -> None
     assert {line["revision"] for line in lines} == {"4f5e6d7"}
 
 
+@pytest.mark.slow
 def test_an_unknown_revision_is_told_nowhere(run: Run, receiver: Receiver) -> None:
     """Without REVISION the resource has the version of the API."""
     with run(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url) as process:

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from app.record import PROBES
 from tests.process import ROOT, Process
-from tests.support import Api
+from tests.support import Api, slow
 from tests.telemetry.scrapes import OPENMETRICS
 from tests.telemetry.support import entries, stop
 from tests.web.team import Client, call_routers
@@ -85,7 +85,7 @@ def test_refusals_before_the_application_are_logged(run: Run) -> None:
 
 
 @pytest.mark.parametrize("level", ["INFO", "DEBUG"])
-@pytest.mark.parametrize("prefix", ["", "/task-service"])
+@pytest.mark.parametrize("prefix", [slow(""), "/task-service"])
 def test_probes_are_logged_at_debug_only(run: Run, level: str, prefix: str) -> None:
     """Health probes and scrapes, which come every few seconds for ever, are lines only for who wants to see everything.
 

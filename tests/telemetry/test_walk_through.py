@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.pages import blocks
 from tests.process import Process, run_command
-from tests.support import run_sql
+from tests.support import run_sql, slow
 from tests.telemetry.support import stop
 
 Run = Callable[..., AbstractContextManager[Process]]
@@ -59,7 +59,10 @@ def test_the_seed_adds_rows_of_one_user(run: Run, seed: Callable[..., subprocess
         assert bob.get("/api/examples").json() == []
 
 
-@pytest.mark.parametrize(("user", "environment"), [("not a user", "development"), ("alice", "production")])
+@pytest.mark.parametrize(
+    ("user", "environment"),
+    [slow("not a user", "development"), ("alice", "production")],
+)
 def test_the_seed_refuses_what_is_no_development(
     seed: Callable[..., subprocess.CompletedProcess[str]], user: str, environment: str
 ) -> None:
@@ -68,6 +71,7 @@ def test_the_seed_refuses_what_is_no_development(
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
 
 
+@pytest.mark.slow
 def test_rows_that_are_not_taken_are_told_in_a_line(
     seed: Callable[..., subprocess.CompletedProcess[str]], database_url: str
 ) -> None:

@@ -38,6 +38,7 @@ def test_what_is_copied_from_is_clean(project: Project) -> None:
     assert lint(project) == []
 
 
+@pytest.mark.slow
 def test_two_lines_may_meet_again(project: Project) -> None:
     """Each finding is told once, and a table may be protected in the migration that follows both."""
     head = revisions().head

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from devtools.client import find_collection
-from tests.support import SECRET, Api
+from tests.support import SECRET, Api, slow
 
 ROOT = Path(__file__).parents[3]
 LIMITS: dict[str, Any] = {"rate_limit": "100/minute", "rate_limit_unauthenticated": "20/minute"}
@@ -71,11 +71,11 @@ def test_traffic_says_what_it_lacks(serve: Serve) -> None:
     ("option", "value", "message"),
     [
         ("--duration", "soon", "--duration: must be seconds, or such as 90s, 5m or 1h.\n"),
-        ("--duration", "0", "--duration: must be seconds, or such as 90s, 5m or 1h.\n"),
+        slow("--duration", "0", "--duration: must be seconds, or such as 90s, 5m or 1h.\n"),
         ("--url", "ftp:/x", "--url: must be a URL such as http://127.0.0.1:8000.\n"),
-        ("--url", "127.0.0.1:8000", "--url: must be a URL such as http://127.0.0.1:8000.\n"),
-        ("--url", "http://[x", "--url: must be a URL such as http://127.0.0.1:8000.\n"),
-        ("--url", "http://x:99999", "--url: must be a URL such as http://127.0.0.1:8000.\n"),
+        slow("--url", "127.0.0.1:8000", "--url: must be a URL such as http://127.0.0.1:8000.\n"),
+        slow("--url", "http://[x", "--url: must be a URL such as http://127.0.0.1:8000.\n"),
+        slow("--url", "http://x:99999", "--url: must be a URL such as http://127.0.0.1:8000.\n"),
     ],
 )
 def test_traffic_says_what_it_cannot_read(option: str, value: str, message: str) -> None:

@@ -28,6 +28,7 @@ def skipped(name: str) -> dict[str, Any]:
     return {"name": name, "skip_reason": f"Dependency not found on PyPI and could not be audited: {name} (1.0)"}
 
 
+@pytest.mark.slow
 def test_it_says_so_where_no_service_answers() -> None:
     """In one line, with an exit code of its own."""
     with socket.socket() as closed:  # bound, but nobody listens
@@ -56,6 +57,7 @@ class Osv(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_every_locked_package_is_asked_for() -> None:
     """Those of other platforms too, and both versions of one; pip-audit's own answer is understood."""
     packages = read_locks(ROOT)

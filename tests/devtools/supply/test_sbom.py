@@ -43,6 +43,7 @@ def test_each_package_of_both_lock_files_is_in_it(boms: list[dict[str, Any]]) ->
         assert found == locked
 
 
+@pytest.mark.slow
 def test_it_is_valid(boms: list[dict[str, Any]]) -> None:
     """By the schema of the version that it names."""
     for bom in boms:
@@ -53,6 +54,7 @@ def test_it_is_valid(boms: list[dict[str, Any]]) -> None:
             jsonschema_rs.validator_for(schema, retriever=read_schema).validate(bom | {"components": [{"name": "x"}]})
 
 
+@pytest.mark.slow
 def test_it_says_what_needs_what(boms: list[dict[str, Any]]) -> None:
     """The project needs what pyproject.toml names, and FastAPI needs Starlette."""
     bom = boms[0]
@@ -64,6 +66,7 @@ def test_it_says_what_needs_what(boms: list[dict[str, Any]]) -> None:
     assert "starlette" in needs[fastapi]
 
 
+@pytest.mark.slow
 def test_it_has_licenses(boms: list[dict[str, Any]]) -> None:
     """Of every package that is installed, in SPDX's words; those that are not are for other platforms."""
     without = [each for each in boms[1]["components"] if not each.get("licenses")]
@@ -72,6 +75,7 @@ def test_it_has_licenses(boms: list[dict[str, Any]]) -> None:
     assert one["licenses"] == [{"expression": "Apache-2.0 OR BSD-3-Clause"}]
 
 
+@pytest.mark.slow
 def test_it_is_the_same_again(project: Path) -> None:
     """No time and no random number is in it, so that a change of it is a change of the packages."""
     before = [path.read_bytes() for path in write_sboms(project)]

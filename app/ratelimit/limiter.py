@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from time import monotonic
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import slowapi
 from limits import RateLimitItem
@@ -18,10 +18,12 @@ from app.auth.tokens import EarlyToken, ExpiredToken, Unauthenticated
 from app.errors import AppError
 from app.ratelimit import Usage
 from app.ratelimit.heaviest import Heaviest
-from app.ratelimit.redis import SharedStorage
 from app.record import Record
 from app.settings import Settings
 from app.settings.types import MEMORY, parse_limits
+
+if TYPE_CHECKING:
+    from app.ratelimit.redis import SharedStorage
 
 MAX_KEYS = 65_536
 MAX_DROPPED = 4  # by one request: more than one, so that a table shrinks; few, so that no request pays for all
@@ -101,12 +103,14 @@ class Budget:
     """
 
     def __init__(self, name: str, limits: str, storage_uri: str) -> None:
+        if storage_uri != MEMORY:  # only those who use Redis should wait for the import of redis-py
+            from app.ratelimit import redis  # noqa: F401, PLC0415  so that `limits` knows our storage
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # that there is no configuration file ""
             # None in place of "" would read .env.
             chosen = slowapi.Limiter(network_of, [limits], storage_uri=storage_uri, config_filename="")
-        storage = chosen.limiter.storage
-        self.shared = storage if isinstance(storage, SharedStorage) else None
+        storage: Any = chosen.limiter.storage
         self.memory = storage if isinstance(storage, MemoryStorage) else MemoryStorage()
+        self.shared: SharedStorage | None = None if storage is self.memory else storage
         self.limits = parse_limits(limits)
         windows = [f"{limit.multiples if limit.multiples > 1 else ''}{limit.GRANULARITY.name}" for limit in self.limits]
         self._names = windows if len(windows) > 1 else [name]

@@ -14,7 +14,7 @@ import pytest
 from tests.load import REFUSED, Answer, closed_loop, request
 from tests.postmaster import Postmaster
 from tests.process import Process, run_process
-from tests.support import make_token, wait_until
+from tests.support import make_token, slow, wait_until
 from tests.test_overload import connect
 
 GONE_S = 10
@@ -176,7 +176,7 @@ def test_nobody_keeps_it(postmaster: Postmaster, delay: int) -> None:
         assert "not known" in writing.result().json()["detail"]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, slow(signal.SIGINT)])
 def test_a_second_signal_does_not_wait(database_url: str, signum: signal.Signals) -> None:
     """Whoever asks twice is in a hurry: the delay for the balancer is cut short."""
     with run_process(database_url, shutdown_delay_s=5) as process:

@@ -49,6 +49,7 @@ def test_the_cause_is_read_off_the_tree_and_so_is_the_fix(
     assert "Seq Scan" not in after
 
 
+@pytest.mark.slow
 def test_the_seed_adds_rows_of_one_user(run: Run, seed: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     """So many rows of the named user, and of nobody else; what was done is told, through a pipe as well."""
     done = seed("alice", "--rows", "150")

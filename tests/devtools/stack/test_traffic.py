@@ -56,6 +56,7 @@ def test_traffic_tells_what_is_not_to_be_expected(serve: Serve) -> None:
     assert "1 x 429" in done.stdout
 
 
+@pytest.mark.slow
 def test_traffic_says_what_it_lacks(serve: Serve) -> None:
     """Nobody there, another secret, a duration that is none: one line each, which says what to do."""
     nobody = app("traffic", "--url", "http://127.0.0.1:1")
@@ -96,6 +97,7 @@ def test_the_slowest_traces_are_links_where_jaeger_is(api: Api) -> None:
     assert re.search(rf"ms  .* {api.url}/trace/[0-9a-f]{{32}}$", seen.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_openapi_is_what_the_api_serves(api: Api, tmp_path: Path) -> None:
     """The document is written, to a file or to the terminal, without a database."""
     served = httpx.get(f"{api.url}/openapi.json").json()

@@ -1,11 +1,13 @@
 """The application against its own document: requests that nobody thought of."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.process import ROOT
 from tests.support import Api, make_token
 
 SECONDS = 100
@@ -27,6 +29,12 @@ def test_the_application_keeps_its_word(shared_api: Api, tmp_path: Path) -> None
     ]
     token = ["--header", f"Authorization: Bearer {make_token('schemathesis')}"]
     run = subprocess.run(
-        [*command, *options, *token], check=False, capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS * 2
+        [*command, *options, *token],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=SECONDS * 2,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.unsaid"},
     )
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr

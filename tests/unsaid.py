@@ -4,9 +4,12 @@ from typing import Any
 
 import schemathesis
 
+TRIMMED = "violates `maxLength` at /properties/title"
+MAX_TITLE = 200
+
 
 @schemathesis.hook
-def filter_body(_context: schemathesis.HookContext, body: Any) -> bool:
-    """Leave out a title with blanks around it: it is trimmed before it is measured, and no schema can say so."""
-    title = body.get("title") if isinstance(body, dict) else None
-    return not isinstance(title, str) or title == title.strip()
+def filter_failure(_context: schemathesis.HookContext, failure: Any, case: Any, _response: Any) -> bool:
+    """Pass over a title that is too long only with its blanks: it is trimmed first, which no schema can say."""
+    too_long = failure.code == "ST201" and TRIMMED in failure.message
+    return not too_long or len(case.body["title"].strip()) > MAX_TITLE

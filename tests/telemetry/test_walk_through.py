@@ -60,10 +60,7 @@ def test_the_seed_adds_rows_of_one_user(run: Run, seed: Callable[..., subprocess
         assert bob.get("/api/examples").json() == []
 
 
-@pytest.mark.parametrize(
-    ("user", "environment"),
-    [slow("not a user", "development"), ("alice", "production")],
-)
+@pytest.mark.parametrize(("user", "environment"), [slow("not a user", "development"), ("alice", "production")])
 def test_the_seed_refuses_what_is_no_development(
     seed: Callable[..., subprocess.CompletedProcess[str]], user: str, environment: str
 ) -> None:
